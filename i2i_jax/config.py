@@ -1,0 +1,257 @@
+"""What a run is: every option, its type and default, checked and kept as JSON."""
+
+import dataclasses
+import difflib
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
+OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
+
+CHOICES = {
+    "objective": OBJECTIVES,
+    "update": ("simultaneous", "alternating"),
+    "gan_loss": ("vanilla", "lsgan", "hinge", "wgan"),
+    "kl_reduction": ("mean", "sum"),
+    "data.name": DATASETS,
+    "data.direction": ("AtoB", "BtoA"),
+    "model.generator": ("unet_64", "unet_128", "unet_256", "unet_512", "resnet_6", "resnet_9"),
+    "model.encoder": ("resnet_64", "resnet_128", "resnet_256", "resnet_512", "conv_64", "conv_128", "conv_256", "conv_512"),
+    "model.discriminator": ("patchgan", "pixel"),
+    "model.norm": ("batch", "instance", "none"),
+    "model.latent_at": ("all", "input"),
+    "model.skip_order": ("encoder_first", "decoder_first"),
+    "model.upsample": ("transposed", "bilinear"),
+    "model.initializer": ("normal", "xavier", "kaiming", "orthogonal"),
+    "model.dtype": ("float32", "bfloat16"),
+    "train.parallel": ("shard_map", "pmap"),
+}
+
+# Inclusive bounds; None is no bound.
+BOUNDS = {
+    "data.load_size": (1, None),
+    "data.crop_size": (1, None),
+    "data.batch_size": (1, None),
+    "data.input_channels": (1, None),
+    "data.target_channels": (1, None),
+    "data.max_pairs": (1, None),
+    "data.max_pixels": (1, None),
+    "data.val_fraction": (0, 0.5),
+    "data.cache_gb": (0, None),
+    "model.width": (1, None),
+    "model.encoder_width": (1, None),
+    "model.discriminator_width": (1, None),
+    "model.discriminator_layers": (1, 6),
+    "model.discriminator_scales": (1, 4),
+    "model.latent_dim": (0, None),
+    "model.init_gain": (0, None),
+    "weights.gan": (0, None),
+    "weights.gan_lr": (0, None),
+    "weights.l1": (0, None),
+    "weights.kl": (0, None),
+    "weights.latent": (0, None),
+    "weights.gradient_penalty": (0, None),
+    "optimizer.learning_rate": (0, None),
+    "optimizer.beta1": (0, 0.9999),
+    "optimizer.beta2": (0, 0.999999),
+    "optimizer.decay_fraction": (0, 1),
+    "train.steps": (1, None),
+    "train.log_every": (1, None),
+    "train.sample_every": (1, None),
+    "train.checkpoint_every": (1, None),
+    "train.eval_every": (1, None),
+    "train.keep": (1, None),
+    "train.samples": (1, None),
+    "train.seed": (0, 2**32 - 1),
+    "eval.inputs": (1, None),
+    "eval.samples": (1, None),
+}
+
+# A resumed run may change these; everything else is part of what the run is.
+RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
+             "data.path", "data.cache_gb")  # fmt: skip
+
+
+@dataclass
+class DataConfig:
+    name: str = "shapes"  # shapes (generated), folder (your pairs), or a public set
+    path: str = ""  # folder: where the pairs are; else where the prepared set is kept ("": the user's cache folder)
+    direction: str = "AtoB"  # AtoB: left (or folder A) is the input; BtoA: right (or folder B) is
+    load_size: int = 286  # both images are resized to this square, in pixels, ...
+    crop_size: int = 256  # ... then cropped to this one at random: the size that networks train at
+    batch_size: int = 1  # pairs per step, over all devices
+    flip: bool = True  # mirror half of the pairs
+    input_channels: int = 3  # 1: read as grey
+    target_channels: int = 3
+    val_fraction: float = 0.1  # share of the training pairs held out where a set has no val split
+    max_pairs: Optional[int] = None  # use at most this many training pairs
+    max_pixels: int = 100_000_000  # refuse an image file of more pixels than this
+    cache_gb: float = 4.0  # a set that fits in this many GB is decoded once and kept in memory
+
+
+@dataclass
+class ModelConfig:
+    generator: str = "unet_256"  # unet_N halves an N-pixel image down to one pixel; resnet_N has N residual blocks
+    width: int = 64  # channels of the first layer
+    norm: str = "instance"
+    latent_dim: int = 8  # size of z; systems without z ignore it
+    latent_at: str = "all"  # z enters at the input of all down convolutions, or at the input only
+    skip: bool = True  # U-Net; False: the encoder-decoder of pix2pix's ablation
+    skip_order: str = "decoder_first"  # channel order at a skip: BicycleGAN's and Torch pix2pix's, or PyTorch pix2pix's
+    upsample: str = "transposed"  # bilinear: no checkerboards
+    dropout: bool = False  # drop half the activations in the decoder (U-Net) or blocks (ResNet)
+    encoder: str = "resnet_256"
+    encoder_width: Optional[int] = None  # None: as width
+    discriminator: str = "patchgan"
+    discriminator_width: Optional[int] = None  # None: as width
+    discriminator_layers: int = 3  # PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels
+    discriminator_scales: int = 2  # discriminators at full, half, quarter ... size
+    conditional: bool = True  # the discriminator sees the input too
+    shared_discriminator: bool = False  # one discriminator for both branches of BicycleGAN
+    initializer: str = "xavier"
+    init_gain: float = 0.02
+    dtype: str = "float32"  # of the computation; parameters and statistics stay float32
+
+
+@dataclass
+class WeightsConfig:
+    gan: float = 1.0  # on the encoded image (cVAE-GAN branch), or on pix2pix's only one
+    gan_lr: float = 1.0  # on the image from a random z (cLR-GAN branch)
+    l1: float = 10.0
+    kl: float = 0.01
+    latent: float = 0.5
+    gradient_penalty: float = 10.0  # of gan_loss wgan
+
+
+@dataclass
+class OptimizerConfig:
+    learning_rate: float = 2e-4  # Adam's, for every network
+    beta1: float = 0.5
+    beta2: float = 0.999
+    decay_fraction: float = 0.5  # the learning rate falls linearly to zero over this last share of the steps
+
+
+@dataclass
+class TrainConfig:
+    steps: int = 100_000
+    log_every: int = 100
+    sample_every: int = 1_000
+    checkpoint_every: int = 1_000
+    eval_every: int = 5_000
+    keep: int = 3  # newest checkpoints kept, beside the best
+    samples: int = 4  # random translations of each input in a sample grid
+    seed: int = 0
+    parallel: str = "shard_map"
+
+
+@dataclass
+class EvalConfig:
+    best_metric: str = "l1"  # chooses the best checkpoint
+    inputs: int = 100  # images evaluated, at most
+    samples: int = 10  # translations of each
+
+
+@dataclass
+class SamplingConfig:
+    dropout: bool = False  # keep dropout on at test time (pix2pix: its only noise)
+    running_average: bool = False  # batch norm: use the training's statistics, not those of the test image
+
+
+@dataclass
+class Config:
+    """A whole run. Check it with `validate`; `to_json` and `from_json` keep it in the run's folder."""
+
+    objective: str = "bicycle_gan"
+    update: str = "simultaneous"  # alternating: the discriminator steps first, the generator against the new one
+    gan_loss: str = "lsgan"
+    kl_reduction: str = "mean"  # over the batch; sum: as BicycleGAN's code, where the weight grows with the batch
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+
+class ConfigError(ValueError):
+    """An option that cannot be: the message names it, what was found and what would do."""
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names to values, in the order of declaration."""
+    flat = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        nested = dataclasses.is_dataclass(value)
+        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {prefix + f.name: value}
+    return flat
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing."""
+    matches = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def validate(config: Config) -> Config:
+    """Returns `config`; raises ConfigError naming the first option that is out of its choices or bounds."""
+    flat = flatten(config)
+    for name, choices in CHOICES.items():
+        if flat[name] not in choices:
+            raise ConfigError(f"unknown {name} {flat[name]!r}: one of {', '.join(choices)}{nearest(str(flat[name]), choices)}")
+    for name, (low, high) in BOUNDS.items():
+        value = flat[name]
+        if value is not None and not ((low is None or value >= low) and (high is None or value <= high)):
+            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ConfigError(f"{name} is {value}: must be {bounds}")
+    if config.data.load_size < config.data.crop_size:
+        raise ConfigError(f"data.load_size {config.data.load_size} is smaller than data.crop_size {config.data.crop_size}")
+    if config.objective not in ("pix2pix",) and config.model.latent_dim == 0:
+        raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
+    if config.objective in ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan") and config.data.batch_size % 2:
+        raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
+    return config
+
+
+def to_json(config: Config) -> str:
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Inverse of `to_json`; raises ConfigError on text that is no such config."""
+    try:
+        return validate(_from_dict(Config, json.loads(text)))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error}") from None
+
+
+def _from_dict(cls: type, values: dict, prefix: str = "") -> Any:
+    hints = typing.get_type_hints(cls)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'config'} is {values!r}: must be an object")
+    if unknown := set(values) - set(hints):
+        name = sorted(unknown)[0]
+        raise ConfigError(f"unknown option {prefix}{name}{nearest(name, hints)}")
+    kwargs = {}
+    for name, value in values.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            kwargs[name] = _from_dict(typing.cast(type, hint), value, f"{prefix}{name}.")
+            continue
+        allowed = typing.get_args(hint) or (hint,)
+        if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) not in allowed:
+            expected = " or ".join(t.__name__ for t in allowed if t is not type(None))
+            raise ConfigError(f"{prefix}{name} is {value!r}: must be {expected}")
+        kwargs[name] = value
+    return cls(**kwargs)
+
+
+def changed(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The options that differ and that a resumed run may not change: name to (old, new)."""
+    before, after = flatten(old), flatten(new)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name] and name not in RESUMABLE}

@@ -1,0 +1,23 @@
+"""The arrays that pass between modules."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float, PyTree
+
+Image = Float[Array, "b h w c"]
+Latent = Float[Array, "b d"]
+Params = PyTree[Float[Array, "..."]]
+
+
+class Batch(NamedTuple):
+    """Pairs of images: `input` [b, h, w, c_in] (A) and `target` [b, h, w, c_out] (B), both in [-1, 1]."""
+
+    input: Float[Array, "b h w c_in"]
+    target: Float[Array, "b h w c_out"]
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian over latents: `mean` and `log_var`, each [b, d]."""
+
+    mean: Latent
+    log_var: Latent
