@@ -81,7 +81,7 @@ class DataConfig:
     direction: str = "AtoB"  # AtoB: left (or folder A) is the input; BtoA: right (or folder B) is
     load_size: int = 286  # both images are resized to this square, in pixels, ...
     crop_size: int = 256  # ... then cropped to this one at random: the size that networks train at
-    batch_size: int = 1  # pairs per step, over all devices
+    batch_size: int = 2  # pairs per step, over all devices
     flip: bool = True  # mirror half of the pairs
     input_channels: int = 3  # 1: read as grey
     target_channels: int = 3
