@@ -1,0 +1,59 @@
+"""What every source of pairs offers, and pairs kept side by side in one image."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from i2i_jax.data import images
+
+
+class Pair(NamedTuple):
+    """Decoded `input` and `target`: uint8 or uint16 [h, w, c], in their original size."""
+
+    input: np.ndarray
+    target: np.ndarray
+
+
+class Pairs(Protocol):
+    """Pairs by their position; the order is always the same."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Pair: ...
+
+    def name(self, index: int, /) -> str:
+        """Names the pair in file names and messages; unique within the set."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """Pairs kept as one image each, A in the left half and B in the right.
+
+    `load(i)` returns image i as a path or as encoded bytes. Reading a pair raises ImageError.
+    """
+
+    count: int
+    load: Callable[[int], Path | bytes]
+    name: Callable[[int], str]
+    direction: str = "AtoB"
+    input_channels: int = 3
+    target_channels: int = 3
+    max_pixels: int | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int, /) -> Pair:
+        source, name = self.load(index), self.name(index)
+        wanted = {self.input_channels, self.target_channels}
+        whole = {c: images.read(source, channels=c, max_pixels=self.max_pixels, name=name) for c in wanted}
+        width = whole[self.input_channels].shape[1]
+        if width % 2:
+            raise images.ImageError(f"{name}: {width} pixels wide: a side-by-side pair must have an even width")
+        halves = slice(None, width // 2), slice(width // 2, None)
+        first, second = halves if self.direction == "AtoB" else halves[::-1]
+        return Pair(whole[self.input_channels][:, first], whole[self.target_channels][:, second])

@@ -1,0 +1,41 @@
+"""TFDS without TensorFlow: prepares a builder of side-by-side pairs, and reads it back as Pairs."""
+
+import os
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from i2i_jax.data.pairs import SideBySide
+
+
+def default_data_dir() -> Path:
+    """Where prepared sets are kept: `i2i_jax` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2i_jax"
+
+
+def features(encoding: str) -> tfds.features.FeaturesDict:
+    """The features of such a builder: the `pair` as one encoded image, and its `name`."""
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format=encoding)
+    return tfds.features.FeaturesDict({"pair": image, "name": tfds.features.Text()})
+
+
+def pairs(builder: tfds.core.DatasetBuilder, split: str, *, prepare: bool, max_pairs: int | None, **reading) -> SideBySide:
+    """The pairs of one split of `builder`, made first if need be and `prepare`; `reading` is SideBySide's options.
+
+    A set without a test split is tested on its val split. Two processes must not prepare at once: one prepares, the others
+    wait for it and then call this with `prepare=False`.
+    """
+    if prepare:
+        builder.download_and_prepare(file_format="array_record")
+    splits = builder.info.splits
+    if split == "test" and "test" not in splits:
+        split = "val"
+    if split not in splits:
+        raise ValueError(f"unknown split {split!r} of {builder.name}: one of {', '.join(splits)}")
+    records = builder.as_data_source(split, decoders={"pair": tfds.decode.SkipDecoding()})
+    return SideBySide(
+        count=min(len(records), max_pairs or len(records)),
+        load=lambda index: records[index]["pair"],
+        name=lambda index: records[index]["name"].decode(),
+        **reading,
+    )
