@@ -1,0 +1,92 @@
+"""Imports go one way, and what is heavy or optional stays out."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "i2i_jax"
+
+# A module imports from layers below its own, and from its own module or folder; a folder is one module.
+LAYERS = (
+    ("types", "config", "parallel"),
+    ("losses", "models", "data", "metrics"),
+    ("objectives",),
+    ("train_state", "sampling"),
+    ("checkpoints",),
+    ("build",),
+    ("training", "evaluation", "logs", "page"),
+    ("commands", "main", "__main__"),
+)
+RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules} | {"interop": 2}
+APART = ("losses", "models", "data", "metrics")  # never import each other
+FORBIDDEN = {("objectives", "models")}  # networks come by argument
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(file: Path) -> set[str]:
+    """Every absolute dotted name that `file` imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def own_modules(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported_names(file) if name.startswith("i2i_jax.")}
+
+
+def allowed(importer: str, imported: str) -> bool:
+    if importer == imported:
+        return True
+    if (importer, imported) in FORBIDDEN or (importer in APART and imported in APART):
+        return False
+    return RANK[imported] <= RANK[importer]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_one_way(file):
+    importer = module_of(file)
+    if importer == "__init__":
+        assert not own_modules(file)
+        return
+    assert importer in RANK, f"{importer} has no layer: give it one in LAYERS"
+    wrong = sorted(imported for imported in own_modules(file) if not allowed(importer, imported))
+    assert not wrong, f"{importer} may not import {wrong}"
+
+
+def test_the_rules_forbid():
+    assert not allowed("losses", "models")
+    assert not allowed("objectives", "models")
+    assert not allowed("config", "build")
+    assert allowed("interop", "models")
+    assert allowed("build", "checkpoints")
+
+
+@pytest.mark.parametrize("library", ["tensorflow", "torch"])
+def test_never_imported(library):
+    importers = [file for file in FILES if any(name.split(".")[0] == library for name in imported_names(file))]
+    assert not importers
+
+
+def test_orbax_in_one_file():
+    importers = [file.name for file in FILES if any(name.startswith("orbax") for name in imported_names(file))]
+    assert importers == ["checkpoints.py"]
+
+
+def test_package_imports_nothing_heavy():
+    code = "import sys, i2i_jax; print([m for m in ('jax', 'flax', 'numpy', 'tensorflow', 'torch') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
