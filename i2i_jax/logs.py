@@ -18,6 +18,7 @@ TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal 
 
 CELL_WIDTHS = (96, 512)  # pixels; smaller images are magnified by a whole factor so that labels fit, larger ones are shrunk
 LABEL_HEIGHT, GAP, FONT_SIZE = 22, 4, 13
+SHEET, INK = (232, 232, 230), (60, 64, 70)  # a white image keeps its edge
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -158,7 +159,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt
         raise ValueError(f"rows of {[len(row) for row in rows]} images under {len(labels)} labels: must be as many")
     width, height = _cell_size(*rows[0][0].shape[:2])
     columns, below = width + GAP, height + GAP
-    sheet = Image.new("RGB", (GAP + columns * len(labels), LABEL_HEIGHT + below * len(rows)), "white")
+    sheet = Image.new("RGB", (GAP + columns * len(labels), LABEL_HEIGHT + below * len(rows)), SHEET)
     for column, label in enumerate(labels):
         sheet.paste(_label(label, width), (GAP + column * columns, 0))
         for line, row in enumerate(rows):
@@ -177,8 +178,8 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _label(text: str, width: int) -> Image.Image:
-    strip = Image.new("RGB", (width, LABEL_HEIGHT), "white")
-    ImageDraw.Draw(strip).text((1, LABEL_HEIGHT // 2), text, fill=(70, 74, 82), font=ImageFont.load_default(FONT_SIZE), anchor="lm")
+    strip = Image.new("RGB", (width, LABEL_HEIGHT), SHEET)
+    ImageDraw.Draw(strip).text((1, LABEL_HEIGHT // 2), text, fill=INK, font=ImageFont.load_default(FONT_SIZE), anchor="lm")
     return strip
 
 

@@ -1,0 +1,219 @@
+"""Pages that open from disk: the state of a run, and a translated folder. No server, no network."""
+
+import html
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from PIL import Image
+
+from i2i_jax.logs import atomic_write, hours, parse_row, short
+
+MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
+COLOURS = 6  # in style.css
+
+
+def write_run(workdir: str | os.PathLike) -> None:
+    """Writes RUN/index.html from what the run's folder holds. What is not there yet, or cannot be read, is left out."""
+    workdir = Path(workdir)
+    config = _flat(_read_json(workdir / "config.json"))
+    rows, every = _thinned_rows(workdir / "metrics.jsonl")
+    total = config.get("train.steps")
+    step = rows[-1]["step"] if rows else 0
+    finished = total is not None and step >= total
+    percent = 100 * step / total if total else 0.0
+    state = "finished" if finished else "training"
+    _write(
+        workdir / "index.html",
+        "run.html",
+        title=html.escape(f"{percent:.0f} % · {workdir.resolve().name}"),
+        name=html.escape(workdir.resolve().name),
+        subtitle=html.escape(" · ".join([f"{config[n]}" for n in ("objective", "data.name") if n in config] + [state])),
+        percent=f"{percent:.2f}",
+        figures=_definitions(_progress(rows, total, config.get("data.batch_size"))),
+        warning=_warning(rows),
+        thinned="" if every == 1 else f"One row in {every} is shown.",
+        evaluation=_evaluations(workdir / "evaluation"),
+        command=_command(workdir / "command.txt"),
+        config=_section_of_config(config),
+        data=_embed({**_curves(rows), **_samples(workdir), "finished": finished, "written": time.time()}),
+        script=_template("run.js"),
+    )
+
+
+class Translated(NamedTuple):
+    """The image files of one translation, each as a path from the working directory."""
+
+    input: str | os.PathLike
+    outputs: Sequence[str | os.PathLike]
+    style: str | os.PathLike | None = None
+
+
+def write_translation(output_dir: str | os.PathLike, rows: Iterable[Translated], *, title: str) -> None:
+    """Writes `output_dir`/index.html, which shows each input beside its style and outputs. The images stay where they are."""
+    shown = [_translated(Path(output_dir), row) for row in rows]
+    count = f"{len(shown)} {'image' if len(shown) == 1 else 'images'}"
+    _write(Path(output_dir) / "index.html", "translation.html", title=html.escape(title), count=count, rows="\n".join(shown))
+
+
+def _translated(output_dir: Path, row: Translated) -> str:
+    style = [] if row.style is None else [("style", row.style)]
+    given = "".join(_figure(output_dir, label, path, "given") for label, path in [("input", row.input), *style])
+    numbered = [(str(i) if len(row.outputs) > 1 else "output", path) for i, path in enumerate(row.outputs, 1)]
+    outputs = "".join(_figure(output_dir, label, path, "output") for label, path in numbered)
+    name = html.escape(Path(row.input).name)
+    return f'<section class="translated"><h2>{name}</h2><div class="images" tabindex="0">{given}{outputs}</div></section>'
+
+
+def _figure(output_dir: Path, label: str, path: str | os.PathLike, kind: str) -> str:
+    source = quote(os.fsencode(os.path.relpath(path, output_dir).replace(os.sep, "/")))
+    name = html.escape(Path(path).name)
+    image = f'<img src="{source}" alt="{name}" title="{name}" loading="lazy">'
+    return f'<figure class="{kind}"><a href="{source}">{image}</a><figcaption>{html.escape(label)}</figcaption></figure>'
+
+
+def _write(path: Path, template: str, **parts: str) -> None:
+    page = Template(_template(template)).substitute(parts, style=_template("style.css"))
+    atomic_write(path, page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no text
+
+
+def _template(name: str) -> str:
+    return resources.files("i2i_jax").joinpath("templates", name).read_text("utf-8")
+
+
+def _embed(value: Any) -> str:
+    """JSON that may stand in a script element."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names to the scalars of nested objects; lists are left out."""
+    if isinstance(value, dict):
+        return {name: leaf for key, inner in value.items() for name, leaf in _flat(inner, f"{prefix}.{key}").items()}
+    return {} if isinstance(value, list) or not prefix else {prefix[1:]: value}
+
+
+def _thinned_rows(metrics: Path) -> tuple[list[dict[str, Any]], int]:
+    """At most MAX_POINTS rows, one in `every` and always the last; 100,000 rows take about a tenth of a second."""
+    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
+    every = math.ceil(len(lines) / (MAX_POINTS - 1)) or 1
+    chosen = [*lines[every - 1 :: every], *lines[-1:]]
+    rows = {row["step"]: row for line in chosen if (row := parse_row(line))}
+    return list(rows.values()), every
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _terms(row: dict[str, Any]) -> list[str]:
+    return [name for name in row if "/" in name]
+
+
+def _curves(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A chart for each player, a curve for each of its terms; a number that is not finite is a gap."""
+    names = list(dict.fromkeys(name for row in rows for name in _terms(row)))
+    colours = {term: i % COLOURS for i, term in enumerate(dict.fromkeys(name.partition("/")[2] for name in names))}
+    charts: dict[str, list] = {}
+    for name in names:
+        player, _, term = name.partition("/")
+        values = [_number(row.get(name)) for row in rows]
+        rounded = [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
+        charts.setdefault(player, []).append({"name": term, "colour": colours[term], "values": rounded})
+    return {"steps": [row["step"] for row in rows], "charts": [{"name": player, "terms": terms} for player, terms in charts.items()]}
+
+
+def _samples(workdir: Path) -> dict[str, Any]:
+    """The grids RUN/samples/{step}.png in order, and the (width, height) of the newest."""
+    paths = sorted((p for p in workdir.glob("samples/*.png") if p.stem.isdecimal()), key=lambda p: int(p.stem))
+    samples = [{"step": int(p.stem), "source": f"samples/{quote(p.name)}"} for p in paths]
+    if not paths:
+        return {"samples": []}
+    with Image.open(paths[-1]) as newest:
+        return {"samples": samples, "sample_size": newest.size}
+
+
+def _progress(rows: list[dict[str, Any]], total: int | None, batch_size: int | None) -> dict[str, str]:
+    if not rows:
+        return {"step": "none yet"}
+    last, before = rows[-1], rows[-1 - max(1, len(rows) // 10)] if len(rows) > 1 else None
+    shown = {"step": f"{last['step']:,}" + (f" of {total:,}" if total else "")}
+    seconds = last.get("time", 0) - before.get("time", 0) if before else 0
+    if before and seconds > 0:
+        rate = (last["step"] - before["step"]) / seconds
+        shown["steps per second"] = _speed(rate)
+        if batch_size:
+            shown["images per second"] = _speed(rate * batch_size)
+        if total and total > last["step"]:
+            shown["time left"] = hours((total - last["step"]) / rate)
+    if "time" in last:
+        shown["time trained"] = hours(last["time"])
+    if "learning_rate" in last:
+        shown["learning rate"] = short(_number(last["learning_rate"])).strip()
+    return shown
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:,.1f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _warning(rows: list[dict[str, Any]]) -> str:
+    for row in rows:
+        if bad := [name for name in _terms(row) if not math.isfinite(_number(row[name]))]:
+            return f'<p class="warning">Not finite at step {row["step"]:,}: {html.escape(", ".join(bad))}</p>'
+    return ""
+
+
+def _definitions(values: dict[str, Any]) -> str:
+    return "".join(f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(str(value))}</dd></div>" for name, value in values.items())
+
+
+def _evaluations(folder: Path) -> str:
+    """A table with a row for each RUN/evaluation/*.json, the newest step first, and a column for each scalar in them."""
+    found = {path.stem: _flat(_read_json(path)) for path in sorted(folder.glob("*.json"))}
+    order = sorted(found, key=lambda name: (_number(found[name].get("step", 0)), name), reverse=True)
+    columns = list(dict.fromkeys(column for name in order for column in found[name]))
+    if not columns:
+        return ""
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ["", *columns])
+    body = "".join(f"<tr><td>{html.escape(name)}</td>{_cells(found[name], columns)}</tr>" for name in order)
+    return f'<section><h2>Evaluation</h2><div class="scroll" tabindex="0"><table><tr>{head}</tr>{body}</table></div></section>'
+
+
+def _cells(values: dict[str, Any], columns: list[str]) -> str:
+    return "".join(f"<td>{html.escape(_cell(values.get(column, '')))}</td>" for column in columns)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return short(value).strip()
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _command(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return f"<section><h2>Command</h2><pre>{html.escape(path.read_text('utf-8', 'replace').strip())}</pre></section>"
+
+
+def _section_of_config(config: dict[str, Any]) -> str:
+    if not config:
+        return ""
+    return f'<section><details id="config"><summary><h2>Configuration</h2></summary><dl class="config">{_definitions(config)}</dl></details></section>'

@@ -1,0 +1,304 @@
+"use strict";
+
+const RELOAD_AFTER = 30_000, QUIET_FOR = 5_000; // ms
+const MARGIN = {left: 46, right: 10, top: 8, bottom: 22};
+const run = JSON.parse(document.getElementById("run-data").textContent);
+const by = (id) => document.getElementById(id);
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+// ---- what a reload keeps
+
+const KEY = `i2i run ${location.pathname}`;
+const state = {smoothing: 0.6, log: false, zoom: null, hidden: [], sample: null, config: false, scroll: 0};
+try { Object.assign(state, JSON.parse(sessionStorage.getItem(KEY))); } catch { /* no storage: start afresh */ }
+function keep() {
+  state.scroll = scrollY;
+  try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* see above */ }
+}
+
+// ---- numbers
+
+function format(value) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(1).replace("e+", "e");
+  return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 || size === 0 ? 3 : 4);
+}
+
+function shortStep(value) {
+  const [unit, suffix] = value >= 1e6 ? [1e6, "M"] : value >= 1e3 ? [1e3, "k"] : [1, ""];
+  return `${+(value / unit).toFixed(3)}${suffix}`;
+}
+
+function ticks(low, high, count) {
+  const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
+  const found = [];
+  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; i++) found.push(+(i * step).toPrecision(12));
+  return found;
+}
+
+function logTicks(low, high) { // bounds and result in powers of ten
+  const powers = ticks(Math.ceil(low), Math.floor(high), 5).filter((p) => Number.isInteger(p) && p >= low && p <= high);
+  if (powers.length > 2) return powers;
+  const found = [];
+  for (let p = Math.floor(low); p <= high; p++) for (const m of [1, 2, 5]) found.push(p + Math.log10(m));
+  return found.filter((p) => p >= low && p <= high);
+}
+
+function smooth(values, weight) { // exponential moving average without its bias to zero; gaps stay gaps
+  let sum = 0, mass = 0;
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = weight * sum + (1 - weight) * value;
+    mass = weight * mass + (1 - weight);
+    return sum / mass;
+  });
+}
+
+// ---- charts
+
+const steps = run.steps;
+let cursor = null; // index into steps, shared by all charts
+
+function view() {
+  const [first, last] = [steps[0], steps[steps.length - 1]];
+  if (!state.zoom) return [first, Math.max(last, first + 1)];
+  return state.zoom;
+}
+
+function nearest(step) {
+  let low = 0, high = steps.length - 1;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (steps[middle] < step) low = middle; else high = middle;
+  }
+  return step - steps[low] < steps[high] - step ? low : high;
+}
+
+function zoomTo(low, high) {
+  const [first, last] = [steps[0], steps[steps.length - 1]];
+  low = Math.max(low, first);
+  high = Math.min(high, last);
+  state.zoom = low > first || high < last ? [low, Math.max(high, low + 1)] : null;
+  drawAll();
+}
+
+function build(chart) {
+  const figure = document.createElement("figure");
+  figure.className = "chart";
+  figure.innerHTML = '<div class="top"><h3></h3><span class="soft small" aria-live="polite"></span></div><div class="legend"></div><svg tabindex="0" role="img"></svg>';
+  [chart.title, chart.readout] = figure.firstChild.children;
+  [, chart.legend, chart.svg] = figure.children;
+  chart.title.textContent = chart.name;
+  chart.svg.setAttribute("aria-label", `${chart.name} losses over training steps`);
+  for (const term of chart.terms) {
+    term.id = `${chart.name}/${term.name}`;
+    term.colour = `var(--series-${term.colour})`;
+    term.button = document.createElement("button");
+    term.button.type = "button";
+    term.button.style.setProperty("--series", term.colour);
+    term.button.append(term.name, document.createElement("span"));
+    term.button.onclick = () => {
+      state.hidden = state.hidden.includes(term.id) ? state.hidden.filter((id) => id !== term.id) : [...state.hidden, term.id];
+      draw(chart);
+    };
+    chart.legend.append(term.button);
+  }
+  listen(chart);
+  by("charts").append(figure);
+}
+
+function listen(chart) {
+  const {svg} = chart;
+  const stepAt = (event) => {
+    const box = svg.getBoundingClientRect(), [low, high] = view();
+    const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
+    return low + clamp(share, 0, 1) * (high - low);
+  };
+  let start = null;
+  svg.onpointerdown = (event) => {
+    if (event.button !== 0) return;
+    start = {x: event.clientX, step: stepAt(event)};
+    cursor = nearest(start.step);
+    drawAll();
+    svg.setPointerCapture(event.pointerId);
+  };
+  svg.onpointermove = (event) => {
+    cursor = nearest(stepAt(event));
+    chart.band = start && Math.abs(event.clientX - start.x) > 6 ? [start.step, stepAt(event)].sort((a, b) => a - b) : null;
+    drawAll();
+  };
+  svg.onpointerup = () => {
+    const band = chart.band;
+    start = chart.band = null;
+    if (band) zoomTo(...band);
+  };
+  svg.onpointercancel = svg.onpointerleave = (event) => {
+    start = chart.band = null;
+    if (event.pointerType === "mouse") cursor = null; // a lifted finger leaves the values to read
+    drawAll();
+  };
+  svg.ondblclick = () => zoomTo(-Infinity, Infinity);
+  svg.onblur = () => { cursor = null; drawAll(); };
+  svg.onkeydown = (event) => {
+    const [low, high] = view(), inside = [nearest(low), nearest(high)], stride = event.shiftKey ? 10 : 1;
+    const around = steps[cursor ?? inside[1]];
+    const scale = (factor) => zoomTo(around - (around - low) * factor, around + (high - around) * factor);
+    const actions = {
+      ArrowLeft: () => { cursor = clamp((cursor ?? inside[1]) - stride, ...inside); drawAll(); },
+      ArrowRight: () => { cursor = clamp((cursor ?? inside[0]) + stride, ...inside); drawAll(); },
+      "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), Escape: () => zoomTo(-Infinity, Infinity),
+    };
+    if (!(event.key in actions)) return;
+    event.preventDefault();
+    actions[event.key]();
+  };
+}
+
+function bounds(shown, from, to) { // of the curves, and of all but the wildest raw values
+  const at = (values) => values.slice(from, to + 1).filter((y) => y !== null && Number.isFinite(y));
+  const raw = shown.flatMap((term) => at(term.raw)).sort((a, b) => a - b);
+  if (!raw.length) return [0, 1];
+  const curve = shown.flatMap((term) => at(term.curve));
+  let low = raw[Math.floor(raw.length * 0.01)], high = raw[Math.ceil(raw.length * 0.99) - 1];
+  for (const y of curve) { low = Math.min(low, y); high = Math.max(high, y); }
+  if (!state.log && low > 0 && low < high / 2) low = 0;
+  const pad = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+  return [low === 0 ? 0 : low - pad, high + pad];
+}
+
+function draw(chart) {
+  const width = chart.svg.clientWidth, height = chart.svg.clientHeight;
+  const scaled = (values) => state.log ? values.map((y) => (y > 0 ? Math.log10(y) : null)) : values;
+  for (const term of chart.terms) {
+    term.smoothed = smooth(term.values, state.smoothing);
+    term.raw = scaled(term.values);
+    term.curve = scaled(term.smoothed);
+  }
+  const shown = chart.terms.filter((term) => !state.hidden.includes(term.id));
+  const [x0, x1] = view();
+  const from = Math.max(0, nearest(x0) - 1), to = Math.min(steps.length - 1, nearest(x1) + 1);
+  const [y0, y1] = bounds(shown, nearest(x0), nearest(x1));
+  const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * (width - MARGIN.left - MARGIN.right);
+  const y = (value) => height - MARGIN.bottom - (value - y0) / (y1 - y0) * (height - MARGIN.top - MARGIN.bottom);
+  const path = (values) => {
+    let line = "", pen = "M";
+    for (let i = from; i <= to; i++) {
+      if (values[i] === null) { pen = "M"; continue; }
+      line += `${pen}${x(steps[i]).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+      pen = "L";
+    }
+    return line;
+  };
+  const frame = `x="${MARGIN.left}" y="${MARGIN.top}" width="${Math.max(0, width - MARGIN.left - MARGIN.right)}" height="${height - MARGIN.top - MARGIN.bottom}"`;
+  const clip = `clip-${run.charts.indexOf(chart)}`;
+  let svg = `<clipPath id="${clip}"><rect ${frame}/></clipPath>`;
+  for (const value of state.log ? logTicks(y0, y1) : ticks(y0, y1, 5)) {
+    const label = state.log ? +(10 ** value).toPrecision(3) : value;
+    svg += `<line class="rule" x1="${MARGIN.left}" x2="${width - MARGIN.right}" y1="${y(value)}" y2="${y(value)}"/>`;
+    svg += `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${Math.abs(label) >= 1e5 || (label && Math.abs(label) < 1e-3) ? label.toExponential() : label}</text>`;
+  }
+  for (const value of ticks(x0, x1, Math.max(2, width / 110))) {
+    svg += `<text x="${x(value)}" y="${height - 5}" text-anchor="middle">${shortStep(value)}</text>`;
+  }
+  svg += `<g clip-path="url(#${clip})">`;
+  for (const term of shown) if (state.smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term.raw)}"/>`;
+  for (const term of shown) svg += `<path class="curve" stroke="${term.colour}" d="${path(term.curve)}"/>`;
+  if (chart.band) svg += `<rect class="band" x="${x(chart.band[0])}" y="${MARGIN.top}" width="${x(chart.band[1]) - x(chart.band[0])}" height="${height - MARGIN.top - MARGIN.bottom}"/>`;
+  if (cursor !== null) {
+    svg += `<line class="cursor" x1="${x(steps[cursor])}" x2="${x(steps[cursor])}" y1="${MARGIN.top}" y2="${height - MARGIN.bottom}"/>`;
+    for (const term of shown) if (term.curve[cursor] !== null) svg += `<circle r="3.5" fill="${term.colour}" cx="${x(steps[cursor])}" cy="${y(term.curve[cursor])}"/>`;
+  }
+  chart.svg.innerHTML = `${svg}</g>`;
+  const index = cursor ?? nearest(x1);
+  chart.readout.textContent = `step ${steps[index].toLocaleString("en")}`;
+  for (const term of chart.terms) {
+    term.button.setAttribute("aria-pressed", String(shown.includes(term)));
+    term.button.lastChild.textContent = format(term.smoothed[index]);
+  }
+}
+
+function drawAll() {
+  run.charts.forEach(draw);
+  by("whole").disabled = state.zoom === null;
+  by("smoothing-value").textContent = (+state.smoothing).toFixed(2);
+}
+
+function startCharts() {
+  if (!run.charts.length) return;
+  by("losses").hidden = false;
+  if (state.zoom && state.zoom[0] >= steps[steps.length - 1]) state.zoom = null; // the run went back
+  by("smoothing").value = state.smoothing;
+  by("log").checked = state.log;
+  by("smoothing").oninput = (event) => { state.smoothing = +event.target.value; drawAll(); };
+  by("log").onchange = (event) => { state.log = event.target.checked; drawAll(); };
+  by("whole").onclick = () => zoomTo(-Infinity, Infinity);
+  run.charts.forEach(build);
+  new ResizeObserver(drawAll).observe(by("charts"));
+  drawAll();
+}
+
+// ---- samples
+
+function showSample(index) {
+  const last = run.samples.length - 1, sample = run.samples[index = clamp(index, 0, last)];
+  state.sample = index === last ? null : sample.step; // the newest stays the newest when more arrive
+  const [slider, image] = [by("sample"), by("sample-image")];
+  slider.value = index;
+  slider.setAttribute("aria-valuetext", `step ${sample.step}`);
+  by("sample-link").href = image.src = sample.source;
+  image.alt = `Sample grid of step ${sample.step}`;
+  by("sample-count").textContent = `step ${sample.step.toLocaleString("en")} · ${index + 1} of ${last + 1}`;
+  by("previous").disabled = index === 0;
+  by("next").disabled = index === last;
+  for (const near of [index - 1, index + 1]) if (run.samples[near]) new Image().src = run.samples[near].source;
+}
+
+function startSamples() {
+  if (!run.samples.length) return;
+  const slider = by("sample"), move = (change) => showSample(+slider.value + change);
+  by("samples").hidden = false;
+  [by("sample-image").width, by("sample-image").height] = run.sample_size;
+  slider.max = run.samples.length - 1;
+  slider.oninput = () => move(0);
+  by("previous").onclick = () => move(-1);
+  by("next").onclick = () => move(1);
+  addEventListener("keydown", (event) => {
+    const change = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (change && document.activeElement === document.body && !event.altKey && !event.ctrlKey && !event.metaKey) move(change);
+  });
+  const kept = run.samples.findIndex((sample) => sample.step === state.sample);
+  showSample(kept < 0 ? run.samples.length - 1 : kept);
+}
+
+// ---- the page itself
+
+let active = -Infinity;
+for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
+  addEventListener(kind, () => { active = performance.now(); }, {passive: true});
+}
+
+function tellNews() {
+  const minutes = Math.floor((Date.now() / 1000 - run.written) / 60);
+  by("news").textContent = run.finished || minutes < 5 ? "" : `· no news for ${minutes < 120 ? `${minutes} minutes` : `${Math.floor(minutes / 60)} hours`}`;
+}
+
+function reloadWhenQuiet() {
+  tellNews();
+  const now = performance.now();
+  if (now > RELOAD_AFTER && !document.hidden && now - active > QUIET_FOR) location.reload();
+}
+
+startCharts();
+startSamples();
+tellNews();
+by("written").textContent = new Date(run.written * 1000).toLocaleString();
+const config = by("config");
+if (config) {
+  config.open = state.config;
+  config.ontoggle = () => { state.config = config.open; };
+}
+scrollTo(0, state.scroll);
+addEventListener("pagehide", keep);
+if (!run.finished) setInterval(reloadWhenQuiet, 2_000);
