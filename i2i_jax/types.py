@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
+PLAYERS = ("generator", "discriminator")
+
 Image = Float[Array, "b h w c"]
 Latent = Float[Array, "b d"]
 Params = PyTree[Float[Array, "..."]]

@@ -1,0 +1,54 @@
+"""Generators, encoders and discriminators by name, and the module that holds a system's networks."""
+
+from functools import partial
+
+import flax.linen as nn
+
+from i2i_jax.models.encoders import ConvEncoder, ResNetEncoder
+from i2i_jax.models.patchgan import MultiScale, PatchGAN, PixelGAN
+from i2i_jax.models.resnet import ResNet
+from i2i_jax.models.unet import UNet
+from i2i_jax.types import PLAYERS
+
+GENERATORS = {
+    "unet_64": partial(UNet, depth=6),
+    "unet_128": partial(UNet, depth=7),
+    "unet_256": partial(UNet, depth=8),
+    "unet_512": partial(UNet, depth=9),
+    "resnet_6": partial(ResNet, blocks=6),
+    "resnet_9": partial(ResNet, blocks=9),
+}
+ENCODERS = {
+    "resnet_64": partial(ResNetEncoder, blocks=2),
+    "resnet_128": partial(ResNetEncoder, blocks=3),
+    "resnet_256": partial(ResNetEncoder, blocks=4),
+    "resnet_512": partial(ResNetEncoder, blocks=5),
+    "conv_64": partial(ConvEncoder, layers=3),
+    "conv_128": partial(ConvEncoder, layers=4),
+    "conv_256": partial(ConvEncoder, layers=5),
+    "conv_512": partial(ConvEncoder, layers=6),
+}
+DISCRIMINATORS = {"patchgan": PatchGAN, "pixel": PixelGAN}
+
+
+class Networks(nn.Module):
+    """The networks of a system; those that its objective never calls get no parameters.
+
+    One module given as both discriminators is one discriminator with one set of parameters. `players` says whose losses are
+    wanted of this application; `axis` names the device axis of a mapped step (None: not mapped).
+    """
+
+    generator: nn.Module
+    discriminator: MultiScale
+    discriminator_lr: MultiScale | None = None
+    encoder: nn.Module | None = None
+    latent_dim: int = 0
+    conditional: bool = True
+    players: tuple[str, ...] = PLAYERS
+    axis: str | None = None
+
+
+__all__ = [
+    "DISCRIMINATORS", "ENCODERS", "GENERATORS", "ConvEncoder", "MultiScale", "Networks", "PatchGAN", "PixelGAN", "ResNet",
+    "ResNetEncoder", "UNet",
+]  # fmt: skip

@@ -1,0 +1,64 @@
+"""Encoders of BicycleGAN: a target image to the Gaussian over its latent."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from i2i_jax.models.layers import Conv, Normalize, average_pool, leaky_relu
+from i2i_jax.types import Gaussian, Image
+
+
+class _Encoder(nn.Module):
+    latent_dim: int = 8
+    width: int = 64
+    norm: str = "instance"
+    kernel_init: Callable = nn.initializers.xavier_normal()
+    scale_init: Callable = nn.initializers.ones
+    dtype: jnp.dtype | None = None
+
+    def _conv(self, features: int, kernel_size: int, name: str, *, stride: int = 1, padding: int = 0, use_bias: bool = True) -> Conv:
+        return Conv(features, kernel_size, stride, padding, use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
+
+    def _normalize(self, x: Array, name: str, use_running_average: bool) -> Array:
+        return Normalize(self.norm, self.scale_init, name=name)(x, use_running_average=use_running_average)
+
+    def _gaussian(self, x: Float[Array, "b h w c"]) -> Gaussian:
+        x = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
+        heads = [nn.Dense(self.latent_dim, kernel_init=self.kernel_init, dtype=None, name=name)(x) for name in ("mean", "log_var")]
+        return Gaussian(*heads)
+
+
+class ResNetEncoder(_Encoder):
+    """A convolution, `blocks` pre-activation residual blocks that each halve the image, a mean over space, two heads."""
+
+    blocks: int = 4
+
+    @nn.compact
+    def __call__(self, image: Image, *, use_running_average: bool = False) -> Gaussian:
+        x = self._conv(self.width, 4, "first", stride=2, padding=1)(image)
+        for i in range(self.blocks):
+            x = self._block(x, self.width * min(4, i + 2), f"block_{i}", use_running_average)
+        return self._gaussian(leaky_relu(x))
+
+    def _block(self, x: Array, features: int, name: str, use_running_average: bool) -> Array:
+        y = leaky_relu(self._normalize(x, f"{name}_norm_a", use_running_average))
+        y = self._conv(x.shape[-1], 3, f"{name}_a", padding=1, use_bias=self.norm == "none")(y)
+        y = leaky_relu(self._normalize(y, f"{name}_norm_b", use_running_average))
+        y = average_pool(self._conv(features, 3, f"{name}_b", padding=1)(y))
+        return y + self._conv(features, 1, f"{name}_shortcut")(average_pool(x))
+
+
+class ConvEncoder(_Encoder):
+    """`layers` stride-2 convolutions, a mean over space, two heads."""
+
+    layers: int = 5
+
+    @nn.compact
+    def __call__(self, image: Image, *, use_running_average: bool = False) -> Gaussian:
+        x = leaky_relu(self._conv(self.width, 4, "conv_0", stride=2, padding=1)(image))
+        for i in range(1, self.layers):
+            x = self._conv(self.width * min(4, 2**i), 4, f"conv_{i}", stride=2, padding=1, use_bias=self.norm == "none")(x)
+            x = leaky_relu(self._normalize(x, f"norm_{i}", use_running_average))
+        return self._gaussian(x)

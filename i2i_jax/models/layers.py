@@ -1,0 +1,193 @@
+"""Convolutions, normalisation and initialisers, with the exact arithmetic of the PyTorch originals."""
+
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
+
+
+def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
+    """Convolution with explicit zero padding on both sides (`SAME` is another thing at stride 2)."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
+
+
+def _adjoint_kernel(kernel: Array) -> Array:
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
+    """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped.
+
+    Its gradients are written as those of that ordinary convolution: XLA's own weight gradient of an input-dilated convolution is
+    over fifty times slower on CPU.
+    """
+    low = kernel.shape[0] - 2
+    padding = [(low, low + output_padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+
+
+def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return transposed_convolve(x, kernel, output_padding), (x, kernel)
+
+
+def _transposed_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
+    return dx, _adjoint_kernel(pull(x)[0])
+
+
+transposed_convolve.defvjp(_transposed_forward, _transposed_backward)
+
+
+def reflect_pad(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h2 w2 c"]:
+    return jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), mode="reflect")
+
+
+def upsample_bilinear(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    b, h, w, c = x.shape
+    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "bilinear")
+
+
+def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Mean of non-overlapping 2x2 squares."""
+    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+
+
+def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Average pooling 3x3 with stride 2, padding 1, padding not counted."""
+    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+
+
+class Conv(nn.Module):
+    """Square convolution. Parameters: kernel [k, k, i, o], bias [o]."""
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = convolve(x, kernel, stride=self.stride, padding=self.padding)
+        return x if bias is None else x + bias[None, None, None]
+
+
+class TransposedConv(nn.Module):
+    """Square convolution that doubles height and width. Parameters: kernel [k, k, i, o], bias [o]."""
+
+    features: int
+    kernel_size: int
+    output_padding: int = 0
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        kernel, bias = _parameters(self, x.shape[-1], init=_swapped(self.kernel_init))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = transposed_convolve(x, kernel, self.output_padding)
+        return x if bias is None else x + bias[None, None, None]
+
+
+def _swapped(init: Callable) -> Callable:
+    """PyTorch counts a transposed convolution's inputs as outputs."""
+    return lambda key, shape: init(key, (*shape[:2], shape[3], shape[2])).swapaxes(2, 3)
+
+
+def _parameters(conv: Conv | TransposedConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
+    kernel = conv.param("kernel", init, (conv.kernel_size, conv.kernel_size, channels, conv.features))
+    return kernel, conv.param("bias", nn.initializers.zeros, (conv.features,)) if conv.use_bias else None
+
+
+class BilinearConv(nn.Module):
+    """Twofold bilinear upsampling, then a 3x3 convolution with reflected border."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
+        conv = Conv(self.features, 3, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name="conv")
+        return conv(reflect_pad(upsample_bilinear(x), 1))
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as in PyTorch: eps 1e-5, momentum 0.1, and an unbiased running variance (Flax's own is biased).
+
+    Statistics are computed in float32 or better, per device.
+    """
+
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, use_running_average: bool) -> Float[Array, "b h w c"]:
+        channels = (x.shape[-1],)
+        scale, bias = self.param("scale", self.scale_init, channels), self.param("bias", nn.initializers.zeros, channels)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
+        running_var = self.variable("batch_stats", "var", jnp.ones, channels)
+        if use_running_average:
+            mean, var = running_mean.value, running_var.value
+        else:
+            mean, var = _moments(x, (0, 1, 2))
+            if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
+                count = x.size // x.shape[-1]
+                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+                running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
+        mean, var, scale, bias = (v[None, None, None] for v in (mean, var, scale, bias))
+        return ((x - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias).astype(x.dtype)
+
+
+def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Each image and channel to mean 0 and variance 1; no parameters, eps 1e-5; statistics in float32 or better (Ulyanov 2016)."""
+    mean, var = _moments(x, (1, 2), keepdims=True)
+    return ((x - mean) * lax.rsqrt(var + 1e-5)).astype(x.dtype)
+
+
+def _moments(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> tuple[Array, Array]:
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean = x.mean(axes, keepdims=True)
+    var = jnp.square(x - mean).mean(axes, keepdims=keepdims)  # mean(x^2) - mean(x)^2 would cancel on flat maps
+    return mean if keepdims else mean.squeeze(axes), var
+
+
+class Normalize(nn.Module):
+    """`kind` of normalisation: batch, instance or none."""
+
+    kind: str
+    scale_init: Callable = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, use_running_average: bool) -> Float[Array, "b h w c"]:
+        if self.kind == "batch":
+            return BatchNorm(self.scale_init, name="batch_norm")(x, use_running_average=use_running_average)
+        return instance_norm(x) if self.kind == "instance" else x
+
+
+def scale_init(gain: float) -> Callable:
+    """N(1, gain), for the scale of batch normalisation."""
+    normal = nn.initializers.normal(gain)
+    return lambda key, shape, dtype=jnp.float32: 1 + normal(key, shape, dtype)
+
+
+INITIALIZERS: dict[str, Callable[[float], Callable]] = {
+    "normal": nn.initializers.normal,
+    "xavier": lambda gain: nn.initializers.variance_scaling(gain**2, "fan_avg", "normal"),
+    "kaiming": lambda gain: nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "orthogonal": lambda gain: nn.initializers.orthogonal(gain),
+}

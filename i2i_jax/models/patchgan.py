@@ -1,0 +1,72 @@
+"""Discriminators: PatchGAN of any receptive field, pixel, and several scales at once."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from i2i_jax.models.layers import Conv, Normalize, downscale, leaky_relu
+from i2i_jax.types import Image
+
+Logits = Float[Array, "b h w 1"]
+
+
+class PatchGAN(nn.Module):
+    """Judges overlapping patches: of 16, 34, 70, 142, 286 or 574 pixels for 1 to 6 layers (Isola 2017, appendix 6.1.2)."""
+
+    layers: int = 3
+    width: int = 64
+    norm: str = "batch"
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    scale_init: Callable = nn.initializers.ones
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, image: Image, *, use_running_average: bool = False) -> Logits:
+        x = leaky_relu(self._conv(self.width, "conv_0", stride=2)(image))
+        for i in range(1, self.layers + 1):
+            conv = self._conv(self.width * min(2**i, 8), f"conv_{i}", stride=2 if i < self.layers else 1, use_bias=self.norm == "none")
+            norm = Normalize(self.norm, self.scale_init, name=f"norm_{i}")
+            x = leaky_relu(norm(conv(x), use_running_average=use_running_average))
+        logits = self._conv(1, "logits")(x)
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def _conv(self, features: int, name: str, *, stride: int = 1, use_bias: bool = True) -> Conv:
+        return Conv(features, 4, stride, 1, use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
+
+
+class PixelGAN(nn.Module):
+    """Judges each pixel by itself (the 1x1 discriminator of Isola 2017)."""
+
+    width: int = 64
+    norm: str = "batch"
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    scale_init: Callable = nn.initializers.ones
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, image: Image, *, use_running_average: bool = False) -> Logits:
+        x = leaky_relu(self._conv(self.width, "conv_0")(image))
+        x = self._conv(2 * self.width, "conv_1", use_bias=self.norm == "none")(x)
+        x = Normalize(self.norm, self.scale_init, name="norm_1")(x, use_running_average=use_running_average)
+        # PyTorch pix2pix leaves out this bias, too, with batch norm.
+        logits = self._conv(1, "logits", use_bias=self.norm != "batch")(leaky_relu(x))
+        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+    def _conv(self, features: int, name: str, *, use_bias: bool = True) -> Conv:
+        return Conv(features, 1, use_bias=use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name)
+
+
+class MultiScale(nn.Module):
+    """One discriminator a scale: the first sees the image, each next one the image at half the size of the one before (Zhu 2017)."""
+
+    scales: tuple[nn.Module, ...]
+
+    @nn.compact
+    def __call__(self, image: Image, *, use_running_average: bool = False) -> list[Logits]:
+        logits = []
+        for i, discriminator in enumerate(self.scales):
+            image = downscale(image) if i else image
+            logits.append(discriminator(image, use_running_average=use_running_average))
+        return logits

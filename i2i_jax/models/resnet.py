@@ -1,0 +1,68 @@
+"""The residual generator of PyTorch pix2pix, after Johnson 2016."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, reflect_pad
+from i2i_jax.types import Image, Latent
+
+
+class ResNet(nn.Module):
+    """Two halvings, `blocks` residual blocks, two doublings: height and width must be multiples of 4.
+
+    A latent is tiled and concatenated to the image.
+    """
+
+    channels: int
+    blocks: int = 9
+    width: int = 64
+    norm: str = "batch"
+    upsample: str = "transposed"
+    dropout: bool = False
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    scale_init: Callable = nn.initializers.ones
+    dtype: jnp.dtype | None = None
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return 4
+
+    @nn.compact
+    def __call__(
+        self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False
+    ) -> Float[Array, "b h w o"]:
+        x = image
+        if latent is not None:
+            tiled = jnp.broadcast_to(latent[:, None, None], (*x.shape[:3], latent.shape[-1]))
+            x = jnp.concatenate([x, tiled.astype(x.dtype)], -1)
+
+        def normed(x: Array, layer: nn.Module, name: str) -> Array:
+            return Normalize(self.norm, self.scale_init, name=f"{name}_norm")(layer(x), use_running_average=use_running_average)
+
+        x = nn.relu(normed(reflect_pad(x, 3), self._conv(self.width, 7, "first"), "first"))
+        for i in (1, 2):
+            x = nn.relu(normed(x, self._conv(self.width * 2**i, 3, f"down_{i}", stride=2, padding=1), f"down_{i}"))
+        for i in range(self.blocks):
+            y = nn.relu(normed(reflect_pad(x, 1), self._conv(self.width * 4, 3, f"block_{i}_a"), f"block_{i}_a"))
+            if self.dropout:
+                y = nn.Dropout(0.5)(y, deterministic=deterministic)
+            x = x + normed(reflect_pad(y, 1), self._conv(self.width * 4, 3, f"block_{i}_b"), f"block_{i}_b")
+        for i in (2, 1):
+            x = nn.relu(normed(x, self._up(self.width * 2 ** (i - 1), f"up_{i}"), f"up_{i}"))
+        x = Conv(self.channels, 7, kernel_init=self.kernel_init, dtype=self.dtype, name="last")(reflect_pad(x, 3))
+        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+
+    def _conv(self, features: int, kernel_size: int, name: str, *, stride: int = 1, padding: int = 0) -> nn.Module:
+        return Conv(features, kernel_size, stride, padding, **self._common(name))
+
+    def _up(self, features: int, name: str) -> nn.Module:
+        if self.upsample == "bilinear":
+            return BilinearConv(features, **self._common(name))
+        return TransposedConv(features, 3, output_padding=1, **self._common(name))
+
+    def _common(self, name: str) -> dict:
+        return {"use_bias": self.norm == "none", "kernel_init": self.kernel_init, "dtype": self.dtype, "name": name}

@@ -1,0 +1,89 @@
+"""The U-Net generators of pix2pix and BicycleGAN."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, leaky_relu
+from i2i_jax.types import Image, Latent
+
+
+class UNet(nn.Module):
+    """Encoder-decoder with skips between equal sizes (Isola 2017, appendix 6.1; Zhu 2017, appendix).
+
+    `depth` halvings: height and width must be multiples of 2**depth. The latent, where there is one, is tiled and concatenated to
+    the input of every down convolution (`latent_at="all"`) or to the image alone (`"input"`).
+    """
+
+    channels: int
+    depth: int = 8
+    width: int = 64
+    norm: str = "batch"
+    latent_at: str = "all"
+    skip: bool = True
+    skip_order: str = "encoder_first"
+    upsample: str = "transposed"
+    dropout: bool = False
+    kernel_init: Callable = nn.initializers.normal(0.02)
+    scale_init: Callable = nn.initializers.ones
+    dtype: jnp.dtype | None = None
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return 2**self.depth
+
+    @nn.compact
+    def __call__(
+        self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False
+    ) -> Float[Array, "b h w o"]:
+        x, features = image, []
+        for level in range(self.depth):
+            x = self._down(x, latent, level, use_running_average)
+            features.append(x)
+        for level in reversed(range(self.depth)):
+            if level < self.depth - 1 and self.skip:
+                pair = (features[level], x) if self.skip_order == "encoder_first" else (x, features[level])
+                x = jnp.concatenate(pair, -1)
+            x = self._up(x, level, use_running_average, deterministic)
+        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+
+    def _down(self, x: Array, latent: Array | None, level: int, use_running_average: bool) -> Array:
+        if latent is not None and (level == 0 or self.latent_at == "all"):
+            tiled = jnp.broadcast_to(latent[:, None, None], (*x.shape[:3], latent.shape[-1]))
+            x = jnp.concatenate([x, tiled.astype(x.dtype)], -1)
+        x = leaky_relu(x) if level else x
+        normed = 0 < level < self.depth - 1
+        conv = Conv(
+            self._features(level), 4, 2, 1, self._has_bias(normed), kernel_init=self.kernel_init, dtype=self.dtype, name=f"down_{level}"
+        )
+        return self._normalize(conv(x), f"down_norm_{level}", use_running_average) if normed else conv(x)
+
+    def _up(self, x: Array, level: int, use_running_average: bool, deterministic: bool) -> Array:
+        features = self._features(level - 1) if level else self.channels
+        common = {"kernel_init": self.kernel_init, "dtype": self.dtype, "name": f"up_{level}"}
+        use_bias = self._has_bias(normed=level > 0) or level == 0
+        if self.upsample == "transposed":
+            x = TransposedConv(features, 4, use_bias=use_bias, **common)(nn.relu(x))
+        else:
+            x = BilinearConv(features, use_bias=use_bias, **common)(nn.relu(x))
+        if level == 0:
+            return x
+        x = self._normalize(x, f"up_norm_{level}", use_running_average)
+        if self.dropout and 4 <= level < self.depth - 1:
+            x = nn.Dropout(0.5)(x, deterministic=deterministic)
+        return x
+
+    def _normalize(self, x: Array, name: str, use_running_average: bool) -> Array:
+        return Normalize(self.norm, self.scale_init, name=name)(x, use_running_average=use_running_average)
+
+    def _features(self, level: int) -> int:
+        return self.width * min(2**level, 8)
+
+    def _has_bias(self, normed: bool) -> bool:
+        """A norm cancels the bias before it; PyTorch pix2pix with batch norm has none before the last layer."""
+        if self.norm == "none":
+            return True
+        return not normed and (self.norm == "instance" or self.skip_order == "decoder_first")

@@ -1,0 +1,169 @@
+"""The systems. Each is one pure function of the bound networks and a batch, and returns every player's weighted loss terms.
+
+Zhu 2017 names two branches: the posterior branch encodes the target, G(A, z ~ E(B)); the prior branch draws, G(A, z ~ N(0, I)).
+As in BicycleGAN's code a batch is split in two halves: images are generated from the first half's inputs, and the prior branch's
+discriminator compares them with the second half's targets.
+"""
+
+from typing import NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from i2i_jax import losses, parallel
+from i2i_jax.types import Batch, Gaussian, Image, Latent
+
+class Losses(NamedTuple):
+    """Weighted terms by name, for each player; a player's loss is their sum."""
+
+    generator: dict[str, jax.Array]
+    discriminator: dict[str, jax.Array]
+
+    def __or__(self, other: "Losses") -> "Losses":
+        return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
+
+
+class Weights(Protocol):
+    """Of the terms; a term of weight 0 is not computed."""
+
+    gan: float
+    gan_lr: float
+    l1: float
+    kl: float
+    latent: float
+    gradient_penalty: float
+
+
+class Rules(NamedTuple):
+    """What an objective's terms are made of."""
+
+    weights: Weights
+    gan: losses.GANLoss = losses.GAN_LOSSES["lsgan"]
+    sum_kl: bool = False  # over the batch, instead of its mean
+
+
+def pix2pix(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
+    """min_G max_D  GAN(G, D) + l1 |B - G(A)|  (Isola 2017, eq. 4); D's loss is halved. The ablations are weights of 0."""
+    return _one_image(nets, batch, nets.generator(batch.input), rules)
+
+
+def pix2pix_noise(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
+    """pix2pix with a random latent: G(A, z)  (Zhu 2017, section 3.1)."""
+    z = standard_normal(nets, (len(batch.input), nets.latent_dim))
+    return _one_image(nets, batch, nets.generator(batch.input, z), rules)
+
+
+def cae_gan(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
+    """Posterior branch with a deterministic encoder: GAN + l1 |B - G(A, E(B))|  (the cAE-GAN of Zhu 2017, section 5)."""
+    pairs, _ = _halves(batch)
+    return _reconstruct(nets, pairs, nets.encoder(pairs.target).mean, rules)
+
+
+def cvae_gan(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
+    """Posterior branch: GAN + l1 |B - G(A, z)| + kl KL(E(B) || N(0, I)), z ~ E(B)  (Zhu 2017, eq. 5 to 7)."""
+    pairs, _ = _halves(batch)
+    posterior = nets.encoder(pairs.target)
+    terms = _reconstruct(nets, pairs, _sample(nets, posterior), rules)
+    if rules.weights.kl:
+        kl = losses.kl(posterior)
+        terms.generator["kl"] = rules.weights.kl * kl.mean() * (len(kl) * parallel.size(nets.axis) if rules.sum_kl else 1)
+    return terms
+
+
+def clr_gan(nets: nn.Module, batch: Batch, rules: Rules, *, train_encoder: bool = True) -> Losses:
+    """Prior branch: GAN + latent |z - E(G(A, z)).mean|, z ~ N(0, I)  (Zhu 2017, eq. 8 and 9)."""
+    pairs, others = _halves(batch)
+    z = standard_normal(nets, (len(pairs.input), nets.latent_dim))
+    if not (rules.weights.gan_lr or rules.weights.latent):
+        return Losses({}, {})
+    fake = nets.generator(pairs.input, z)
+    terms = _gan(nets, nets.discriminator_lr, others, Batch(pairs.input, fake), rules, name="gan_lr", weight=rules.weights.gan_lr)
+    if rules.weights.latent:
+        recovered = (_apply if train_encoder else _apply_frozen)(nets.encoder, fake).mean
+        terms.generator["latent"] = rules.weights.latent * losses.l1(recovered, z)
+    return terms
+
+
+def bicycle_gan(nets: nn.Module, batch: Batch, rules: Rules, *, train_encoder: bool = False) -> Losses:
+    """Both branches; the latent loss trains the generator alone, or the two would hide the code in the image (Zhu 2017, eq. 10)."""
+    return cvae_gan(nets, batch, rules) | clr_gan(nets, batch, rules, train_encoder=train_encoder)
+
+
+OBJECTIVES = {
+    "pix2pix": pix2pix,
+    "pix2pix_noise": pix2pix_noise,
+    "cae_gan": cae_gan,
+    "cvae_gan": cvae_gan,
+    "clr_gan": clr_gan,
+    "bicycle_gan": bicycle_gan,
+}
+
+
+def standard_normal(nets: nn.Module, shape: tuple[int, ...]) -> Latent:
+    """z ~ N(0, I), [b, d]: the one place where latents are drawn."""
+    return parallel.draw(jax.random.normal, nets.make_rng("latent"), shape, nets.axis)
+
+
+def _sample(nets: nn.Module, q: Gaussian) -> Latent:
+    """Reparameterised: mean + exp(log_var / 2) eps."""
+    return q.mean + jnp.exp(q.log_var / 2) * standard_normal(nets, q.mean.shape)
+
+
+def _halves(batch: Batch) -> tuple[Batch, Batch]:
+    n = len(batch.input)
+    if n % 2:
+        raise ValueError(f"a batch of {n} per device does not split in two halves: make data.batch_size an even number per device")
+    return Batch(*(x[: n // 2] for x in batch)), Batch(*(x[n // 2 :] for x in batch))
+
+
+def _apply(encoder: nn.Module, image: Image) -> Gaussian:
+    return encoder(image)
+
+
+_apply_frozen = nn.map_variables(_apply, "params", trans_in_fn=jax.lax.stop_gradient)
+
+
+def _one_image(nets: nn.Module, batch: Batch, fake: Image, rules: Rules) -> Losses:
+    terms = _gan(nets, nets.discriminator, batch, Batch(batch.input, fake), rules, name="gan", weight=rules.weights.gan)
+    halved = Losses(terms.generator, {name: 0.5 * term for name, term in terms.discriminator.items()})
+    return halved | _distance(fake, batch, rules)
+
+
+def _reconstruct(nets: nn.Module, pairs: Batch, z: Latent, rules: Rules) -> Losses:
+    fake = nets.generator(pairs.input, z)
+    terms = _gan(nets, nets.discriminator, pairs, Batch(pairs.input, fake), rules, name="gan", weight=rules.weights.gan)
+    return terms | _distance(fake, pairs, rules)
+
+
+def _distance(fake: Image, batch: Batch, rules: Rules) -> Losses:
+    return Losses({"l1": rules.weights.l1 * losses.l1(fake, batch.target)} if rules.weights.l1 else {}, {})
+
+
+def _gan(nets: nn.Module, discriminator: nn.Module, real: Batch, fake: Batch, rules: Rules, *, name: str, weight: float) -> Losses:
+    """The adversarial term of both players, summed over the discriminator's scales."""
+    if not weight:
+        return Losses({}, {})
+    real_image, fake_image = (_judged(nets, pair) for pair in (real, fake))
+    fake_logits = discriminator(fake_image)
+    generator, judge = {}, {}
+    if "generator" in nets.players:
+        generator[name] = weight * losses.over_scales(rules.gan.generator, fake_logits)
+    if "discriminator" in nets.players:
+        judge[name] = losses.over_scales(rules.gan.fake, fake_logits) + losses.over_scales(rules.gan.real, discriminator(real_image))
+        if rules.gan.needs_penalty and rules.weights.gradient_penalty:
+            judge[name] += rules.weights.gradient_penalty * _penalty(nets, discriminator, real_image, fake_image)
+    return Losses(generator, judge)
+
+
+def _judged(nets: nn.Module, pair: Batch) -> Image:
+    """What the discriminator sees of a pair."""
+    return jnp.concatenate(pair, -1) if nets.conditional else pair.target
+
+
+def _penalty(nets: nn.Module, discriminator: nn.Module, real: Image, fake: Image) -> jax.Array:
+    """Gulrajani 2017, eq. 3, at random points on the lines from fake to real."""
+    share = parallel.draw(jax.random.uniform, nets.make_rng("latent"), (len(real), 1, 1, 1), nets.axis)
+    between = jax.lax.stop_gradient(share * real + (1 - share) * fake)
+    judge, variables = discriminator.unbind()
+    return losses.gradient_penalty(jax.grad(lambda x: losses.over_scales(jnp.sum, judge.apply(variables, x)))(between))

@@ -1,0 +1,104 @@
+"""The one file that knows there are devices.
+
+A training step is written for one device with a named axis; `data_parallel` maps it over all of them. Outside a mapped step the
+axis is None, and every function here is then the plain single-device one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+AXIS = "data"
+
+
+def mean(tree: Any, axis: str | None) -> Any:
+    """Mean over the devices."""
+    return tree if axis is None else lax.pmean(tree, axis)
+
+
+def size(axis: str | None) -> int:
+    """Number of devices."""
+    return 1 if axis is None else lax.axis_size(axis)
+
+
+def own_key(key: jax.Array, axis: str | None) -> jax.Array:
+    """A key of this device's own."""
+    return key if axis is None else jax.random.fold_in(key, lax.axis_index(axis))
+
+
+def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], axis: str | None) -> jax.Array:
+    """This device's rows, of `shape`, of one draw made for the global batch: the same numbers on any number of devices."""
+    if axis is None:
+        return sampler(key, shape)
+    everywhere = sampler(key, (lax.axis_size(axis) * shape[0], *shape[1:]))
+    return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(axis) * shape[0], shape[0])
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """A one-dimensional mesh over `devices` (default: all devices of all hosts)."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Callable:
+    """Maps `step(state, batch, key) -> (state, metrics)`, written with the axis `AXIS`, over the mesh.
+
+    The state and the key are replicated, the batch is split by rows; the step must have averaged what it returns. `shard_map` is
+    `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated.
+    """
+    if mode == "pmap":
+        return _pmapped(step, mesh)
+    # check_vma=False: with it on, pmean of the gradient of replicated parameters gives gradients N times too large.
+    mapped = jax.shard_map(
+        step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), out_specs=PartitionSpec(), check_vma=False
+    )
+    return jax.jit(mapped, donate_argnums=0)
+
+
+def _pmapped(step: Callable, mesh: Mesh) -> Callable:
+    n = mesh.size
+    mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=list(mesh.devices.flat), donate_argnums=0)
+
+    def run(state: Any, batch: Any, key: jax.Array) -> Any:
+        rows = jax.tree.map(lambda x: np.asarray(x).reshape(n, -1, *x.shape[1:]), batch)
+        state, metrics = mapped(state, rows, key)
+        return jax.device_put((state, metrics), NamedSharding(mesh, PartitionSpec()))
+
+    return run
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """The same values on every device of the mesh, in buffers of their own."""
+    return jax.jit(partial(jax.tree.map, lambda x: x.copy()), out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+
+
+def device_order(batch_size: int, devices: int) -> np.ndarray:
+    """Rows of the global batch in the order in which the devices hold them.
+
+    Each device gets its part of the batch's first half, then of its second half, since the objectives split a device's rows in
+    halves: so every number of devices pairs the same images. Raises ValueError where the rows cannot be dealt evenly.
+    """
+    if batch_size % devices:
+        raise ValueError(f"data.batch_size {batch_size} does not divide over {devices} devices: make it a multiple of {devices}")
+    per_device = batch_size // devices
+    if per_device % 2:
+        return np.arange(batch_size)
+    return np.arange(batch_size).reshape(2, devices, per_device // 2).transpose(1, 0, 2).ravel()
+
+
+def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """The rows of the global batch, in device order, that this process has to read."""
+    per_device = device_order(batch_size, mesh.size).reshape(mesh.size, -1)
+    mine = [d.process_index == jax.process_index() for d in mesh.devices.flat]
+    return per_device[mine].ravel()
+
+
+def global_batch(rows: Any, mesh: Mesh) -> Any:
+    """This process's rows (arrays in the order of `local_rows`) as its part of arrays over the whole mesh."""
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)

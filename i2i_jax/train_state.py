@@ -1,0 +1,91 @@
+"""The training step of every system: one forward pass of its objective and one pull-back for each player."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from i2i_jax import parallel
+from i2i_jax.objectives import Losses
+from i2i_jax.types import PLAYERS, Batch, Params
+
+PLAYER = {"generator": "generator", "encoder": "generator", "discriminator": "discriminator", "discriminator_lr": "discriminator"}
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that training changes; each dict has one entry a network: generator, encoder, discriminator, discriminator_lr."""
+
+    step: jax.Array
+    params: dict[str, Params]
+    batch_stats: dict[str, Any]
+    opt_state: dict[str, optax.OptState]
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    """What stays fixed while two players train: generator and encoder against the discriminators.
+
+    `objective(networks, batch)` gives the Losses of the players in `networks.players`; `tx` optimises each network by itself. `simultaneous`: all
+    networks step against the others as they were (BicycleGAN's code). `alternating`: the discriminator steps first, the generator
+    against the new one (pix2pix's code). `axis` names the device axis where `train_step` is mapped.
+    """
+
+    networks: nn.Module
+    objective: Callable[..., Losses]
+    tx: optax.GradientTransformation
+    update: str = "simultaneous"
+    axis: str | None = None
+
+    def init(self, key: jax.Array, batch: Batch) -> TrainState:
+        """State at step 0; of `batch` only the shapes matter: images [b, h, w, c]."""
+        names = ("params", "latent", "dropout")
+        rngs = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+        variables = nn.init(self.objective, self.networks)(rngs, batch)
+        params = variables["params"]
+        stats = {name: variables.get("batch_stats", {}).get(name, {}) for name in params}
+        return TrainState(jnp.int32(0), params, stats, {name: self.tx.init(p) for name, p in params.items()})
+
+    def on_axis(self, axis: str) -> "Game":
+        """The same game as part of a step that is mapped over the devices of `axis`."""
+        return dataclasses.replace(self, networks=self.networks.clone(axis=axis), axis=axis)
+
+    def train_step(self, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Losses]:
+        """Every network takes one step down its own player's loss. Randomness is a function of `key` and the step."""
+        key = jax.random.fold_in(key, state.step)
+        turns = [PLAYERS] if self.update == "simultaneous" else [("discriminator",), ("generator",)]
+        total = Losses({}, {})
+        for players in turns:
+            losses, stats, grads = self._grade(state, batch, key, players)
+            state, total = self._descend(state, stats, grads), total | losses
+        return state.replace(step=state.step + 1), total
+
+    def _grade(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
+        """The players' losses, the statistics after them, and the gradient of each player's loss for its own networks."""
+        latent_key, dropout_key = jax.random.split(key)
+        rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, self.axis)}
+
+        def play(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
+            run = nn.apply(self.objective, self.networks.clone(players=players), mutable=["batch_stats"])
+            losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
+            totals = {player: sum(getattr(losses, player).values(), jnp.float32(0)) for player in players}
+            return totals, (losses, updated.get("batch_stats", {}))
+
+        totals, pull, (losses, stats) = jax.vjp(play, state.params, has_aux=True)
+        rows = {p: pull({q: jnp.full_like(total, q == p) for q, total in totals.items()})[0] for p in players}
+        grads = {name: rows[PLAYER[name]][name] for name in state.params if PLAYER[name] in players}
+        return parallel.mean((losses, stats, grads), self.axis)
+
+    def _descend(self, state: TrainState, stats: dict, grads: dict[str, Params]) -> TrainState:
+        params, opt_state = dict(state.params), dict(state.opt_state)
+        for name, grad in grads.items():
+            updates, opt_state[name] = self.tx.update(grad, state.opt_state[name], params[name])
+            params[name] = optax.apply_updates(params[name], updates)
+        # A network whose turn comes later will run on these images again: only then its statistics count.
+        kept = stats if "generator" in {PLAYER[name] for name in grads} else {n: s for n, s in stats.items() if n in grads}
+        return state.replace(params=params, opt_state=opt_state, batch_stats=state.batch_stats | kept)
