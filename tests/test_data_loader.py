@@ -38,7 +38,7 @@ def numbers(batches):
 
 
 def test_every_pair_comes_once_an_epoch_though_the_batch_does_not_divide_the_set():
-    order = sum(numbers(take(14, Numbered(7))), [])  # 6 epochs of 7
+    order = list(itertools.chain(*numbers(take(14, Numbered(7)))))  # 6 epochs of 7
     epochs = [order[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1

@@ -151,5 +151,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_is_taken_for_a_set(tmp_p
 
 
 def test_png_files_hold_side_by_side_pairs(data_dir):
-    with Image.open(io.BytesIO(shapes.pairs("val", data_dir).load(0))) as image:
+    encoded = shapes.pairs("val", data_dir).load(0)
+    assert isinstance(encoded, bytes)
+    with Image.open(io.BytesIO(encoded)) as image:
         assert (image.format, image.size, image.mode) == ("PNG", (128, 64), "RGB")

@@ -1,20 +1,191 @@
 """Image files to arrays: uint8 or uint16 [h, w, c], whatever the format."""
 
+import contextlib
 import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
+import imagecodecs
 import numpy as np
-from PIL import Image
+import tifffile
+from jaxtyping import Integer
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+MAX_PIXELS = 100_000_000
+
+# `max_pixels` takes the place of Pillow's own limit, which is global and warns first.
+Image.MAX_IMAGE_PIXELS = None
+
+Pixels = Integer[np.ndarray, "h w c"]
+
+_ORIENTATION_TAG = 274
+_UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
+    7: lambda x: x.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda x: x.swapaxes(0, 1)[::-1],
+}
 
 
 class ImageError(ValueError):
     """An image that cannot be used: one line that names the file, what was found and what would do."""
 
 
-def read(source: str | Path | bytes, *, channels: int, max_pixels: int | None = None, name: str = "") -> np.ndarray:
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    with Image.open(file) as image:
-        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
+class Header(NamedTuple):
+    """What is known before decoding; `height` and `width` of the upright image, `alpha` if the last channel is that."""
+
+    height: int
+    width: int
+    channels: int
+    alpha: bool
+    decode: Callable[[], Pixels]
+
+
+def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "") -> Pixels:
+    """A file or its bytes, upright, with `channels` channels; 16 bits where the file has them. Animations: the first frame.
+
+    1 is grey and 3 is RGB, to which everything usual is converted, transparency over white. Any other number must be the
+    file's own. Raises ImageError, with `name` (default: the path) in it.
+    """
+    with _opened(source, channels, max_pixels, name) as header:
+        pixels = header.decode()
+        if pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"has {pixels.dtype} samples: must be 8 or 16 bit")
+        return np.ascontiguousarray(_with_channels(pixels, header.alpha, channels))
+
+
+def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Height and width, from the header alone. Raises ImageError for what `read` would refuse by its header."""
+    with _opened(source, channels, max_pixels, "") as header:
+        return header.height, header.width
+
+
+@contextlib.contextmanager
+def _opened(source: str | Path | bytes, channels: int, max_pixels: int, name: str) -> Iterator[Header]:
+    name = name or ("image" if isinstance(source, bytes) else str(source))
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            header = _header(file)
+            if header.height * header.width > max_pixels:
+                raise ValueError(f"is {header.width}x{header.height}: has more than {max_pixels} pixels")
+            if channels not in _possible_channels(header):
+                raise ValueError(f"has {header.channels} channels: must have {channels}")
+            yield header
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: is not an image") from None
+    except Exception as error:  # decoders raise whatever they like
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ImageError(f"{name}: {reason}") from error
+
+
+def _header(file: io.BufferedIOBase) -> Header:
+    start = file.read(26)
+    file.seek(0)
+    if not start:
+        raise ValueError("is an empty file")
+    if start[:8] == b"\x89PNG\r\n\x1a\n" and start[24:25] == b"\x10":
+        return _deep_png(file, colour_type=start[25])
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and (header := _scientific_tiff(file)):
+        return header
+    return _pillow(file)
+
+
+def _pillow(file: io.BufferedIOBase) -> Header:
+    image = Image.open(file)
+    turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
+    width, height = image.size[::-1] if turned else image.size
+    mode = _pillow_mode(image)
+
+    def decode() -> np.ndarray:
+        upright = ImageOps.exif_transpose(image)
+        pixels = np.asarray(upright if mode.startswith("I;16") else upright.convert(mode))
+        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*pixels.shape[:2], -1)
+
+    channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
+    return Header(height, width, channels, mode in ("LA", "RGBA"), decode)
+
+
+def _pillow_mode(image: Image.Image) -> str:
+    """The mode that holds all that a file has to say."""
+    if image.mode.startswith("I;16"):
+        return image.mode
+    if image.mode in ("I", "F"):
+        raise ValueError("has 32-bit samples: must be 8 or 16 bit")
+    transparent = image.has_transparency_data
+    if image.mode in ("1", "L", "LA", "La"):
+        return "LA" if transparent else "L"
+    return "RGBA" if transparent else "RGB"
+
+
+def _deep_png(file: io.BufferedIOBase, colour_type: int) -> Header:
+    """16-bit PNG, which Pillow reduces to 8 bits unless it is grey."""
+    image = Image.open(file)
+    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    channels, alpha = {0: (1, False), 2: (3, False), 4: (2, True), 6: (4, True)}[colour_type]
+
+    def decode() -> np.ndarray:
+        file.seek(0)
+        pixels = imagecodecs.png_decode(file.read())
+        return _UPRIGHT[orientation](pixels.reshape(*pixels.shape[:2], -1))
+
+    width, height = image.size[::-1] if orientation >= 5 else image.size
+    return Header(height, width, channels, alpha, decode)
+
+
+def _scientific_tiff(file: io.BufferedIOBase) -> Header | None:
+    """TIFF of 16 bits or any number of channels; None for the photographs that Pillow reads."""
+    page = tifffile.TiffFile(file).pages.first
+    samples, grey = page.samplesperpixel, page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+    file.seek(0)
+    if page.bitspersample <= 8 and (samples == 1 or (samples in (3, 4) and not grey)):
+        return None
+    if page.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"has {page.dtype} samples: must be 8 or 16 bit")
+    orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
+    alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and samples in (2, 4)
+
+    def decode() -> np.ndarray:
+        pixels = page.asarray()
+        planar = samples > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        pixels = np.moveaxis(pixels, 0, 2) if planar else pixels.reshape(page.imagelength, page.imagewidth, samples)
+        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        return _UPRIGHT[orientation](pixels)
+
+    height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
+    return Header(height, width, samples, alpha, decode)
+
+
+def _possible_channels(header: Header) -> set[int]:
+    usual = header.channels - header.alpha in (1, 3)
+    return {header.channels, 1, 3} if usual else {header.channels}
+
+
+def _with_channels(pixels: Pixels, alpha: bool, channels: int) -> Pixels:
+    if pixels.shape[2] == channels:
+        return pixels
+    if alpha:
+        pixels = _over_white(pixels)
+    if pixels.shape[2] == channels:
+        return pixels
+    return np.repeat(pixels, 3, 2) if channels == 3 else _grey(pixels)
+
+
+def _over_white(pixels: Pixels) -> Pixels:
+    white = np.iinfo(pixels.dtype).max
+    colour, opacity = pixels[:, :, :-1].astype(np.uint32), pixels[:, :, -1:].astype(np.uint32)
+    return ((colour * opacity + white * (white - opacity) + white // 2) // white).astype(pixels.dtype)
+
+
+def _grey(pixels: Pixels) -> Pixels:
+    """Luma of ITU-R BT.601 in Pillow's fixed point."""
+    luma = pixels.astype(np.uint32) @ np.array([[19595], [38470], [7471]], np.uint32)
+    return ((luma + 0x8000) >> 16).astype(pixels.dtype)

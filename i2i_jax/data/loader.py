@@ -6,21 +6,21 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Int32, Integer
+from jaxtyping import Array, Int32, Integer
 from PIL import Image
 
 from i2i_jax.data.pairs import Pair, Pairs
 
 
 class RawBatch(NamedTuple):
-    """Pairs as uint8 or uint16, `input` [b, h, w, c_in] and `target` [b, h, w, c_out].
+    """Pairs as uint8 or uint16, on the host or on devices: `input` [b, h, w, c_in] and `target` [b, h, w, c_out].
 
     `row` [b] is each pair's place in the step's global batch: augmentation is drawn by it, whatever the device layout.
     """
 
-    input: Integer[np.ndarray, "b h w c_in"]
-    target: Integer[np.ndarray, "b h w c_out"]
-    row: Int32[np.ndarray, " b"]
+    input: Integer[np.ndarray | Array, "b h w c_in"]
+    target: Integer[np.ndarray | Array, "b h w c_out"]
+    row: Int32[np.ndarray | Array, " b"]
 
 
 def batches(

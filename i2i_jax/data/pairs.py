@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Pair(NamedTuple):
     target: np.ndarray
 
 
+@runtime_checkable
 class Pairs(Protocol):
     """Pairs by their position; the order is always the same."""
 
@@ -42,7 +43,7 @@ class SideBySide:
     direction: str = "AtoB"
     input_channels: int = 3
     target_channels: int = 3
-    max_pixels: int | None = None
+    max_pixels: int = images.MAX_PIXELS
 
     def __len__(self) -> int:
         return self.count

@@ -1,6 +1,8 @@
 """TFDS without TensorFlow: prepares a builder of side-by-side pairs, and reads it back as Pairs."""
 
+import contextlib
 import os
+import sys
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -26,7 +28,8 @@ def pairs(builder: tfds.core.DatasetBuilder, split: str, *, prepare: bool, max_p
     wait for it and then call this with `prepare=False`.
     """
     if prepare:
-        builder.download_and_prepare(file_format="array_record")
+        with contextlib.redirect_stdout(sys.stderr):  # what a command prints is its result
+            builder.download_and_prepare(file_format="array_record")
     splits = builder.info.splits
     if split == "test" and "test" not in splits:
         split = "val"
