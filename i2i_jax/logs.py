@@ -7,8 +7,9 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, SupportsFloat
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -41,12 +42,12 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def as_json(value: float) -> float | str:
+def as_json(value: int | float) -> int | float | str:
     """`value` as JSON can hold it: "NaN", "Infinity" and "-Infinity" are strings. `float` is the inverse."""
     return value if math.isfinite(value) else json.dumps(value).strip('"')
 
 
-class RunLog:
+class RunLog(AbstractContextManager["RunLog"]):
     """The figures of a run, written at rising steps to the console, RUN/metrics.jsonl and RUN/tensorboard.
 
     A row of metrics.jsonl is {"step", "time", the values, "steps_per_second"}: `time` is seconds of training, over all
@@ -71,9 +72,6 @@ class RunLog:
         self._origin = now - last_row.get("time", 0.0)
         self._previous, self._warm = (start_step, now), None
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.close()
 
@@ -81,17 +79,17 @@ class RunLog:
         self._metrics.close()
         self._tensorboard.close()
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Tells of the training after `step` steps; names are "player/term" or a plain word."""
         now = time.perf_counter()
-        values = {name: float(value) for name, value in values.items()}
+        numbers = {name: float(value) for name, value in values.items()}
         rate = _rate(self._previous, (step, now))
-        row = {"step": step, "time": round(now - self._origin, 3), **values, "steps_per_second": float(f"{rate:.5g}")}
+        row = {"step": step, "time": round(now - self._origin, 3), **numbers, "steps_per_second": float(f"{rate:.5g}")}
         self._metrics.write(json.dumps({name: as_json(value) for name, value in row.items()}) + "\n")
         self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
         for name in row.keys() - {"step", "time"}:
             self._tensorboard.add_scalar(name, row[name], step)
-        print(self._line(step, values, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
+        print(self._line(step, numbers, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
         self._previous = (step, now)
         self._warm = self._warm or (step, now)  # compilation took most of the first interval: time left is judged without it
 
@@ -121,7 +119,7 @@ def _forget_after(metrics: Path, step: int) -> dict[str, Any]:
     return kept[-1][1] if kept else {}
 
 
-def short(value: float) -> str:
+def short(value: int | float) -> str:
     """Seven characters, three to five digits: 0.0123, 12.345, 1234.5, 1.2e-5."""
     if not math.isfinite(value):
         return f"{value:7}"
@@ -132,7 +130,7 @@ def short(value: float) -> str:
     return f"{mantissa}e{int(exponent)}".rjust(7)
 
 
-def hours(seconds: float) -> str:
+def hours(seconds: int | float) -> str:
     """`h:mm:ss`"""
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -144,10 +144,15 @@ def _samples(workdir: Path) -> dict[str, Any]:
     """The grids RUN/samples/{step}.png in order, and the (width, height) of the newest."""
     paths = sorted((p for p in workdir.glob("samples/*.png") if p.stem.isdecimal()), key=lambda p: int(p.stem))
     samples = [{"step": int(p.stem), "source": f"samples/{quote(p.name)}"} for p in paths]
-    if not paths:
-        return {"samples": []}
-    with Image.open(paths[-1]) as newest:
-        return {"samples": samples, "sample_size": newest.size}
+    return {"samples": samples, "sample_size": _size(paths[-1]) if paths else None}
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError:
+        return None
 
 
 def _progress(rows: list[dict[str, Any]], total: int | None, batch_size: int | None) -> dict[str, str]:

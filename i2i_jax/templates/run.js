@@ -259,7 +259,7 @@ function startSamples() {
   if (!run.samples.length) return;
   const slider = by("sample"), move = (change) => showSample(+slider.value + change);
   by("samples").hidden = false;
-  [by("sample-image").width, by("sample-image").height] = run.sample_size;
+  if (run.sample_size) [by("sample-image").width, by("sample-image").height] = run.sample_size;
   slider.max = run.samples.length - 1;
   slider.oninput = () => move(0);
   by("previous").onclick = () => move(-1);

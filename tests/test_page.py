@@ -1,0 +1,186 @@
+import json
+import math
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from i2i_jax import logs, page
+from i2i_jax.config import Config, to_json
+
+HOSTILE = "</script><script>alert('&\"')</script>"
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, text outside of scripts and styles, and scripts."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.elements, self.text, self.scripts, self._inside = [], "", [], ""
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif self._inside != "style":
+            self.text += data
+
+    def attributes(self, name: str) -> list[str]:
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts[0], parse_constant=lambda constant: pytest.fail(constant))
+
+
+def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
+    config = Config()
+    config.train.steps = total
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(to_json(config))
+    with (workdir / "metrics.jsonl").open("w") as file:
+        for i in range(1, rows + 1):
+            row = {"step": 100 * i, "time": 10.0 * i, "generator/gan": 1 / i, "generator/l1": i, "discriminator/gan": 0.25}
+            file.write(json.dumps(row | {"learning_rate": 2e-4, "steps_per_second": 10.0}) + "\n")
+    for step in (1000, 2000):
+        logs.save_grid(workdir / f"samples/{step:08d}.png", [[np.zeros((96, 96), np.uint8)]], labels=["input"])
+    logs.atomic_write(workdir / "evaluation/00002000.json", b'{"step": 2000, "metrics": {"l1": 0.125, "psnr": "NaN"}, "each": [1, 2]}')
+    return workdir
+
+
+def written(workdir: Path) -> Page:
+    page.write_run(workdir)
+    return Page(workdir / "index.html")
+
+
+def test_the_page_of_a_run_shows_progress_curves_samples_evaluation_and_config(tmp_path):
+    found = written(run_folder(tmp_path / "my run"))
+    assert "my run" in found.text
+    for text in ("3,000 of 6,000", "bicycle_gan · shapes · training", "0:05:00", "20.0", "2.0e-4", "metrics.l1", "0.1250", "weights.l1"):
+        assert text in found.text
+    assert found.data["steps"] == list(range(100, 3001, 100))
+    assert {chart["name"]: [term["name"] for term in chart["terms"]] for chart in found.data["charts"]} == {
+        "generator": ["gan", "l1"],
+        "discriminator": ["gan"],
+    }
+    assert found.data["charts"][0]["terms"][1]["values"] == [float(i) for i in range(1, 31)]
+    assert found.data["charts"][0]["terms"][0]["colour"] == found.data["charts"][1]["terms"][0]["colour"]
+    assert [sample["step"] for sample in found.data["samples"]] == [1000, 2000]
+    assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in found.data["samples"])
+    assert found.data["finished"] is False
+
+
+def test_a_run_at_its_last_step_is_finished(tmp_path):
+    found = written(run_folder(tmp_path, total=3000))
+    assert found.data["finished"] is True
+    assert "finished" in found.text and "time left" not in found.text
+
+
+@pytest.mark.parametrize("name", ["run", "translation"])
+def test_a_page_loads_nothing_from_elsewhere(tmp_path, name):
+    run_folder(tmp_path)
+    page.write_run(tmp_path) if name == "run" else page.write_translation(tmp_path, [page.Translated("a.png", ["b.png"])], title="x")
+    text = (tmp_path / "index.html").read_text()
+    assert not re.search(r"https?:|//[a-z]+\.|@import|\bfetch\(|XMLHttpRequest|\burl\((?!#)", text)
+    found = Page(tmp_path / "index.html")
+    assert not [value for value in found.attributes("src") + found.attributes("href") if ":" in value and value != "data:,"]
+
+
+def test_an_empty_folder_has_a_page(tmp_path):
+    found = written(tmp_path)
+    assert "none yet" in found.text
+    assert found.data["steps"] == found.data["charts"] == found.data["samples"] == []
+
+
+def test_what_cannot_be_read_is_left_out(tmp_path):
+    run_folder(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    (tmp_path / "evaluation/00003000.json").write_bytes(b'{"step": 30\xff')
+    (tmp_path / "samples/00003000.png").write_bytes(b"no image")
+    (tmp_path / "samples/notes.png").write_bytes(b"")
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3100, "gen')
+    found = written(tmp_path)
+    assert found.data["steps"][-1] == 3000
+    assert [sample["step"] for sample in found.data["samples"]] == [1000, 2000, 3000]
+    assert found.data["sample_size"] is None
+
+
+def test_everything_from_files_is_escaped(tmp_path):
+    workdir = run_folder(tmp_path / "a<b>&c")
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["path"] = config[HOSTILE] = HOSTILE
+    (workdir / "config.json").write_text(json.dumps(config))
+    (workdir / "command.txt").write_text(f"run --path {HOSTILE}\n")
+    (workdir / "evaluation/<i>.json").write_text(json.dumps({HOSTILE: HOSTILE}))
+    with (workdir / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 3100, f"generator/{HOSTILE}": "NaN"}) + "\n")
+    found = written(workdir)
+    assert len(found.scripts) == 2
+    assert found.text.count(HOSTILE) == 7  # the command; option and value; evaluation's column and cell; the path; the warning
+    assert "a<b>&c" in found.text
+    assert HOSTILE in [term["name"] for term in found.data["charts"][0]["terms"]]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_a_gap_and_a_warning(tmp_path, value):
+    with logs.RunLog(tmp_path, total_steps=10, start_step=0) as log:
+        log.write(1, {"generator/gan": 1.0})
+        log.write(2, {"generator/gan": value})
+        log.write(3, {"generator/gan": 3.0})
+    found = written(tmp_path)
+    assert found.data["charts"][0]["terms"][0]["values"] == [1.0, None, 3.0]
+    assert "Not finite at step 2: generator/gan" in found.text
+
+
+@pytest.mark.parametrize("rows", [999, 1000, 12_345])
+def test_long_runs_are_thinned_evenly_and_end_at_the_last_row(tmp_path, rows):
+    found = written(run_folder(tmp_path, rows=rows, total=2_000_000))
+    steps = found.data["steps"]
+    assert len(steps) <= page.MAX_POINTS
+    assert steps[-1] == rows * 100
+    assert len(set(np.diff(steps)[:-1])) == 1
+    assert found.data["charts"][0]["terms"][1]["values"] == [step / 100 for step in steps]
+    assert (tmp_path / "index.html").stat().st_size < 200_000
+
+
+def test_points_stay_where_they_are_as_a_run_grows(tmp_path):
+    before = written(run_folder(tmp_path, rows=5000)).data["steps"]
+    after = written(run_folder(tmp_path, rows=5001 + 300)).data["steps"]
+    assert set(before[:-1]) < set(after)
+
+
+def test_a_translated_folder_shows_each_input_style_and_output(tmp_path):
+    output = tmp_path / "out"
+    rows = [
+        page.Translated(tmp_path / "in put/a#1?.png", [output / "a#1?_1.png", output / "a#1?_2.png"], style=tmp_path / "s:<i>.png"),
+        page.Translated(tmp_path / "in put/b.png", [output / "b.png"]),
+    ]
+    page.write_translation(output, rows, title="<b>maps</b>")
+    found = Page(output / "index.html")
+    sources = found.attributes("src")
+    assert not any(set(source) & set("#?:<> ") for source in sources)
+    resolved = [Path(os.path.normpath(output / unquote(source))) for source in sources]
+    assert resolved == [rows[0].input, rows[0].style, *rows[0].outputs, rows[1].input, *rows[1].outputs]
+    assert found.attributes("loading") == ["lazy"] * 6
+    for text in ("<b>maps</b>", "2 images", "a#1?.png", "b.png", "input", "style", "output"):
+        assert text in found.text
+
+
+def test_a_file_name_that_is_no_text_has_a_page(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    page.write_translation(tmp_path, [page.Translated(tmp_path / name, [])], title="x")
+    assert "caf%E9.png" in (tmp_path / "index.html").read_text("utf-8")
