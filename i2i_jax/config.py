@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -190,7 +191,7 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing."""
     matches = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
