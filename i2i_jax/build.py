@@ -1,0 +1,85 @@
+"""From a Config to what it describes. Every option that is a word is resolved here."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from i2i_jax import losses, models, objectives
+from i2i_jax.config import Config, ModelConfig, validate
+from i2i_jax.models.layers import INITIALIZERS, scale_init
+from i2i_jax.train_state import Game
+from i2i_jax.types import Batch
+
+
+def networks(config: Config) -> models.Networks:
+    """The networks of the system, each of the config's kind; z is given to the systems that have one."""
+    model = config.model
+    discriminator = _discriminator(model)
+    return models.Networks(
+        generator=_generator(config),
+        discriminator=discriminator,
+        discriminator_lr=discriminator if model.shared_discriminator else _discriminator(model),
+        encoder=models.ENCODERS[model.encoder](
+            latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_common(model)
+        ),
+        latent_dim=0 if config.objective == "pix2pix" else model.latent_dim,
+        conditional=model.conditional,
+    )
+
+
+def _generator(config: Config) -> Any:
+    model = config.model
+    of_unet = {"latent_at": model.latent_at, "skip": model.skip, "skip_order": model.skip_order}
+    return models.GENERATORS[model.generator](
+        channels=config.data.target_channels,
+        width=model.width,
+        norm=model.norm,
+        upsample=model.upsample,
+        dropout=model.dropout,
+        **(of_unet if model.generator.startswith("unet") else {}),
+        **_common(model),
+    )
+
+
+def _discriminator(model: ModelConfig) -> models.MultiScale:
+    kind = models.DISCRIMINATORS[model.discriminator]
+    if model.discriminator == "patchgan":
+        kind = partial(kind, layers=model.discriminator_layers)
+    width = model.discriminator_width or model.width
+    widths = (max(1, round(width / 2**i)) for i in range(model.discriminator_scales))
+    return models.MultiScale(tuple(kind(width=w, norm=model.norm, **_common(model)) for w in widths))
+
+
+def _common(model: ModelConfig) -> dict[str, Any]:
+    return {
+        "kernel_init": INITIALIZERS[model.initializer](model.init_gain),
+        "scale_init": scale_init(model.init_gain),
+        "dtype": jnp.bfloat16 if model.dtype == "bfloat16" else None,
+    }
+
+
+def objective(config: Config) -> Any:
+    rules = objectives.Rules(config.weights, losses.GAN_LOSSES[config.gan_loss], sum_kl=config.kl_reduction == "sum")
+    return partial(objectives.OBJECTIVES[config.objective], rules=rules)
+
+
+def learning_rate(config: Config) -> optax.Schedule:
+    """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), t counted from 1 (the originals', by step instead of epoch)."""
+    decay = round(config.optimizer.decay_fraction * config.train.steps)
+    constant = config.train.steps - decay
+    return lambda step: config.optimizer.learning_rate * (1 - jnp.maximum(0, step + 1 - constant) / (decay + 1))
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam (Kingma 2015) for each network by itself."""
+    return optax.adam(learning_rate(config), b1=config.optimizer.beta1, b2=config.optimizer.beta2)
+
+
+def game(config: Config) -> Game:
+    """The game that `config` describes. Raises ConfigError on an option out of range."""
+    validate(config)
+    return Game(networks(config), objective(config), optimizer(config), update=config.update)
