@@ -42,7 +42,7 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def as_json(value: int | float) -> int | float | str:
+def as_json(value: float) -> float | str:
     """`value` as JSON can hold it: "NaN", "Infinity" and "-Infinity" are strings. `float` is the inverse."""
     return value if math.isfinite(value) else json.dumps(value).strip('"')
 
@@ -82,14 +82,14 @@ class RunLog(AbstractContextManager["RunLog"]):
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Tells of the training after `step` steps; names are "player/term" or a plain word."""
         now = time.perf_counter()
-        numbers = {name: float(value) for name, value in values.items()}
         rate = _rate(self._previous, (step, now))
-        row = {"step": step, "time": round(now - self._origin, 3), **numbers, "steps_per_second": float(f"{rate:.5g}")}
-        self._metrics.write(json.dumps({name: as_json(value) for name, value in row.items()}) + "\n")
+        terms = {name: float(value) for name, value in values.items()}
+        numbers = {"time": round(now - self._origin, 3), **terms, "steps_per_second": float(f"{rate:.5g}")}
+        self._metrics.write(json.dumps({"step": step} | {name: as_json(value) for name, value in numbers.items()}) + "\n")
         self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
-        for name in row.keys() - {"step", "time"}:
-            self._tensorboard.add_scalar(name, row[name], step)
-        print(self._line(step, numbers, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
+        for name in numbers.keys() - {"time"}:
+            self._tensorboard.add_scalar(name, numbers[name], step)
+        print(self._line(step, terms, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
         self._previous = (step, now)
         self._warm = self._warm or (step, now)  # compilation took most of the first interval: time left is judged without it
 
@@ -119,7 +119,7 @@ def _forget_after(metrics: Path, step: int) -> dict[str, Any]:
     return kept[-1][1] if kept else {}
 
 
-def short(value: int | float) -> str:
+def short(value: float) -> str:
     """Seven characters, three to five digits: 0.0123, 12.345, 1234.5, 1.2e-5."""
     if not math.isfinite(value):
         return f"{value:7}"
@@ -130,7 +130,7 @@ def short(value: int | float) -> str:
     return f"{mantissa}e{int(exponent)}".rjust(7)
 
 
-def hours(seconds: int | float) -> str:
+def hours(seconds: float) -> str:
     """`h:mm:ss`"""
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -121,7 +121,7 @@ def test_short_numbers_are_seven_characters(value, text):
 
 
 def test_hours():
-    assert [logs.hours(seconds) for seconds in (0, 59.6, 3661, 100 * 3600)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
+    assert [logs.hours(seconds) for seconds in (0.0, 59.6, 3661.0, 360_000.0)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
 
 
 def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
