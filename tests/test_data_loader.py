@@ -79,7 +79,7 @@ def test_processes_read_their_rows_of_the_global_batch():
 def test_a_set_that_fits_is_read_once():
     kept, large = Numbered(5), Numbered(5)
     take(20, kept, threads=1)
-    take(20, large, threads=1, cache_gb=0)
+    take(20, large, threads=1, cache_gb=0.0)
     assert kept.reads == 5
     assert large.reads >= 60
 

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 from jaxtyping import Integer
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
@@ -18,7 +18,8 @@ MAX_PIXELS = 100_000_000
 # `max_pixels` takes the place of Pillow's own limit, which is global and warns first.
 Image.MAX_IMAGE_PIXELS = None
 
-Pixels = Integer[np.ndarray, "h w c"]
+File = io.BytesIO | io.BufferedReader
+Pixels = Integer[np.ndarray, "_height _width _channels"]
 
 _ORIENTATION_TAG = 274
 _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -86,7 +87,7 @@ def _opened(source: str | Path | bytes, channels: int, max_pixels: int, name: st
         raise ImageError(f"{name}: {reason}") from error
 
 
-def _header(file: io.BufferedIOBase) -> Header:
+def _header(file: File) -> Header:
     start = file.read(26)
     file.seek(0)
     if not start:
@@ -98,16 +99,16 @@ def _header(file: io.BufferedIOBase) -> Header:
     return _pillow(file)
 
 
-def _pillow(file: io.BufferedIOBase) -> Header:
+def _pillow(file: File) -> Header:
     image = Image.open(file)
-    turned = image.getexif().get(_ORIENTATION_TAG, 1) >= 5
-    width, height = image.size[::-1] if turned else image.size
-    mode = _pillow_mode(image)
+    mode, orientation = _pillow_mode(image), _pillow_orientation(image)
 
     def decode() -> np.ndarray:
-        upright = ImageOps.exif_transpose(image)
-        pixels = np.asarray(upright if mode.startswith("I;16") else upright.convert(mode))
-        return pixels.astype(pixels.dtype.newbyteorder("="), copy=False).reshape(*pixels.shape[:2], -1)
+        pixels = np.asarray(image if mode.startswith("I;16") else image.convert(mode))
+        native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        return _UPRIGHT[orientation](native.reshape(*pixels.shape[:2], -1))
+
+    width, height = image.size[::-1] if orientation >= 5 else image.size
 
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
     return Header(height, width, channels, mode in ("LA", "RGBA"), decode)
@@ -125,10 +126,22 @@ def _pillow_mode(image: Image.Image) -> str:
     return "RGBA" if transparent else "RGB"
 
 
-def _deep_png(file: io.BufferedIOBase, colour_type: int) -> Header:
+def _pillow_orientation(image: Image.Image) -> int:
+    """A key of _UPRIGHT: what is left to do after Pillow, which turns TIFF itself."""
+    # Asked for the Exif of a PNG that has none before its pixels, Pillow decodes it all.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    return _known_orientation(image.getexif().get(_ORIENTATION_TAG))
+
+
+def _known_orientation(tag: object) -> int:
+    return tag if isinstance(tag, int) and tag in _UPRIGHT else 1
+
+
+def _deep_png(file: File, colour_type: int) -> Header:
     """16-bit PNG, which Pillow reduces to 8 bits unless it is grey."""
     image = Image.open(file)
-    orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    orientation = _pillow_orientation(image)
     channels, alpha = {0: (1, False), 2: (3, False), 4: (2, True), 6: (4, True)}[colour_type]
 
     def decode() -> np.ndarray:
@@ -140,7 +153,7 @@ def _deep_png(file: io.BufferedIOBase, colour_type: int) -> Header:
     return Header(height, width, channels, alpha, decode)
 
 
-def _scientific_tiff(file: io.BufferedIOBase) -> Header | None:
+def _scientific_tiff(file: File) -> Header | None:
     """TIFF of 16 bits or any number of channels; None for the photographs that Pillow reads."""
     page = tifffile.TiffFile(file).pages.first
     samples, grey = page.samplesperpixel, page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
@@ -149,7 +162,7 @@ def _scientific_tiff(file: io.BufferedIOBase) -> Header | None:
         return None
     if page.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"has {page.dtype} samples: must be 8 or 16 bit")
-    orientation = page.tags.valueof(_ORIENTATION_TAG, 1)
+    orientation = _known_orientation(page.tags.valueof(_ORIENTATION_TAG))
     alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and samples in (2, 4)
 
     def decode() -> np.ndarray:

@@ -29,7 +29,7 @@ def pairs(builder: tfds.core.DatasetBuilder, split: str, *, prepare: bool, max_p
     """
     if prepare:
         with contextlib.redirect_stdout(sys.stderr):  # what a command prints is its result
-            builder.download_and_prepare(file_format="array_record")
+            builder.download_and_prepare(file_format="array_record")  # pyright: ignore[reportCallIssue]
     splits = builder.info.splits
     if split == "test" and "test" not in splits:
         split = "val"
