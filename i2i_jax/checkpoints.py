@@ -19,6 +19,9 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 ITEM = "state"
 
+# Orbax writes pages of tracebacks from its threads; each failure also reaches the caller, as one CheckpointError.
+logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
+
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, of another model, or cannot be written: one line that names it."""
@@ -35,7 +38,6 @@ class Checkpoints:
         self._directory = Path(directory).absolute()
         self._best_metric = best_metric
         self._sign = 1.0 if higher_is_better else -1.0
-        _discard_torn_metrics(self._directory)
         best = BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             best_fn=_rank,
@@ -43,6 +45,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         with _one_line(f"{self._directory}: cannot hold checkpoints"):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            _discard_torn_metrics(self._directory)
             self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers={ITEM: _handler()})
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None):
@@ -71,7 +75,7 @@ class Checkpoints:
         """
         self.wait()
         step, state = _newest_whole(self._directory, template, partial=False)
-        damaged = [s for s in self._manager.all_steps() if s > step]
+        damaged = [s for s in _steps(self._directory) if s > step]
         if damaged:
             _set_aside(self._directory, damaged)
             self._manager.reload()

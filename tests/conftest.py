@@ -13,6 +13,7 @@ import pytest
 jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_enable_compilation_cache", False)
+jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
 
 SHARED = Path(os.environ.get("I2I_SHARED", Path(__file__).parents[2] / "shared"))
 
