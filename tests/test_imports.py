@@ -1,8 +1,11 @@
 """Imports go one way, and what is heavy or optional stays out."""
 
 import ast
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -79,6 +82,17 @@ def test_the_rules_forbid():
 def test_never_imported(library):
     importers = [file for file in FILES if any(name.split(".")[0] == library for name in imported_names(file))]
     assert not importers
+
+
+def test_every_library_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in declared}
+    sources = importlib.metadata.packages_distributions()
+    used = (
+        {name.split(".")[0] for file in FILES for name in imported_names(file)} - set(sys.stdlib_module_names) - {"i2i_jax", "matplotlib"}
+    )
+    undeclared = {name for name in used if names.isdisjoint(source.lower().replace("_", "-") for source in sources.get(name, []))}
+    assert not undeclared
 
 
 def test_orbax_in_one_file():
