@@ -220,7 +220,7 @@ def test_not_an_image():
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert reason(tmp_path / "a.png", name="") == f"{tmp_path / 'a.png'}: no such file"
+    assert reason(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: no such file"
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF", "WebP", "BMP", "GIF"])

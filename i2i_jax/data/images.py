@@ -52,7 +52,7 @@ def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIX
     """A file or its bytes, upright, with `channels` channels; 16 bits where the file has them. Animations: the first frame.
 
     1 is grey and 3 is RGB, to which everything usual is converted, transparency over white. Any other number must be the
-    file's own. Raises ImageError, with `name` (default: the path) in it.
+    file's own. Raises ImageError, which names the path, or `name` for bytes.
     """
     with _opened(source, channels, max_pixels, name) as header:
         pixels = header.decode()
@@ -69,7 +69,7 @@ def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> 
 
 @contextlib.contextmanager
 def _opened(source: str | Path | bytes, channels: int, max_pixels: int, name: str) -> Iterator[Header]:
-    name = name or ("image" if isinstance(source, bytes) else str(source))
+    name = name or "image" if isinstance(source, bytes) else str(source)
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             header = _header(file)

@@ -54,7 +54,11 @@ class SideBySide:
         whole = {c: images.read(source, channels=c, max_pixels=self.max_pixels, name=name) for c in wanted}
         width = whole[self.input_channels].shape[1]
         if width % 2:
-            raise images.ImageError(f"{name}: {width} pixels wide: a side-by-side pair must have an even width")
+            raise images.ImageError(odd_width(name if isinstance(source, bytes) else source, width))
         halves = slice(None, width // 2), slice(width // 2, None)
         first, second = halves if self.direction == "AtoB" else halves[::-1]
         return Pair(whole[self.input_channels][:, first], whole[self.target_channels][:, second])
+
+
+def odd_width(name: str | Path, width: int) -> str:
+    return f"{name}: is {width} pixels wide: a side-by-side pair must have an even width"

@@ -1,0 +1,163 @@
+"""Pairs from the user's own files: side by side, or in two folders paired by name."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from i2i_jax.data import images
+from i2i_jax.data.pairs import Pair, Pairs, SideBySide, odd_width
+
+SPLITS = ("train", "val", "test")
+SHOWN = 3  # names in an error message
+
+
+class FolderError(ValueError):
+    """A folder that is no set of pairs: one line that names it, what was found and what would do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoFiles:
+    """Pairs kept as two files each, `files[i]` being input and target. Reading a pair raises ImageError."""
+
+    files: Sequence[tuple[Path, Path]]
+    input_channels: int
+    target_channels: int
+    max_pixels: int
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int, /) -> str:
+        return self.files[index][0].stem
+
+    def __getitem__(self, index: int, /) -> Pair:
+        wanted = zip(self.files[index], (self.input_channels, self.target_channels), strict=True)
+        return Pair(*(images.read(file, channels=channels, max_pixels=self.max_pixels) for file, channels in wanted))
+
+
+def pairs(
+    path: str | Path,
+    split: str,
+    *,
+    direction: str = "AtoB",
+    input_channels: int = 3,
+    target_channels: int = 3,
+    val_fraction: float = 0.1,
+    max_pairs: int | None = None,
+    max_pixels: int = images.MAX_PIXELS,
+) -> Pairs:
+    """The pairs of `split` (train, val or test) under `path`, by name, at most `max_pairs` of them; every header is checked.
+
+    Layouts, each folder optional but one: `train/ val/ test/` of side-by-side files (A left, B right), or such files in `path`
+    itself; `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of one stem make a pair.
+    Without a val split `val_fraction` of train is held out, always the same; without a test split the val split is it.
+    Raises FolderError.
+    """
+    files = _of_split(_layout(Path(path)), split, val_fraction, Path(path))[:max_pairs]
+    channels = input_channels, target_channels
+    if len(files[0]) == 2:
+        ordered = [(a, b) if direction == "AtoB" else (b, a) for a, b in files]
+        _refuse_bad(functools.partial(_problem_of_two, channels=channels, max_pixels=max_pixels), ordered)
+        return TwoFiles(ordered, *channels, max_pixels)
+    whole = [file for (file,) in files]
+    _refuse_bad(functools.partial(_problem_of_one, channels=set(channels), max_pixels=max_pixels), whole)
+    return SideBySide(len(whole), whole.__getitem__, lambda index: whole[index].stem, direction, *channels, max_pixels)
+
+
+def _layout(root: Path) -> dict[str, tuple[Path, ...]]:
+    """Splits that there are: the folder of side-by-side files, or those of A and of B."""
+    if not root.is_dir():
+        raise FolderError(f"{root}: no such folder")
+    layouts = (
+        {split: (root / f"{split}A", root / f"{split}B") for split in SPLITS},
+        {split: (root / "A" / split, root / "B" / split) for split in SPLITS},
+        {"train": (root / "A", root / "B")},
+        {split: (root / split,) for split in SPLITS},
+    )
+    for layout in layouts:
+        present = {split: folders for split, folders in layout.items() if any(folder.is_dir() for folder in folders)}
+        if missing := [folder for folders in present.values() for folder in folders if not folder.is_dir()]:
+            raise FolderError(f"{missing[0]}: no such folder, though its other half is there")
+        if present:
+            return present
+    return {"train": (root,)}
+
+
+def _of_split(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: float, root: Path) -> list[tuple[Path, ...]]:
+    """The files of a split's pairs, by name; never empty."""
+    if split not in SPLITS:
+        raise FolderError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+    if split == "test" and "test" not in layout:
+        split = "val"
+    if split in layout and (split != "train" or "val" in layout):
+        return _matched(layout[split])
+    if "train" not in layout:
+        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(layout)}")
+    train = _matched(layout["train"])
+    held_out = set(_held_out([files[0].stem for files in train], val_fraction))
+    if split == "val" and not held_out:
+        raise FolderError(f"{root}: has no val split, and val_fraction {val_fraction} of {len(train)} training pairs holds out none")
+    return [files for files in train if (files[0].stem in held_out) == (split == "val")]
+
+
+def _held_out(stems: list[str], fraction: float) -> list[str]:
+    """A share of the names, at least one and never all; which ones depends on nothing but the names."""
+    count = min(max(1, round(fraction * len(stems))), len(stems) - 1) if fraction else 0
+    return sorted(stems, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:count]
+
+
+def _matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
+    """Files of the same stem, one of each folder."""
+    found = [_images(folder) for folder in folders]
+    stems = set.union(*map(set, found))
+    unpaired = sorted(stem for stem in stems if not all(stem in files for files in found))
+    if unpaired:
+        where = " and ".join(map(str, folders))
+        raise FolderError(f"{where}: {_some(unpaired)} in one folder only ({len(unpaired)} of {len(stems)} names)")
+    return [tuple(files[stem] for files in found) for stem in sorted(stems)]
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Stem to image file; hidden and other files are ignored."""
+    files = [f for f in folder.iterdir() if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".")]
+    if not files:
+        raise FolderError(f"{folder}: has no image files ({', '.join(images.EXTENSIONS)})")
+    by_stem = {file.stem: file for file in sorted(files)}
+    if len(by_stem) < len(files):
+        twice = sorted({file.stem for file in files if by_stem[file.stem] != file})
+        raise FolderError(f"{folder}: {_some(twice)} there more than once, with different extensions ({len(twice)} names)")
+    return by_stem
+
+
+def _refuse_bad(check: Callable[..., str | None], items: Sequence) -> None:
+    """Raises one FolderError for all items of which `check` says what is wrong."""
+    with ThreadPoolExecutor(8) as pool:
+        bad = [reason for reason in pool.map(check, items) if reason]
+    if bad:
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise FolderError(f"{len(bad)} of {len(items)} pairs cannot be used: {'; '.join(bad[:SHOWN])}{more}")
+
+
+def _problem_of_one(file: Path, *, channels: set[int], max_pixels: int) -> str | None:
+    try:
+        width = [images.size(file, channels=c, max_pixels=max_pixels)[1] for c in sorted(channels)][0]
+    except images.ImageError as error:
+        return str(error)
+    return odd_width(file, width) if width % 2 else None
+
+
+def _problem_of_two(files: tuple[Path, Path], *, channels: tuple[int, int], max_pixels: int) -> str | None:
+    try:
+        sizes = [images.size(file, channels=c, max_pixels=max_pixels) for file, c in zip(files, channels, strict=True)]
+    except images.ImageError as error:
+        return str(error)
+    found = " but ".join(f"{file} is {width}x{height}" for file, (height, width) in zip(files, sizes, strict=True))
+    return None if sizes[0] == sizes[1] else f"{found}: must be of one size"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(repr(name) for name in names[:SHOWN]) + more
