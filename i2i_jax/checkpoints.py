@@ -126,7 +126,8 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
             stored[name].read().result()
         item = unflatten_dict(wanted, sep=".")
         args = ocp.args.PyTreeRestore(item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=partial)
-        restored = flatten_dict(_handler().restore(path, args=args), sep=".")
+        with ocp.Checkpointer(_handler()) as reader:
+            restored = flatten_dict(reader.restore(path, args=args), sep=".")
     except CheckpointError:
         raise
     except Exception as error:  # Orbax and TensorStore raise anything from KeyError to plain Exception on torn files
