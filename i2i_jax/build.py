@@ -2,16 +2,19 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from i2i_jax import losses, models, objectives
-from i2i_jax.config import Config, ModelConfig, validate
+from i2i_jax import checkpoints, losses, models, objectives
+from i2i_jax.config import Config, ConfigError, ModelConfig, from_json, validate
+from i2i_jax.data import folder, pix2pix, shapes
+from i2i_jax.data.pairs import Pairs
 from i2i_jax.models.layers import INITIALIZERS, scale_init
-from i2i_jax.train_state import Game
+from i2i_jax.sampling import Mode
+from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
 
@@ -83,3 +86,54 @@ def game(config: Config) -> Game:
     """The game that `config` describes. Raises ConfigError on an option out of range."""
     validate(config)
     return Game(networks(config), objective(config), optimizer(config), update=config.update)
+
+
+def pairs(config: Config, split: str) -> Pairs:
+    """The pairs of `split` (train, val or test); a public set or `shapes` is prepared by process 0 at first use."""
+    data = config.data
+    common = {
+        "direction": data.direction,
+        "input_channels": data.input_channels,
+        "target_channels": data.target_channels,
+        "max_pairs": data.max_pairs if split == "train" else None,
+    }
+    if data.name == "folder":
+        if not data.path:
+            raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
+        return folder.pairs(data.path, split, val_fraction=data.val_fraction, max_pixels=data.max_pixels, **common)
+    common["prepare"] = jax.process_index() == 0
+    if data.name == "shapes":
+        return shapes.pairs(split, data.path, **common)
+    return pix2pix.pairs(data.name, split, data.path, val_fraction=data.val_fraction, **common)
+
+
+def example_batch(config: Config, batch_size: int = 2) -> Batch:
+    """Shapes of a training batch, for `Game.init`."""
+    data = config.data
+    return Batch(*(jnp.zeros((batch_size, data.crop_size, data.crop_size, c)) for c in (data.input_channels, data.target_channels)))
+
+
+def mode(config: Config) -> Mode:
+    return Mode(dropout=config.sampling.dropout, running_average=config.sampling.running_average)
+
+
+def read_config(run_dir: str | Path) -> Config:
+    """The config of a run. Raises ConfigError where `run_dir` is no run."""
+    path = Path(run_dir) / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"{run_dir} is no run: it has no config.json")
+    try:
+        return from_json(path.read_text())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def load(run_dir: str | Path, *, step: int | Literal["best"] | None = None) -> tuple[Game, TrainState]:
+    """The game of a run and its generator and encoder, for inference, at `step` (default: the newest checkpoint)."""
+    config = read_config(run_dir)
+    built = game(config)
+    state = jax.eval_shape(built.init, jax.random.key(0), example_batch(config))
+    used = {name: value for name, value in state.params.items() if name in ("generator", "encoder")}
+    stats = {name: value for name, value in state.batch_stats.items() if name in used}
+    template = TrainState(state.step, used, stats, {})
+    return built, checkpoints.restore_for_inference(Path(run_dir) / "checkpoints", template, step=step)

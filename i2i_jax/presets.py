@@ -1,0 +1,70 @@
+"""What the configs share: the data section of each set, and the networks of the two papers."""
+
+from i2i_jax.config import CHOICES, Config, ConfigError, DataConfig, nearest
+
+# Training pairs; BicycleGAN's load size, input channels and epochs; pix2pix's epochs and batch (as in the originals' scripts).
+PUBLIC_SETS = {
+    "facades": {"pairs": 400, "direction": "BtoA", "load_size": 286, "channels": 3, "epochs": 400, "pix2pix": (200, 1)},
+    "maps": {"pairs": 1096, "direction": "BtoA", "load_size": 600, "channels": 3, "epochs": 400, "pix2pix": (200, 1)},
+    "cityscapes": {"pairs": 2975, "direction": "BtoA", "load_size": 286, "channels": 3, "epochs": 200, "pix2pix": (200, 1)},
+    "edges2shoes": {"pairs": 49_825, "direction": "AtoB", "load_size": 256, "channels": 1, "epochs": 60, "pix2pix": (15, 4)},
+    "edges2handbags": {"pairs": 138_567, "direction": "AtoB", "load_size": 256, "channels": 1, "epochs": 30, "pix2pix": (15, 4)},
+    "night2day": {"pairs": 17_823, "direction": "AtoB", "load_size": 286, "channels": 3, "epochs": 100, "pix2pix": (17, 4)},
+}
+
+
+def bicycle_family(objective: str, dataset: str) -> Config:
+    """BicycleGAN's networks and training (Zhu 2017 and its public code) on `dataset`; small ones on the embedded `shapes`.
+
+    The discriminators are conditional, as the paper's equations have it, on `shapes` and `folder`; on the public sets they are
+    not, as in the code's scripts.
+    """
+    config = Config(objective=objective)
+    config.data = _data(dataset)
+    if dataset in PUBLIC_SETS:
+        public = PUBLIC_SETS[dataset]
+        config.data.load_size, config.data.input_channels = public["load_size"], public["channels"]
+        config.model.conditional = False
+        config.train.steps = public["epochs"] * public["pairs"] // config.data.batch_size
+    return _small(config) if dataset == "shapes" else config
+
+
+def pix2pix(dataset: str) -> Config:
+    """pix2pix's networks and training (Isola 2017 and its PyTorch code) on `dataset`; small ones on the embedded `shapes`."""
+    config = Config(objective="pix2pix", update="alternating", gan_loss="vanilla")
+    config.data = _data(dataset)
+    config.data.batch_size = 1
+    config.weights.l1 = 100.0
+    config.model.norm, config.model.skip_order, config.model.initializer = "batch", "encoder_first", "normal"
+    config.model.dropout = config.sampling.dropout = True
+    config.model.discriminator_scales = 1
+    if dataset in PUBLIC_SETS:
+        public = PUBLIC_SETS[dataset]
+        epochs, config.data.batch_size = public["pix2pix"]
+        config.train.steps = epochs * public["pairs"] // config.data.batch_size
+    if dataset == "shapes":
+        config = _small(config)
+        config.optimizer.learning_rate = 2e-4
+    return config
+
+
+def _data(dataset: str) -> DataConfig:
+    if dataset not in CHOICES["data.name"]:
+        raise ConfigError(f"unknown dataset {dataset!r}: one of {', '.join(CHOICES['data.name'])}{nearest(dataset, CHOICES['data.name'])}")
+    data = DataConfig(name=dataset)
+    if dataset in PUBLIC_SETS:
+        data.direction = PUBLIC_SETS[dataset]["direction"]
+    return data
+
+
+def _small(config: Config) -> Config:
+    """Networks for 64-pixel images that train on a laptop's CPU in minutes."""
+    data, model, train = config.data, config.model, config.train
+    data.load_size = data.crop_size = 64
+    data.batch_size = 4
+    model.generator, model.encoder, model.width = "unet_64", "resnet_64", 16
+    model.discriminator_layers = 2
+    config.optimizer.learning_rate = 5e-4
+    train.steps, train.log_every, train.sample_every, train.checkpoint_every, train.eval_every = 4_000, 100, 500, 500, 500
+    config.eval.inputs, config.eval.samples = 20, 32
+    return config

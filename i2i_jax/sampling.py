@@ -1,0 +1,69 @@
+"""Trained networks on new images: translate and encode, for any size."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from i2i_jax import models
+from i2i_jax.train_state import TrainState
+from i2i_jax.types import Gaussian, Image
+
+
+class Mode(NamedTuple):
+    """How networks behave at test time. pix2pix keeps dropout on and normalises each image by its own statistics."""
+
+    dropout: bool = False
+    running_average: bool = False
+
+
+def latents(key: jax.Array, count: int, samples: int, dim: int, *, sync: bool = False) -> Float[Array, "count samples dim"]:
+    """z ~ N(0, I) for `samples` translations of each of `count` inputs; `sync` gives all inputs the same ones.
+
+    Those of input i are a function of the key and i.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count) * (not sync))
+    return jax.vmap(lambda k: jax.random.normal(k, (samples, dim)))(keys)
+
+
+def translate(
+    networks: models.Networks, state: TrainState, inputs: Image, z: Float[Array, "b n d"], key: jax.Array, *, mode: Mode = Mode()
+) -> Float[Array, "b n h w c"]:
+    """n translations of each input, images in [-1, 1]. `key` is dropout's; without latent (d = 0) z gives n alone.
+
+    Every translation is computed as a batch of its own, so it does not depend on its neighbours. Sizes that do not fit the
+    network are padded by reflection and cropped back.
+    """
+    height, width = inputs.shape[1:3]
+    padded = pad_to_multiple(inputs, networks.generator.multiple)
+    variables = {"params": state.params["generator"], "batch_stats": state.batch_stats.get("generator", {})}
+
+    def one(image: Array, latent: Array, key: Array) -> Array:
+        arguments = (image[None], latent[None]) if latent.size else (image[None],)
+        switches = {"use_running_average": mode.running_average, "deterministic": not mode.dropout}
+        output, _ = networks.generator.apply(variables, *arguments, **switches, rngs={"dropout": key}, mutable=["batch_stats"])
+        return output[0, :height, :width]
+
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), z.shape[1]))(jnp.arange(len(inputs)))
+    return jax.vmap(jax.vmap(one, (None, 0, 0)))(padded, z, keys)
+
+
+def encode(networks: models.Networks, state: TrainState, targets: Image) -> Gaussian:
+    """The posterior over the latent of each target image, [b, d] each."""
+    variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats.get("encoder", {})}
+
+    def one(image: Array) -> Gaussian:
+        posterior, _ = networks.encoder.apply(variables, image[None], mutable=["batch_stats"])
+        return Gaussian(*(x[0] for x in posterior))
+
+    return jax.vmap(one)(targets)
+
+
+def pad_to_multiple(images: Image, multiple: int) -> Image:
+    """Reflected on the right and at the bottom up to a multiple of `multiple` pixels."""
+    height, width = images.shape[1:3]
+    return jnp.pad(images, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="symmetric")
+
+
