@@ -29,13 +29,14 @@ def pairs(builder: tfds.core.DatasetBuilder, split: str, *, prepare: bool, max_p
     """
     if prepare:
         with contextlib.redirect_stdout(sys.stderr):  # what a command prints is its result
-            builder.download_and_prepare(file_format="array_record")  # pyright: ignore[reportCallIssue]
+            builder.download_and_prepare(file_format="array_record")
     splits = builder.info.splits
     if split == "test" and "test" not in splits:
         split = "val"
     if split not in splits:
         raise ValueError(f"unknown split {split!r} of {builder.name}: one of {', '.join(splits)}")
-    records = builder.as_data_source(split, decoders={"pair": tfds.decode.SkipDecoding()})
+    decoders = {"pair": tfds.decode.SkipDecoding()}
+    records = builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue]: lost by a decorator
     return SideBySide(
         count=min(len(records), max_pairs or len(records)),
         load=lambda index: records[index]["pair"],
