@@ -104,7 +104,12 @@ def pairs(config: Config, split: str) -> Pairs:
     common["prepare"] = jax.process_index() == 0
     if data.name == "shapes":
         return shapes.pairs(split, data.path, **common)
-    return pix2pix.pairs(data.name, split, data.path, val_fraction=data.val_fraction, **common)
+    return pix2pix.pairs(data.name, split, data.path, max_pixels=data.max_pixels, **common)
+
+
+def knows_modes(config: Config) -> bool:
+    """Whether every right answer to an input is known."""
+    return config.data.name == "shapes" and config.data.direction == "AtoB" and config.data.target_channels == 3
 
 
 def example_batch(config: Config, batch_size: int = 2) -> Batch:

@@ -5,13 +5,14 @@ axis is None, and every function here is then the plain single-device one.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from i2i_jax.config import ConfigError
 
 AXIS = "data"
 
@@ -67,24 +68,24 @@ def _pmapped(step: Callable, mesh: Mesh) -> Callable:
     def run(state: Any, batch: Any, key: jax.Array) -> Any:
         rows = jax.tree.map(lambda x: np.asarray(x).reshape(n, -1, *x.shape[1:]), batch)
         state, metrics = mapped(state, rows, key)
-        return jax.device_put((state, metrics), NamedSharding(mesh, PartitionSpec()))
+        return jax.device_put((state, metrics), replicated(mesh))
 
     return run
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """The same values on every device of the mesh, in buffers of their own."""
-    return jax.jit(partial(jax.tree.map, lambda x: x.copy()), out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same values on every device of the mesh."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def device_order(batch_size: int, devices: int) -> np.ndarray:
     """Rows of the global batch in the order in which the devices hold them.
 
     Each device gets its part of the batch's first half, then of its second half, since the objectives split a device's rows in
-    halves: so every number of devices pairs the same images. Raises ValueError where the rows cannot be dealt evenly.
+    halves: so every number of devices pairs the same images. Raises ConfigError where the rows cannot be dealt evenly.
     """
     if batch_size % devices:
-        raise ValueError(f"data.batch_size {batch_size} does not divide over {devices} devices: make it a multiple of {devices}")
+        raise ConfigError(f"data.batch_size {batch_size} does not divide over {devices} devices: make it a multiple of {devices}")
     per_device = batch_size // devices
     if per_device % 2:
         return np.arange(batch_size)

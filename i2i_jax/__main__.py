@@ -1,0 +1,26 @@
+"""python -m i2i_jax COMMAND --OPTION=VALUE ...; also installed as `i2i COMMAND`."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
+    "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
+    "evaluate": ("i2i_jax.commands.evaluate", "measure a trained run on pairs it was not trained on"),
+}
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help", "help"):
+        print(__doc__, *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
+        return
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}: one of {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv = [f"{sys.argv[0]} {name}", *sys.argv[2:]]
+    importlib.import_module(COMMANDS[name][0]).cli()
+
+
+if __name__ == "__main__":
+    main()

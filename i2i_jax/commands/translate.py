@@ -1,0 +1,111 @@
+"""Translates images with a trained run: python -m i2i_jax translate --run=RUN --input=FILE_OR_DIR --output=DIR"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+
+from i2i_jax.commands import app
+from i2i_jax.config import ConfigError
+
+_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.", required=True)
+_INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images; inputs alone, without their targets.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "The folder to write to; open its index.html.", required=True)
+_SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each input.", lower_bound=1)
+_SYNC = flags.DEFINE_bool("sync", False, "Give all inputs the same latents, so that column i has one style.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
+_STYLE = flags.DEFINE_string("style", None, "A target image whose latent is used for all inputs.")
+_SIZE = flags.DEFINE_integer("size", None, "Resize inputs to this square first, as training did to data.load_size.", lower_bound=1)
+_STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
+
+
+class Job(NamedTuple):
+    """One input file and the files of its translations."""
+
+    source: Path
+    shown: Path
+    outputs: list[Path]
+
+
+def main(argv: Sequence[str]) -> None:
+    import jax
+    from tqdm import tqdm
+
+    from i2i_jax import build, page, sampling
+    from i2i_jax.data import augment, images, loader
+
+    config = build.read_config(_RUN.value)
+    jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), _SAMPLES.value)
+    read = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    _refuse_unreadable(jobs, read)
+    game, state = build.load(_RUN.value, step=_step(_STEP.value))
+    key = jax.random.key(_SEED.value)
+    z = sampling.latents(key, len(jobs), _SAMPLES.value, game.networks.latent_dim, sync=_SYNC.value)
+    if _STYLE.value:
+        z = z.at[:].set(_style(config, game, state))
+    run = jax.jit(lambda state, image, z, key: sampling.translate(game.networks, state, image, z, key, mode=build.mode(config)))
+    for i, job in enumerate(tqdm(jobs, unit="image", disable=len(jobs) == 1)):
+        image = images.read(job.source, **read)
+        image = loader.resize(image, _SIZE.value) if _SIZE.value else image
+        found = run(state, augment.scale(image[None]), z[i : i + 1], jax.random.fold_in(key, i))
+        for path, output in zip(job.outputs, augment.to_uint8(found[0]), strict=True):
+            images.write(path, output)
+        images.write(job.shown, augment.to_uint8(augment.scale(image)))
+    style = Path(_STYLE.value).resolve() if _STYLE.value else None
+    page.write_translation(_OUTPUT.value, [page.Translated(j.shown, j.outputs, style) for j in jobs], title=f"Translations by {_RUN.value}")
+    print(f"{len(jobs)} translated: open {Path(_OUTPUT.value) / 'index.html'}")
+
+
+def _jobs(source: Path, output: Path, samples: int) -> list[Job]:
+    """Raises ConfigError where there is nothing to translate."""
+    from i2i_jax.data import images
+
+    if source.is_dir():
+        files = sorted(f for f in source.iterdir() if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith("."))
+    elif source.is_file():
+        files = [source]
+    else:
+        raise ConfigError(f"--input: there is no {source}")
+    if not files:
+        raise ConfigError(f"--input: {source} has no image ({', '.join(images.EXTENSIONS)})")
+    return list(_named(files, output, samples))
+
+
+def _named(files: list[Path], output: Path, samples: int) -> Iterator[Job]:
+    stems = [f.stem for f in files]
+    for file in files:
+        name = file.name.replace(".", "_") if stems.count(file.stem) > 1 else file.stem
+        outputs = [output / f"{name}_{i + 1:03d}.png" for i in range(samples)] if samples > 1 else [output / f"{name}.png"]
+        yield Job(file, output / "inputs" / f"{name}.png", outputs)
+
+
+def _refuse_unreadable(jobs: list[Job], read: dict) -> None:
+    """Raises ImageError that names the first unreadable input, before anything is written."""
+    from i2i_jax.data import images
+
+    for job in jobs:
+        images.size(job.source, **read)
+
+
+def _step(text: str | None) -> int | str | None:
+    if text is None or text == "best":
+        return text
+    if not text.isdigit():
+        raise ConfigError(f"--step is {text!r}: a number or best")
+    return int(text)
+
+
+def _style(config, game, state):
+    """The mean latent of the style image, resized to the size that the encoder was trained at."""
+    from i2i_jax import sampling
+    from i2i_jax.data import augment, images, loader
+
+    if "encoder" not in state.params:
+        raise ConfigError(f"--style: {config.objective} has no encoder")
+    image = images.read(_STYLE.value, channels=config.data.target_channels, max_pixels=config.data.max_pixels)
+    return sampling.encode(game.networks, state, augment.scale(loader.resize(image, config.data.crop_size)[None])).mean[0]
+
+
+def cli() -> None:
+    app.run(main)

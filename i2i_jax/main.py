@@ -1,0 +1,51 @@
+"""Training: python -m i2i_jax.main --config=configs/bicycle.py[:DATASET] [--workdir=RUN] [--config.SECTION.OPTION=VALUE ...]"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from i2i_jax.commands import app
+from i2i_jax.config import Config, ConfigError, validate
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/, with :DATASET after it to choose the data; single options as --config.data.path=DIR."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, made or resumed (default: runs/CONFIG-DATASET).")
+
+
+def main(argv: Sequence[str]) -> None:
+    config = _config()
+    workdir = Path(_WORKDIR.value or f"runs/{Path(_config_file()).stem}-{config.data.name}")
+    from i2i_jax import training  # after the options are known to be good: it takes seconds
+
+    print(f"run folder: {workdir}", flush=True)
+    try:
+        training.train(config, workdir, command=shlex.join(["python", "-m", "i2i_jax.main", *sys.argv[1:]]))
+    except training.Stopped as stopped:
+        print(stopped)
+    else:
+        print(f"done: open {workdir / 'index.html'}")
+
+
+def _config_file() -> str:
+    return config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
+
+
+def _config() -> Config:
+    if _CONFIG.value is None:
+        raise ConfigError("no --config: name one, as --config=configs/bicycle.py")
+    if not Path(_config_file()).is_file():
+        raise ConfigError(f"--config: there is no file {_config_file()}")
+    return validate(_CONFIG.value)
+
+
+def cli() -> None:
+    app.run(main)
+
+
+if __name__ == "__main__":
+    cli()
