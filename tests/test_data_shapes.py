@@ -150,6 +150,34 @@ def test_an_interrupted_preparation_leaves_nothing_that_is_taken_for_a_set(tmp_p
     assert len(shapes.pairs("train", tmp_path)) == 4
 
 
+def test_a_set_that_another_run_prepares_meanwhile_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 4, "val": 2})
+    make, others = shapes.Shapes._generate_examples, []
+
+    def overtaken(self, split):
+        if not others:
+            others.append("another run")
+            others.append(shapes.pairs("val", tmp_path))
+        yield from make(self, split)
+
+    monkeypatch.setattr(shapes.Shapes, "_generate_examples", overtaken)
+    assert len(shapes.pairs("train", tmp_path)) == 4
+    assert len(others[1]) == 2
+
+
+def test_a_set_that_is_not_there_and_may_not_be_prepared(tmp_path):
+    with pytest.raises(ValueError, match="the set is not prepared"):
+        shapes.pairs("train", tmp_path, prepare=False)
+    assert not list(tmp_path.rglob("*.array_record*"))
+
+
+def test_sets_are_kept_in_the_users_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 4, "val": 2})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shapes.pairs("train")
+    assert (tmp_path / "i2i_jax" / "shapes").is_dir()
+
+
 def test_png_files_hold_side_by_side_pairs(data_dir):
     encoded = shapes.pairs("val", data_dir).load(0)
     assert isinstance(encoded, bytes)

@@ -56,7 +56,8 @@ def pairs(
     Without a val split `val_fraction` of train is held out, always the same; without a test split the val split is it.
     Raises FolderError.
     """
-    files = _of_split(_layout(Path(path)), split, val_fraction, Path(path))[:max_pairs]
+    root = Path(path).expanduser()
+    files = _of_split(_layout(root), split, val_fraction, root)[:max_pairs]
     channels = input_channels, target_channels
     if len(files[0]) == 2:
         ordered = [(a, b) if direction == "AtoB" else (b, a) for a, b in files]

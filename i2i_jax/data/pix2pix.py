@@ -7,6 +7,7 @@ download_config=tfds.download.DownloadConfig(register_checksums=True))`.
 """
 
 import contextlib
+import functools
 import shutil
 import tarfile
 import urllib.error
@@ -67,10 +68,10 @@ def pairs(
 
     A set without a test split is tested on its val split. Raises DownloadError, and then leaves nothing half-made.
     """
-    folder = Path(data_dir or prepared.default_data_dir())
+    folder = prepared.data_dir(data_dir)
     with _cleaned_up(name, folder):
         return prepared.pairs(
-            Pix2Pix(config=name, data_dir=folder),
+            functools.partial(Pix2Pix, config=name, data_dir=folder),
             split,
             prepare=prepare,
             max_pairs=max_pairs,

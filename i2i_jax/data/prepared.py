@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -10,9 +11,10 @@ import tensorflow_datasets as tfds
 from i2i_jax.data.pairs import SideBySide
 
 
-def default_data_dir() -> Path:
-    """Where prepared sets are kept: `i2i_jax` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2i_jax"
+def data_dir(path: str | Path) -> Path:
+    """Where prepared sets are kept: `path`, or if it is empty `i2i_jax` in the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(path).expanduser() if str(path) else cache / "i2i_jax"
 
 
 def features(encoding: str) -> tfds.features.FeaturesDict:
@@ -21,15 +23,19 @@ def features(encoding: str) -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict({"pair": image, "name": tfds.features.Text()})
 
 
-def pairs(builder: tfds.core.DatasetBuilder, split: str, *, prepare: bool, max_pairs: int | None, **reading) -> SideBySide:
-    """The pairs of one split of `builder`, made first if need be and `prepare`; `reading` is SideBySide's options.
+def pairs(
+    make_builder: Callable[[], tfds.core.DatasetBuilder], split: str, *, prepare: bool, max_pairs: int | None, **reading
+) -> SideBySide:
+    """The pairs of one split of a builder, made first if need be and `prepare`; `reading` is SideBySide's options.
 
-    A set without a test split is tested on its val split. Two processes must not prepare at once: one prepares, the others
-    wait for it and then call this with `prepare=False`.
+    A set without a test split is tested on its val split. Several processes may prepare at once: the quickest one's is kept.
     """
     if prepare:
-        with contextlib.redirect_stdout(sys.stderr):  # what a command prints is its result
-            builder.download_and_prepare(file_format="array_record")
+        with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(FileExistsError):  # stdout is for results
+            make_builder().download_and_prepare(file_format="array_record")
+    builder = make_builder()
+    if not builder.is_prepared():
+        raise ValueError(f"{builder.data_path}: the set is not prepared")
     splits = builder.info.splits
     if split == "test" and "test" not in splits:
         split = "val"
