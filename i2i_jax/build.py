@@ -74,7 +74,7 @@ def learning_rate(config: Config) -> optax.Schedule:
     """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), t counted from 1 (the originals', by step instead of epoch)."""
     decay = round(config.optimizer.decay_fraction * config.train.steps)
     constant = config.train.steps - decay
-    return lambda step: config.optimizer.learning_rate * (1 - jnp.maximum(0, step + 1 - constant) / (decay + 1))
+    return lambda step: config.optimizer.learning_rate * (1 - jnp.maximum(0, step + 1 - constant) / (decay + 1.0))
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

@@ -229,7 +229,7 @@ def from_json(text: str) -> Config:
         raise ConfigError(f"not JSON: {error}") from None
 
 
-def _from_dict(cls: type, values: dict, prefix: str = "") -> Any:
+def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
     hints = typing.get_type_hints(cls)
     if not isinstance(values, dict):
         raise ConfigError(f"{prefix.rstrip('.') or 'config'} is {values!r}: must be an object")

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from i2i_jax.models.layers import Conv, Normalize, downscale, leaky_relu
 from i2i_jax.types import Image
 
-Logits = Float[Array, "b h w 1"]
+Logits = Float[Array, "b patches_down patches_across 1"]
 
 
 class PatchGAN(nn.Module):
