@@ -89,7 +89,7 @@ def game(config: Config) -> Game:
 
 
 def pairs(config: Config, split: str) -> Pairs:
-    """The pairs of `split` (train, val or test); a public set or `shapes` is prepared by process 0 at first use."""
+    """The pairs of `split` (train, val or test); a public set or `shapes` is prepared at first use."""
     data = config.data
     common = {
         "direction": data.direction,
@@ -101,7 +101,6 @@ def pairs(config: Config, split: str) -> Pairs:
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
         return folder.pairs(data.path, split, val_fraction=data.val_fraction, max_pixels=data.max_pixels, **common)
-    common["prepare"] = jax.process_index() == 0
     if data.name == "shapes":
         return shapes.pairs(split, data.path, **common)
     return pix2pix.pairs(data.name, split, data.path, max_pixels=data.max_pixels, **common)

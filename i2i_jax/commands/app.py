@@ -10,6 +10,7 @@ from i2i_jax.config import Config, ConfigError, flatten, nearest
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage."""
+    flags.FLAGS.set_default("verbosity", -1)  # warnings and worse
     app.run(lambda argv: _in_one_line(main, argv), flags_parser=_parse)
 
 

@@ -1,13 +1,16 @@
 """Translates images with a trained run: python -m i2i_jax translate --run=RUN --input=FILE_OR_DIR --output=DIR"""
 
-from collections.abc import Iterator, Sequence
+import collections
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import ConfigError
+from i2i_jax.config import Config, ConfigError
+
+PNG_CHANNELS = (1, 3, 4)
 
 _RUN = flags.DEFINE_string("run", None, "The folder of the trained run.", required=True)
 _INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images; inputs alone, without their targets.", required=True)
@@ -32,11 +35,11 @@ def main(argv: Sequence[str]) -> None:
     import jax
     from tqdm import tqdm
 
-    from i2i_jax import build, page, sampling
+    from i2i_jax import build, logs, page, sampling
     from i2i_jax.data import augment, images, loader
 
     config = build.read_config(_RUN.value)
-    jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), _SAMPLES.value)
+    jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     read = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     _refuse_unreadable(jobs, read)
     game, state = build.load(_RUN.value, step=_step(_STEP.value))
@@ -50,15 +53,15 @@ def main(argv: Sequence[str]) -> None:
         image = loader.resize(image, _SIZE.value) if _SIZE.value else image
         found = run(state, augment.scale(image[None]), z[i : i + 1], jax.random.fold_in(key, i))
         for path, output in zip(job.outputs, augment.to_uint8(found[0]), strict=True):
-            images.write(path, output)
-        images.write(job.shown, augment.to_uint8(augment.scale(image)))
+            logs.atomic_write(path, _encoded(output))
+        logs.atomic_write(job.shown, _encoded(augment.to_uint8(augment.scale(image))))
     style = Path(_STYLE.value).resolve() if _STYLE.value else None
     page.write_translation(_OUTPUT.value, [page.Translated(j.shown, j.outputs, style) for j in jobs], title=f"Translations by {_RUN.value}")
     print(f"{len(jobs)} translated: open {Path(_OUTPUT.value) / 'index.html'}")
 
 
-def _jobs(source: Path, output: Path, samples: int) -> list[Job]:
-    """Raises ConfigError where there is nothing to translate."""
+def _jobs(source: Path, output: Path, *, samples: int, config: Config) -> list[Job]:
+    """The work to do, outputs named after their inputs. Raises ConfigError where there is nothing to translate."""
     from i2i_jax.data import images
 
     if source.is_dir():
@@ -69,15 +72,14 @@ def _jobs(source: Path, output: Path, samples: int) -> list[Job]:
         raise ConfigError(f"--input: there is no {source}")
     if not files:
         raise ConfigError(f"--input: {source} has no image ({', '.join(images.EXTENSIONS)})")
-    return list(_named(files, output, samples))
-
-
-def _named(files: list[Path], output: Path, samples: int) -> Iterator[Job]:
-    stems = [f.stem for f in files]
-    for file in files:
-        name = file.name.replace(".", "_") if stems.count(file.stem) > 1 else file.stem
-        outputs = [output / f"{name}_{i + 1:03d}.png" for i in range(samples)] if samples > 1 else [output / f"{name}.png"]
-        yield Job(file, output / "inputs" / f"{name}.png", outputs)
+    stems = collections.Counter(f.stem for f in files)
+    names = [f.name.replace(".", "_") if stems[f.stem] > 1 else f.stem for f in files]
+    suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
+    shown_as, written_as = (".png" if c in PNG_CHANNELS else ".tif" for c in (config.data.input_channels, config.data.target_channels))
+    return [
+        Job(file, output / "inputs" / (name + shown_as), [output / (name + suffix + written_as) for suffix in suffixes])
+        for file, name in zip(files, names, strict=True)
+    ]
 
 
 def _refuse_unreadable(jobs: list[Job], read: dict) -> None:
@@ -86,6 +88,21 @@ def _refuse_unreadable(jobs: list[Job], read: dict) -> None:
 
     for job in jobs:
         images.size(job.source, **read)
+
+
+def _encoded(pixels) -> bytes:
+    """uint8 [h, w, c] as PNG; as TIFF where PNG has no such number of channels."""
+    import io
+
+    import tifffile
+    from PIL import Image
+
+    file = io.BytesIO()
+    if pixels.shape[2] in PNG_CHANNELS:
+        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    else:
+        tifffile.imwrite(file, pixels, planarconfig="contig", photometric="minisblack")
+    return file.getvalue()
 
 
 def _step(text: str | None) -> int | str | None:
