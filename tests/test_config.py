@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+
 from i2i_jax import build, config
 from i2i_jax.config import BOUNDS, CHOICES, RESUMABLE, Config, ConfigError, changed, flatten, from_json, to_json, validate
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from i2i_jax import build, objectives
 from i2i_jax.config import Config
 from i2i_jax.interop.torch import batch_stats_from_state_dict, params_from_state_dict, state_dict_from_params
@@ -161,7 +162,8 @@ def remember_gradient() -> optax.GradientTransformation:
 
 def expected_losses(theirs: dict) -> dict[str, dict[str, float]]:
     """PyTorch's names to our players' terms."""
-    discriminator = {"gan": theirs["D"] if "D" in theirs else 0.5 * (theirs["D_real"] + theirs["D_fake"]), "gan_lr": theirs.get("D2", 0.0)}
+    halved = 0.5 * (theirs.get("D_real", 0.0) + theirs.get("D_fake", 0.0))
+    discriminator = {"gan": theirs.get("D", halved), "gan_lr": theirs.get("D2", 0.0)}
     names = {"gan": "G_GAN", "gan_lr": "G_GAN2", "l1": "G_L1", "kl": "kl", "latent": "z_L1"}
     return {"generator": {ours: theirs.get(name, 0.0) for ours, name in names.items()}, "discriminator": discriminator}
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from i2i_jax import losses
 from i2i_jax.types import Gaussian
 

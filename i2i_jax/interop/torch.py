@@ -4,10 +4,13 @@ A layer table gives, for each of our layers, the PyTorch key prefix and the kind
 NumPy; PyTorch itself is not needed.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
@@ -25,34 +28,38 @@ class Layer(NamedTuple):
     path: tuple[str, ...]  # of its parameters in ours
     key: str  # PyTorch prefix
     kind: str = "conv"  # conv, transposed, dense, norm
-    normed: bool = False  # a norm follows, and cancels the bias
+    normed: bool = False  # a norm follows (where it has parameters: as the next layer), and cancels the bias
 
 
 def params_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str, Any]:
     """The parameters of `module`. Biases that a norm cancels are dropped. Raises StateDictError on a missing, unknown or misshapen key."""
-    state = _stripped(state_dict)
-    layers = list(_layers(module))
-    _refuse_unknown(state, layers)
-    flat = {}
+    state, layers = _stripped(state_dict), list(_layers(module))
+    shapes = _shapes(module, state, layers)["params"]
+    flat, known = {}, {f"{layer.key}.bias" for layer in layers if layer.normed}
     for layer in layers:
-        if layer.kind == "norm":
-            flat[(*layer.path, "scale")] = _take(state, f"{layer.key}.weight")
-            flat[(*layer.path, "bias")] = _take(state, f"{layer.key}.bias")
-            continue
-        flat[(*layer.path, "kernel")] = _to_flax[layer.kind](_take(state, f"{layer.key}.weight"))
-        if f"{layer.key}.bias" in state and not layer.normed:
-            flat[(*layer.path, "bias")] = _take(state, f"{layer.key}.bias")
+        for leaf, name in (("scale" if layer.kind == "norm" else "kernel", "weight"), ("bias", "bias")):
+            path, key = (*layer.path, leaf), f"{layer.key}.{name}"
+            if path in shapes:
+                flat[path] = _take(state, key, shapes[path], kind=layer.kind if name == "weight" else "norm")
+                known.add(key)
+    _refuse_unknown(state, known)
     return traverse_util.unflatten_dict(flat)
 
 
 def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str, Any]:
-    """The running statistics of `module`'s batch norms."""
-    state = _stripped(state_dict)
-    flat = {}
-    for layer in _layers(module):
+    """The running statistics of `module`'s batch norms. Raises StateDictError on a missing or misshapen key.
+
+    A running mean of PyTorch's contains the bias before the norm; ours, which has no such bias, does not.
+    """
+    state, layers = _stripped(state_dict), list(_layers(module))
+    shapes, flat = _shapes(module, state, layers)["batch_stats"], {}
+    for before, layer in itertools.pairwise(layers):
         if layer.kind == "norm":
-            flat[(*layer.path, "mean")] = _take(state, f"{layer.key}.running_mean")
-            flat[(*layer.path, "var")] = _take(state, f"{layer.key}.running_var")
+            mean, var = (*layer.path, "mean"), (*layer.path, "var")
+            flat[mean] = _take(state, f"{layer.key}.running_mean", shapes[mean])
+            flat[var] = _take(state, f"{layer.key}.running_var", shapes[var])
+            if before.normed and f"{before.key}.bias" in state:
+                flat[mean] = flat[mean] - _take(state, f"{before.key}.bias", shapes[mean])
     return traverse_util.unflatten_dict(flat)
 
 
@@ -82,11 +89,13 @@ _to_flax = {
     "conv": lambda w: w.transpose(2, 3, 1, 0),
     "transposed": lambda w: np.flip(w, (2, 3)).transpose(2, 3, 0, 1),
     "dense": lambda w: w.T,
+    "norm": lambda w: w,
 }
 _to_torch = {
     "conv": lambda k: k.transpose(3, 2, 0, 1),
     "transposed": lambda k: np.flip(k.transpose(2, 3, 0, 1), (2, 3)),
     "dense": lambda k: k.T,
+    "norm": lambda k: k,
 }
 
 
@@ -122,7 +131,9 @@ def _unet(module: UNet) -> Iterator[Layer]:
 
 def _sequential_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
     """Keys of pix2pix's U-Net and of BicycleGAN's with z at the input: one nn.Sequential inside another."""
-    prefix, norm, resize = "model.model", int(module.norm != "none"), 0 if module.upsample == "transposed" else 2
+    # Where there is no norm, pix2pix keeps an identity in its place.
+    norm = int(module.norm != "none" or module.skip_order == "encoder_first")
+    prefix, resize = "model.model", 0 if module.upsample == "transposed" else 2
     for level in range(module.depth):
         outermost, innermost = level == 0, level == module.depth - 1
         down = 0 if outermost else 1
@@ -141,9 +152,7 @@ def _nested_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _resnet(module: ResNet) -> Iterator[Layer]:
-    norm, second = int(module.norm != "none"), 5 + (1 if module.dropout else 0)
-    if not norm:
-        raise StateDictError("no PyTorch layout is known for a ResNet without norm")
+    second = 6 if module.dropout else 5
 
     def normed(path: str, key: str, index: int, kind: str = "conv", *inner: str) -> Iterator[Layer]:
         yield Layer((path, *inner), f"{key}{index}", kind, normed=True)
@@ -164,14 +173,13 @@ def _resnet(module: ResNet) -> Iterator[Layer]:
 
 
 def _patchgan(module: PatchGAN, prefix: str = "model", path: tuple[str, ...] = ()) -> Iterator[Layer]:
-    step = 3 if module.norm != "none" else 2
     yield Layer((*path, "conv_0"), f"{prefix}.0")
     for i in range(1, module.layers + 1):
-        index = 2 + step * (i - 1)
+        index = 3 * i - 1
         yield Layer((*path, f"conv_{i}"), f"{prefix}.{index}", normed=module.norm != "none")
         if module.norm == "batch":
             yield Layer((*path, f"norm_{i}", "batch_norm"), f"{prefix}.{index + 1}", "norm")
-    yield Layer((*path, "logits"), f"{prefix}.{2 + step * module.layers}")
+    yield Layer((*path, "logits"), f"{prefix}.{3 * module.layers + 2}")
 
 
 def _pixel(module: PixelGAN, prefix: str = "net", path: tuple[str, ...] = ()) -> Iterator[Layer]:
@@ -179,7 +187,7 @@ def _pixel(module: PixelGAN, prefix: str = "net", path: tuple[str, ...] = ()) ->
     yield Layer((*path, "conv_1"), f"{prefix}.2", normed=module.norm != "none")
     if module.norm == "batch":
         yield Layer((*path, "norm_1", "batch_norm"), f"{prefix}.3", "norm")
-    yield Layer((*path, "logits"), f"{prefix}.{5 if module.norm != 'none' else 4}")
+    yield Layer((*path, "logits"), f"{prefix}.5")
 
 
 def _multi_scale(module: MultiScale) -> Iterator[Layer]:
@@ -198,8 +206,9 @@ def _resnet_encoder(module: ResNetEncoder) -> Iterator[Layer]:
         prefix = f"conv.{i + 1}"
         if module.norm == "batch":
             yield Layer((f"block_{i}_norm_a", "batch_norm"), f"{prefix}.conv.0", "norm")
-            yield Layer((f"block_{i}_norm_b", "batch_norm"), f"{prefix}.conv.3", "norm")
         yield Layer((f"block_{i}_a",), f"{prefix}.conv.{1 + norm}", normed=bool(norm))
+        if module.norm == "batch":
+            yield Layer((f"block_{i}_norm_b", "batch_norm"), f"{prefix}.conv.3", "norm")
         yield Layer((f"block_{i}_b",), f"{prefix}.conv.{3 + 2 * norm}.0")
         yield Layer((f"block_{i}_shortcut",), f"{prefix}.shortcut.1")
     yield from _heads()
@@ -236,16 +245,42 @@ def _stripped(state_dict: StateDict) -> dict[str, Array]:
     return {key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items()}
 
 
-def _take(state: dict[str, Array], key: str) -> Array:
+def _inputs(state: dict[str, Array], layer: Layer) -> int:
+    """Channels that a convolution reads."""
+    key = f"{layer.key}.weight"
+    if key not in state or state[key].ndim != 4:
+        raise StateDictError(f"the state dict has no {key!r} of four dimensions")
+    return state[key].shape[1]
+
+
+def _shapes(module: nn.Module, state: dict[str, Array], layers: list[Layer]) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
+    """Of the module's variables, by collection and path, for images and latents of as many channels as the state dict's network reads."""
+    channels, latent = _inputs(state, layers[0]), 0
+    if isinstance(module, UNet) and module.latent_at == "all":
+        second = next(layer for layer in layers if layer.path == ("down_1",))
+        latent = max(0, _inputs(state, second) - module.width)
+    # A network of another width looks like one of many latents: its first kernel's shape will tell.
+    latent = latent if latent < channels else 0
+    inputs = [(1, 1024, 1024, channels - latent)] + ([(1, latent)] if latent else [])
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    variables = jax.eval_shape(lambda: module.init(keys, *map(jnp.zeros, inputs)))
+    flat = {name: traverse_util.flatten_dict(variables.get(name, {})) for name in ("params", "batch_stats")}
+    return {name: {path: leaf.shape for path, leaf in leaves.items()} for name, leaves in flat.items()}
+
+
+def _take(state: dict[str, Array], key: str, shape: tuple[int, ...], kind: str = "norm") -> Array:
+    """The array at `key` in our layout, where it has `shape`."""
     if key not in state:
         raise StateDictError(f"the state dict has no {key!r}")
-    return state[key]
+    needed = _to_torch[kind](np.empty(shape)).shape
+    if state[key].shape != needed:
+        raise StateDictError(f"{key!r} has shape {state[key].shape}: this network needs {needed}")
+    return _to_flax[kind](state[key])
 
 
-def _refuse_unknown(state: dict[str, Array], layers: list[Layer]) -> None:
-    leaves = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    known = {f"{layer.key}.{leaf}" for layer in layers for leaf in leaves}
+def _refuse_unknown(state: dict[str, Array], known: set[str]) -> None:
     # Old files hold statistics of instance norms, which are not used.
-    unknown = [key for key in state if key not in known and key.rsplit(".", 1)[-1] not in leaves[2:]]
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    unknown = [key for key in state if key not in known and key.rsplit(".", 1)[-1] not in statistics]
     if unknown:
         raise StateDictError(f"the state dict has {len(unknown)} keys that this network does not have, first {unknown[0]!r}")

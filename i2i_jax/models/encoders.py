@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.models.layers import Conv, Normalize, average_pool, leaky_relu
@@ -16,7 +17,7 @@ class _Encoder(nn.Module):
     norm: str = "instance"
     kernel_init: Callable = nn.initializers.xavier_normal()
     scale_init: Callable = nn.initializers.ones
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def _conv(self, features: int, kernel_size: int, name: str, *, stride: int = 1, padding: int = 0, use_bias: bool = True) -> Conv:
         return Conv(features, kernel_size, stride, padding, use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name)

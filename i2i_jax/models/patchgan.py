@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.models.layers import Conv, Normalize, downscale, leaky_relu
@@ -20,13 +21,13 @@ class PatchGAN(nn.Module):
     norm: str = "batch"
     kernel_init: Callable = nn.initializers.normal(0.02)
     scale_init: Callable = nn.initializers.ones
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, image: Image, *, use_running_average: bool = False) -> Logits:
         x = leaky_relu(self._conv(self.width, "conv_0", stride=2)(image))
         for i in range(1, self.layers + 1):
-            conv = self._conv(self.width * min(2**i, 8), f"conv_{i}", stride=2 if i < self.layers else 1, use_bias=self.norm == "none")
+            conv = self._conv(self.width * min(2**i, 8), f"conv_{i}", stride=2 if i < self.layers else 1, use_bias=False)
             norm = Normalize(self.norm, self.scale_init, name=f"norm_{i}")
             x = leaky_relu(norm(conv(x), use_running_average=use_running_average))
         logits = self._conv(1, "logits")(x)
@@ -43,15 +44,15 @@ class PixelGAN(nn.Module):
     norm: str = "batch"
     kernel_init: Callable = nn.initializers.normal(0.02)
     scale_init: Callable = nn.initializers.ones
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, image: Image, *, use_running_average: bool = False) -> Logits:
         x = leaky_relu(self._conv(self.width, "conv_0")(image))
-        x = self._conv(2 * self.width, "conv_1", use_bias=self.norm == "none")(x)
+        x = self._conv(2 * self.width, "conv_1", use_bias=False)(x)
         x = Normalize(self.norm, self.scale_init, name="norm_1")(x, use_running_average=use_running_average)
-        # PyTorch pix2pix leaves out this bias, too, with batch norm.
-        logits = self._conv(1, "logits", use_bias=self.norm != "batch")(leaky_relu(x))
+        # PyTorch pix2pix has this bias with instance norm only.
+        logits = self._conv(1, "logits", use_bias=self.norm == "instance")(leaky_relu(x))
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
     def _conv(self, features: int, name: str, *, use_bias: bool = True) -> Conv:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, reflect_pad
@@ -24,7 +25,7 @@ class ResNet(nn.Module):
     dropout: bool = False
     kernel_init: Callable = nn.initializers.normal(0.02)
     scale_init: Callable = nn.initializers.ones
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @property
     def multiple(self) -> int:
@@ -65,4 +66,4 @@ class ResNet(nn.Module):
         return TransposedConv(features, 3, output_padding=1, **self._common(name))
 
     def _common(self, name: str) -> dict:
-        return {"use_bias": self.norm == "none", "kernel_init": self.kernel_init, "dtype": self.dtype, "name": name}
+        return {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype, "name": name}

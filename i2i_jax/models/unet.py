@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, leaky_relu
@@ -28,7 +29,7 @@ class UNet(nn.Module):
     dropout: bool = False
     kernel_init: Callable = nn.initializers.normal(0.02)
     scale_init: Callable = nn.initializers.ones
-    dtype: jnp.dtype | None = None
+    dtype: DTypeLike | None = None
 
     @property
     def multiple(self) -> int:
@@ -83,7 +84,7 @@ class UNet(nn.Module):
         return self.width * min(2**level, 8)
 
     def _has_bias(self, normed: bool) -> bool:
-        """A norm cancels the bias before it; PyTorch pix2pix with batch norm has none before the last layer."""
-        if self.norm == "none":
-            return True
-        return not normed and (self.norm == "instance" or self.skip_order == "decoder_first")
+        """A norm cancels the bias before it; PyTorch pix2pix, unless its norm is instance, has none before the last layer."""
+        if self.skip_order == "encoder_first" and self.norm != "instance":
+            return False
+        return self.norm == "none" or not normed
