@@ -128,7 +128,7 @@ def read_config(run_dir: str | Path) -> Config:
         raise ConfigError(f"{run_dir} is no run: it has no config.json")
     try:
         return from_json(path.read_text())
-    except ConfigError as error:
+    except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 

@@ -6,7 +6,7 @@ import json
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
@@ -28,7 +28,11 @@ CHOICES = {
     "model.initializer": ("normal", "xavier", "kaiming", "orthogonal"),
     "model.dtype": ("float32", "bfloat16"),
     "train.parallel": ("shard_map", "pmap"),
+    "eval.best_metric": ("l1", "l1_encoded", "modes", "valid", "total_variation"),
 }
+
+# These split a batch in two halves.
+HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
 
 # Inclusive bounds; None is no bound.
 BOUNDS = {
@@ -86,8 +90,10 @@ class DataConfig:
     flip: bool = True  # mirror half of the pairs
     input_channels: int = 3  # 1: read as grey
     target_channels: int = 3
-    val_fraction: float = 0.1  # share of the training pairs held out where a set has no val split
-    max_pairs: Optional[int] = None  # use at most this many training pairs
+    val_fraction: float = (
+        0.1  # share of the training pairs held out where a folder has no val split; 0: nothing, it is measured on training pairs
+    )
+    max_pairs: int | None = None  # use at most this many training pairs
     max_pixels: int = 100_000_000  # refuse an image file of more pixels than this
     cache_gb: float = 4.0  # a set that fits in this many GB is decoded once and kept in memory
 
@@ -104,9 +110,9 @@ class ModelConfig:
     upsample: str = "transposed"  # bilinear: no checkerboards
     dropout: bool = False  # drop half the activations in the decoder (U-Net) or blocks (ResNet)
     encoder: str = "resnet_256"
-    encoder_width: Optional[int] = None  # None: as width
+    encoder_width: int | None = None  # None: as width
     discriminator: str = "patchgan"
-    discriminator_width: Optional[int] = None  # None: as width
+    discriminator_width: int | None = None  # None: as width
     discriminator_layers: int = 3  # PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels
     discriminator_scales: int = 2  # discriminators at full, half, quarter ... size
     conditional: bool = True  # the discriminator sees the input too
@@ -212,7 +218,7 @@ def validate(config: Config) -> Config:
         raise ConfigError(f"data.load_size {config.data.load_size} is smaller than data.crop_size {config.data.crop_size}")
     if config.objective not in ("pix2pix",) and config.model.latent_dim == 0:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
-    if config.objective in ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan") and config.data.batch_size % 2:
+    if config.objective in HALVING and config.data.batch_size % 2:
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
     return config
 

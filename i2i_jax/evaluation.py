@@ -28,7 +28,11 @@ class Case(NamedTuple):
 def cases(
     networks: models.Networks, mode: sampling.Mode, pairs: Pairs, *, size: int, inputs: int, samples: int
 ) -> Callable[[TrainState], list[Case]]:
-    """A function from a state to the cases of the first `inputs` pairs: always the same pairs, latents and dropout."""
+    """A function from a state to the cases of the first `inputs` pairs: always the same pairs, latents and dropout.
+
+    Without z and without dropout all translations of an input are the same: then one is made instead of `samples`.
+    """
+    samples = samples if networks.latent_dim or mode.dropout else 1
     raw = loader.fixed(pairs, range(min(inputs, len(pairs))), size=size)
     batch = Batch(augment.scale(raw.input), augment.scale(raw.target))
     key = jax.random.key(0)
@@ -55,22 +59,23 @@ def cases(
 
 def evaluate(found: list[Case], *, known_modes: bool) -> dict[str, float]:
     """Mean over the cases of: `l1` of a translation to the truth, `l1_encoded` of the one from the truth's own latent (both on a
-    0 to 1 scale), and, where every right answer is known, of the modes recovered, the valid share and the total variation."""
+    0 to 1 scale), and, where every right answer is known, of the modes recovered, the valid share and the total variation.
+    """
     measured = [_measure(case) | (_modes(case) if known_modes else {}) for case in found]
     return {name: float(np.mean([m[name] for m in measured])) for name in measured[0]}
 
 
 def _measure(case: Case) -> dict[str, float]:
-    figures = {"l1": np.abs(case.samples - case.target).mean() / 2}
+    figures = {"l1": float(np.abs(case.samples - case.target).mean() / 2)}
     if case.encoded is not None:
-        figures["l1_encoded"] = np.abs(case.encoded - case.target).mean() / 2
+        figures["l1_encoded"] = float(np.abs(case.encoded - case.target).mean() / 2)
     return figures
 
 
 def _modes(case: Case) -> dict[str, float]:
     answers, mask = shapes.modes(augment.to_uint8(case.input))
     found = modes(case.samples, np.asarray(augment.scale(answers)), mask)
-    return {"modes": found.recovered, "valid": found.valid, "total_variation": found.total_variation}
+    return {"modes": float(found.recovered), "valid": found.valid, "total_variation": found.total_variation}
 
 
 def _on_host(images: jax.Array | None) -> np.ndarray | None:

@@ -78,6 +78,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def local(tree: Any) -> Any:
+    """This process's own copy of replicated values, on its first device."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
 def device_order(batch_size: int, devices: int) -> np.ndarray:
     """Rows of the global batch in the order in which the devices hold them.
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from i2i_jax import build, config as configs, evaluation, logs, page, parallel
+from i2i_jax import build, evaluation, logs, page, parallel
+from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, loader
@@ -39,12 +40,18 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     page shows as the one that made it.
     """
     workdir, mesh = Path(workdir), parallel.make_mesh()
-    game, train_pairs, held_out = build.game(config), build.pairs(config, "train"), build.pairs(config, "val")
-    rows = parallel.local_rows(config.data.batch_size, mesh)
-    _claim(workdir, config, command)
+    game, rows = build.game(config), _rows(config, mesh)
+    _refuse_other_run(workdir, config)
+    train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
+    _describe(workdir, config, command)
     with contextlib.closing(_checkpoints(config, workdir)) as checkpoints, _stop_signal() as asked_to_stop:
         state = _newest_state(checkpoints, config, game, mesh)
         start = int(state.step)
+        if start >= config.train.steps:
+            print(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
+            return state
+        if start:
+            print(f"goes on after step {start} of {config.train.steps}", flush=True)
         key = jax.random.key(config.train.seed)
         step_state = training_step(config, game, mesh)
         batches = loader.batches(
@@ -54,11 +61,14 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         with _Report(config, workdir, game, held_out, start) as report:
             for step in range(start + 1, config.train.steps + 1):
                 state, losses = step_state(state, parallel.global_batch(next(batches), mesh), key)
-                metrics = report(step, state, losses)
-                if metrics or asked_to_stop() or step % config.train.checkpoint_every == 0:
-                    _refuse_diverged(step, losses, state, checkpoints)
-                    checkpoints.save(step, state, metrics)
-                if asked_to_stop() and step < config.train.steps:
+                stopping = asked_to_stop()
+                saving = stopping or _due(config, step, "checkpoint_every", "eval_every")
+                if saving or _due(config, step, "log_every", "sample_every"):
+                    _refuse_diverged(step, losses, state, checkpoints, report)
+                    metrics = report(step, state, losses)
+                    if saving:
+                        checkpoints.save(step, state, metrics)
+                if stopping and step < config.train.steps:
                     raise Stopped(f"stopped after step {step} of {config.train.steps}; the same command goes on from there")
     return state
 
@@ -75,16 +85,32 @@ def training_step(config: Config, game: Game, mesh: Mesh) -> Callable[..., tuple
     return parallel.data_parallel(step, mesh, mode=config.train.parallel)
 
 
-def _claim(workdir: Path, config: Config, command: str) -> None:
-    """Makes `workdir` the folder of this run. Raises ConfigError, and changes nothing, where it is another run's."""
-    path = workdir / "config.json"
-    if path.exists():
+def _rows(config: Config, mesh: Mesh) -> np.ndarray:
+    """The rows of the global batch that this process reads. Raises ConfigError where the devices cannot share the batch."""
+    batch_size, devices = config.data.batch_size, mesh.size
+    rows = parallel.local_rows(batch_size, mesh)
+    if config.objective in configs.HALVING and (batch_size // devices) % 2:
+        raise ConfigError(
+            f"data.batch_size {batch_size} is an odd number for each of {devices} devices, and {config.objective} splits it in two "
+            f"halves: make it a multiple of {2 * devices}"
+        )
+    return rows
+
+
+def _refuse_other_run(workdir: Path, config: Config) -> None:
+    """Raises ConfigError where `workdir` cannot be the folder of this run."""
+    if workdir.exists() and not workdir.is_dir():
+        raise ConfigError(f"{workdir} is a file: name another --workdir")
+    if (workdir / "config.json").exists():
         for name, (old, new) in configs.changed(build.read_config(workdir), config).items():
             raise ConfigError(f"{workdir} is a run with {name} {old!r}, not {new!r}: give it back its value, or name another --workdir")
     elif (workdir / "checkpoints").exists():
         raise ConfigError(f"{workdir} has checkpoints but no config.json: name another --workdir")
+
+
+def _describe(workdir: Path, config: Config, command: str) -> None:
     if jax.process_index() == 0:
-        logs.atomic_write(path, configs.to_json(config).encode())
+        logs.atomic_write(workdir / "config.json", configs.to_json(config).encode())
         if command:
             logs.atomic_write(workdir / "command.txt", f"{command}\n".encode())
 
@@ -109,12 +135,18 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
 
 
-def _refuse_diverged(step: int, losses: Losses, state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises Diverged, naming the first loss term, else the first network, that is not finite."""
+def _due(config: Config, step: int, *intervals: str) -> bool:
+    """Whether one of the intervals of config.train ends with `step`, or the run."""
+    return step == config.train.steps or any(step % getattr(config.train, every) == 0 for every in intervals)
+
+
+def _refuse_diverged(step: int, losses: Losses, state: TrainState, checkpoints: Checkpoints, report: "_Report") -> None:
+    """Raises Diverged, naming the first loss term, else the first network, that is not finite; the log keeps the losses."""
     terms = _terms(losses)
     bad = [name for name, value in terms.items() if not np.isfinite(value)]
     bad += [f"a parameter of {name}" for name, finite in jax.device_get(_finite(state.params)).items() if not finite]
     if bad:
+        report.log(step, losses)
         good = checkpoints.latest()
         kept = f"the checkpoint of step {good} is the last good one" if good else "there is no checkpoint yet"
         raise Diverged(f"{bad[0]} is {terms.get(bad[0], 'not finite')} at step {step}; {kept}; a lower optimizer.learning_rate may help")
@@ -148,42 +180,52 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
 
 
 class _Report(contextlib.AbstractContextManager):
-    """What a run shows of itself at its intervals; only process 0 writes."""
+    """What a run shows of itself at its intervals. Every process evaluates, by itself; only process 0 writes."""
 
     def __init__(self, config: Config, workdir: Path, game: Game, held_out: loader.Pairs, start: int):
-        self._config, self._workdir, self._chief = config, workdir, jax.process_index() == 0
+        self._config, self._workdir = config, workdir
         cases = partial(evaluation.cases, game.networks, build.mode(config), held_out, size=config.data.crop_size)
-        # Without z and without dropout all translations of an input are the same.
-        several = bool(game.networks.latent_dim or config.sampling.dropout)
-        self._grid_cases = cases(inputs=GRID_INPUTS, samples=config.train.samples if several else 1)
-        self._eval_cases = cases(inputs=config.eval.inputs, samples=config.eval.samples if several else 1)
+        self._grid_cases = cases(inputs=GRID_INPUTS, samples=config.train.samples)
+        self._eval_cases = cases(inputs=config.eval.inputs, samples=config.eval.samples)
         self._learning_rate = build.learning_rate(config)
-        self._log = logs.RunLog(workdir, total_steps=config.train.steps, start_step=start, batch_size=config.data.batch_size)
+        self._log = self._open_log(start) if jax.process_index() == 0 else None
         self._page_written = time.monotonic()
 
+    def _open_log(self, start: int) -> logs.RunLog:
+        batch_size = self._config.data.batch_size
+        return logs.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size)
+
     def __call__(self, step: int, state: TrainState, losses: Losses) -> dict[str, float]:
-        """Logs, samples and evaluates where `step` is due for it or the last; returns the evaluation's figures, if any.
+        """Logs, samples and evaluates where `step` is due for it; returns the evaluation's figures, if any.
 
         What it writes at a step is the same whether the run was stopped in between or not.
         """
-        every, last = self._config.train, step == self._config.train.steps
-        metrics, shown = {}, False
-        if step % every.eval_every == 0 or last:
+        state, metrics = parallel.local(state), {}
+        if _due(self._config, step, "eval_every"):
             metrics = evaluation.evaluate(self._eval_cases(state), known_modes=build.knows_modes(self._config))
-        if step % every.log_every == 0 or last or metrics:
-            values = _terms(losses) | {"learning_rate": float(self._learning_rate(step - 1))}
-            self._log.write(step, values | {f"eval/{name}": value for name, value in metrics.items()})
-            shown = time.monotonic() - self._page_written > PAGE_EVERY
-        if step % every.sample_every == 0 or last:
+        if _due(self._config, step, "log_every", "eval_every"):
+            self.log(step, losses, metrics)
+        sampled = _due(self._config, step, "sample_every")
+        if sampled and self._log:
             _save_grid(self._workdir / "samples" / f"{step:08d}.png", self._grid_cases(state))
-            shown = True
-        if shown:
-            page.write_run(self._workdir)
-            self._page_written = time.monotonic()
+        if sampled or time.monotonic() - self._page_written > PAGE_EVERY:
+            self._write_page()
         return metrics
 
+    def log(self, step: int, losses: Losses, metrics: dict[str, float] | None = None) -> None:
+        values = _terms(losses) | {"learning_rate": float(self._learning_rate(step - 1))}
+        if self._log:
+            self._log.write(step, values | {f"eval/{name}": value for name, value in (metrics or {}).items()})
+
+    def _write_page(self) -> None:
+        if self._log:
+            page.write_run(self._workdir)
+        self._page_written = time.monotonic()
+
     def __exit__(self, *_: object) -> None:
-        self._log.close()
+        self._write_page()
+        if self._log:
+            self._log.close()
 
 
 def _save_grid(path: Path, cases: list[evaluation.Case]) -> None:

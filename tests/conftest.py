@@ -1,6 +1,7 @@
 """What every test runs under: 8 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -10,9 +11,13 @@ import jax
 import jaxtyping
 import pytest
 
+# What two tests of a session compile alike is compiled once; a folder of the session's own, so that no older run matters.
+_COMPILED = tempfile.TemporaryDirectory(prefix="i2i_jax_compiled_")
+
 jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_enable_compilation_cache", False)
+jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
 
 SHARED = Path(os.environ.get("I2I_SHARED", Path(__file__).parents[2] / "shared"))
@@ -24,3 +29,59 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no test data at {SHARED}: set I2I_SHARED")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory) -> Path:
+    """The first pairs of the embedded dataset, prepared."""
+    from i2i_jax.data import shapes
+
+    path = tmp_path_factory.mktemp("shapes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "SPLITS", dict.fromkeys(shapes.SPLITS, 12))
+        shapes.pairs("train", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, shapes_dir):
+    """By name of a config: the folder of a run of it, trained for two steps. Tests only read it."""
+    import runs
+
+    found = {}
+
+    def run(name: str) -> Path:
+        if name not in found:
+            found[name] = tmp_path_factory.mktemp(name)
+            runs.train(runs.tiny(name, shapes_dir), found[name])
+        return found[name]
+
+    return run
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """`python -m i2i_jax NAME OPTION ...` in this process; returns its exit status, stdout and stderr."""
+    import importlib
+    import sys
+
+    from absl import app, flags
+
+    from i2i_jax.__main__ import COMMANDS, main
+
+    def run(name: str, *options: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["i2i", name, *options])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main()
+        sys.modules.pop(COMMANDS[name][0], None)
+        for flag in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, flag)
+        flags.FLAGS.unparse_flags()
+        return exit.value.code or 0, *capsys.readouterr()
+
+    importlib.import_module("i2i_jax.commands.app")
+    if not hasattr(flags.FLAGS, "help"):
+        app.define_help_flags()
+    before = set(flags.FLAGS)
+    return run

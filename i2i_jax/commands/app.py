@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 from absl import app, flags
 
@@ -10,8 +11,7 @@ from i2i_jax.config import Config, ConfigError, flatten, nearest
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage."""
-    flags.FLAGS.set_default("verbosity", -1)  # warnings and worse
-    app.run(lambda argv: _in_one_line(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _in_one_line(main, argv), flags_parser=lambda argv: _parse(main, argv))
 
 
 def fail(message: str, status: int) -> None:
@@ -26,6 +26,8 @@ def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> 
         main(argv)
     except ConfigError as error:
         fail(str(error), 2)
+    except KeyboardInterrupt:
+        fail("interrupted", 1)
     except Exception as error:
         # Errors of our own say what is wrong by themselves, and so do the operating system's; others are bugs.
         if not (type(error).__module__.startswith("i2i_jax.") or isinstance(error, OSError)):
@@ -33,16 +35,30 @@ def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> 
         fail(" ".join(str(error).split()), 1)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
+    if {"-h", "-help", "--help"} & set(argv):
+        _help(sys.modules[main.__module__])
     _refuse_unknown_options(argv)
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
     except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         # A config file's own error comes as the last line of a traceback, after its class.
         message = lines[-1].split("ConfigError: ")[-1] if "ConfigError: " in lines[-1] else lines[0]
         fail(message, 2)
         raise AssertionError from error
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = -1  # warnings and worse
+    return rest
+
+
+def _help(module: ModuleType) -> None:
+    """Prints what the command is for and its options, and exits."""
+    print(module.__doc__, end="\n\n")
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
+        default = "" if flag.default is None else f" (default: {str(flag.default).lower()})"
+        print(f"  --{flag.name:<10} {flag.help}{default}")
+    sys.exit(0)
 
 
 def _refuse_unknown_options(argv: Sequence[str]) -> None:

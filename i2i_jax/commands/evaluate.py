@@ -21,12 +21,10 @@ def main(argv: Sequence[str]) -> None:
     inputs, samples = _INPUTS.value or config.eval.inputs, _SAMPLES.value or config.eval.samples
     pairs = build.pairs(config, _SPLIT.value)
     game, state = build.load(_RUN.value)
-    cases = evaluation.cases(
-        game.networks, build.mode(config), pairs, size=config.data.crop_size, inputs=inputs, samples=samples
-    )
-    figures = evaluation.evaluate(cases(state), known_modes=build.knows_modes(config))
-    step = int(state.step)
-    protocol = {"step": step, "split": _SPLIT.value, "inputs": min(inputs, len(pairs)), "samples": samples}
+    make = evaluation.cases(game.networks, build.mode(config), pairs, size=config.data.crop_size, inputs=inputs, samples=samples)
+    cases, step = make(state), int(state.step)
+    figures = evaluation.evaluate(cases, known_modes=build.knows_modes(config))
+    protocol = {"step": step, "split": _SPLIT.value, "inputs": len(cases), "samples": len(cases[0].samples)}
     path = Path(_RUN.value) / "evaluation" / f"{step:08d}_{_SPLIT.value}.json"
     logs.atomic_write(path, (json.dumps(protocol | figures, indent=2) + "\n").encode())
     page.write_run(_RUN.value)

@@ -1,6 +1,7 @@
 """Translates images with a trained run: python -m i2i_jax translate --run=RUN --input=FILE_OR_DIR --output=DIR"""
 
-import collections
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -33,35 +34,48 @@ class Job(NamedTuple):
 
 def main(argv: Sequence[str]) -> None:
     import jax
+    import jax.numpy as jnp
     from tqdm import tqdm
 
     from i2i_jax import build, logs, page, sampling
     from i2i_jax.data import augment, images, loader
 
     config = build.read_config(_RUN.value)
+    step = _step(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     read = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     _refuse_unreadable(jobs, read)
-    game, state = build.load(_RUN.value, step=_step(_STEP.value))
+    game, state = build.load(_RUN.value, step=step)
+    style = _style(config, game, state) if _STYLE.value else None
     key = jax.random.key(_SEED.value)
-    z = sampling.latents(key, len(jobs), _SAMPLES.value, game.networks.latent_dim, sync=_SYNC.value)
-    if _STYLE.value:
-        z = z.at[:].set(_style(config, game, state))
     run = jax.jit(lambda state, image, z, key: sampling.translate(game.networks, state, image, z, key, mode=build.mode(config)))
-    for i, job in enumerate(tqdm(jobs, unit="image", disable=len(jobs) == 1)):
+    for job in tqdm(jobs, unit="image", disable=len(jobs) == 1):
         image = images.read(job.source, **read)
         image = loader.resize(image, _SIZE.value) if _SIZE.value else image
-        found = run(state, augment.scale(image[None]), z[i : i + 1], jax.random.fold_in(key, i))
+        z_key, dropout_key = jax.random.split(key if _SYNC.value else _own(key, job.source))
+        z = sampling.latents(z_key, 1, _SAMPLES.value, game.networks.latent_dim)
+        z = z if style is None else jnp.broadcast_to(style, z.shape)
+        found = run(state, augment.scale(image[None]), z, dropout_key)
         for path, output in zip(job.outputs, augment.to_uint8(found[0]), strict=True):
             logs.atomic_write(path, _encoded(output))
         logs.atomic_write(job.shown, _encoded(augment.to_uint8(augment.scale(image))))
-    style = Path(_STYLE.value).resolve() if _STYLE.value else None
-    page.write_translation(_OUTPUT.value, [page.Translated(j.shown, j.outputs, style) for j in jobs], title=f"Translations by {_RUN.value}")
+    shown_style = Path(_STYLE.value).resolve() if _STYLE.value else None
+    rows = [page.Translated(job.shown, job.outputs, shown_style) for job in jobs]
+    page.write_translation(_OUTPUT.value, rows, title=f"Translations by {_RUN.value}")
     print(f"{len(jobs)} translated: open {Path(_OUTPUT.value) / 'index.html'}")
 
 
+def _own(key, source: Path):
+    """A key that goes with the name of the file: what becomes of an image does not depend on the others of its folder."""
+    import jax
+
+    return jax.random.fold_in(key, zlib.crc32(os.fsencode(source.name)))
+
+
 def _jobs(source: Path, output: Path, *, samples: int, config: Config) -> list[Job]:
-    """The work to do, outputs named after their inputs. Raises ConfigError where there is nothing to translate."""
+    """The work to do, outputs named after their inputs. Raises ConfigError where there is nothing to translate, or where
+    an output would take the place of an input.
+    """
     from i2i_jax.data import images
 
     if source.is_dir():
@@ -72,14 +86,17 @@ def _jobs(source: Path, output: Path, *, samples: int, config: Config) -> list[J
         raise ConfigError(f"--input: there is no {source}")
     if not files:
         raise ConfigError(f"--input: {source} has no image ({', '.join(images.EXTENSIONS)})")
-    stems = collections.Counter(f.stem for f in files)
-    names = [f.name.replace(".", "_") if stems[f.stem] > 1 else f.stem for f in files]
+    clash = len({f.stem for f in files}) < len(files)
+    names = [f.name if clash else f.stem for f in files]
     suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
     shown_as, written_as = (".png" if c in PNG_CHANNELS else ".tif" for c in (config.data.input_channels, config.data.target_channels))
-    return [
+    jobs = [
         Job(file, output / "inputs" / (name + shown_as), [output / (name + suffix + written_as) for suffix in suffixes])
         for file, name in zip(files, names, strict=True)
     ]
+    if lost := {f.resolve() for f in files} & {f.resolve() for job in jobs for f in (job.shown, *job.outputs)}:
+        raise ConfigError(f"--output: {min(lost)} is an input: name another folder")
+    return jobs
 
 
 def _refuse_unreadable(jobs: list[Job], read: dict) -> None:

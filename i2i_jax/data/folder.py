@@ -53,7 +53,8 @@ def pairs(
 
     Layouts, each folder optional but one: `train/ val/ test/` of side-by-side files (A left, B right), or such files in `path`
     itself; `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of one stem make a pair.
-    Without a val split `val_fraction` of train is held out, always the same; without a test split the val split is it.
+    Without a val split `val_fraction` of train is held out, always the same, or where that is 0 the train split is it too;
+    without a test split the val split is it.
     Raises FolderError.
     """
     root = Path(path).expanduser()
@@ -98,15 +99,19 @@ def _of_split(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: flo
     if "train" not in layout:
         raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(layout)}")
     train = _matched(layout["train"])
+    if not val_fraction:
+        return train
     held_out = set(_held_out([files[0].stem for files in train], val_fraction))
     if split == "val" and not held_out:
-        raise FolderError(f"{root}: has no val split, and val_fraction {val_fraction} of {len(train)} training pairs holds out none")
+        raise FolderError(
+            f"{root}: has no val split, and val_fraction {val_fraction} of {len(train)} training pairs holds out none: 0 measures on these"
+        )
     return [files for files in train if (files[0].stem in held_out) == (split == "val")]
 
 
 def _held_out(stems: list[str], fraction: float) -> list[str]:
     """A share of the names, at least one and never all; which ones depends on nothing but the names."""
-    count = min(max(1, round(fraction * len(stems))), len(stems) - 1) if fraction else 0
+    count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
     return sorted(stems, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:count]
 
 

@@ -1,0 +1,63 @@
+"""Small runs for tests: networks of width 2 on 64-pixel images, a few steps."""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from i2i_jax import parallel, training
+from i2i_jax.config import Config
+from i2i_jax.train_state import TrainState
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+TINY = {
+    "model.width": 2,
+    "data.load_size": 64,
+    "data.crop_size": 64,
+    "data.batch_size": 2,
+    "train.steps": 2,
+    "train.log_every": 1,
+    "train.sample_every": 2,
+    "train.checkpoint_every": 2,
+    "train.eval_every": 2,
+    "train.samples": 2,
+    "eval.inputs": 2,
+    "eval.samples": 2,
+}
+TINY_NETWORKS = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2}
+
+
+def get_config(name: str, dataset: str = "shapes") -> Config:
+    """That of configs/NAME.py."""
+    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](dataset)
+
+
+def changed(config: Config, options: dict[str, Any]) -> Config:
+    """`config` with options by their dotted names."""
+    for name, value in options.items():
+        *sections, option = name.split(".")
+        section = config
+        for part in sections:
+            section = getattr(section, part)
+        assert hasattr(section, option), name
+        setattr(section, option, value)
+    return config
+
+
+def tiny(name: str, path: Path, options: dict[str, Any] | None = None, *, dataset: str = "shapes") -> Config:
+    return changed(get_config(name, dataset), TINY | TINY_NETWORKS | {"data.path": str(path)} | (options or {}))
+
+
+def as_flags(options: dict[str, Any]) -> list[str]:
+    return [f"--config.{name}={value}" for name, value in options.items()]
+
+
+def train(config: Config, workdir: Path) -> TrainState:
+    """On one device."""
+    with pytest.MonkeyPatch.context() as patch:
+        mesh = parallel.make_mesh(jax.devices()[:1])
+        patch.setattr(parallel, "make_mesh", lambda: mesh)
+        return training.train(config, workdir)

@@ -1,0 +1,195 @@
+import json
+import signal
+
+import jax
+import numpy as np
+import pytest
+import runs
+
+from i2i_jax import checkpoints, logs, training
+from i2i_jax.build import read_config
+from i2i_jax.config import ConfigError
+from i2i_jax.training import Diverged, Stopped
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Sends SIGTERM once the given step is logged: seen after the step that follows."""
+
+    def stop_after(step: int):
+        write = logs.RunLog.write
+
+        def writing(log, at, values):
+            write(log, at, values)
+            if at == step:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(logs.RunLog, "write", writing)
+
+    return stop_after
+
+
+def rows(workdir):
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in found]
+
+
+def assert_equal(state, other):
+    assert jax.tree.structure(state) == jax.tree.structure(other)
+    for (path, a), b in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+
+
+def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_after, capsys):
+    config = runs.tiny("bicycle", shapes_dir, {"train.steps": 5, "train.checkpoint_every": 3, "train.eval_every": 4})
+    whole = runs.train(config, tmp_path / "whole")
+    stop_after(2)
+    with pytest.raises(Stopped, match="stopped after step 3 of 5; the same command goes on from there"):
+        runs.train(config, tmp_path / "parts")
+    assert "goes on" not in capsys.readouterr().out
+    parts = runs.train(config, tmp_path / "parts")
+    assert "goes on after step 3 of 5" in capsys.readouterr().out
+    assert_equal(parts, whole)
+    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
+    assert [row["step"] for row in rows(tmp_path / "parts")] == [1, 2, 3, 4, 5]
+    grids = sorted(path.name for path in (tmp_path / "whole" / "samples").iterdir())
+    assert grids == ["00000002.png", "00000004.png", "00000005.png"]
+    for name in grids:
+        assert (tmp_path / "parts" / "samples" / name).read_bytes() == (tmp_path / "whole" / "samples" / name).read_bytes()
+
+
+def test_a_run_is_a_function_of_its_seed(tmp_path, shapes_dir):
+    first, again = (runs.train(runs.tiny("pix2pix", shapes_dir), tmp_path / name) for name in ("first", "again"))
+    assert_equal(first, again)
+    assert rows(tmp_path / "first") == rows(tmp_path / "again")
+    other = runs.train(runs.tiny("pix2pix", shapes_dir, {"train.seed": 1}), tmp_path / "other")
+    assert rows(tmp_path / "first")[0]["generator/l1"] != rows(tmp_path / "other")[0]["generator/l1"]
+    assert not np.array_equal(*(jax.tree.leaves(state.params["generator"])[0] for state in (first, other)))
+
+
+def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys):
+    config = runs.tiny("pix2pix", shapes_dir)
+    first = runs.train(config, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert_equal(runs.train(config, tmp_path), first)
+    assert capsys.readouterr().out == "nothing to do: this run is at step 2 of 2; it goes on with a higher train.steps\n"
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+    longer = runs.train(runs.tiny("pix2pix", shapes_dir, {"train.steps": 3, "train.sample_every": 1}), tmp_path)
+    assert int(longer.step) == 3
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
+    assert read_config(tmp_path).train.steps == 3
+
+
+def test_a_run_of_another_config_is_refused_before_anything_is_read(tmp_path, trained, shapes_dir):
+    workdir = trained("bicycle")
+    written = (workdir / "config.json").read_text()
+    for options, message in (
+        ({"model.width": 4}, "model.width 2, not 4"),
+        ({"data.name": "folder", "data.path": "/nowhere"}, "data.name 'shapes', not 'folder'"),
+        ({"objective": "cvae_gan"}, "objective 'bicycle_gan', not 'cvae_gan'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            runs.train(runs.tiny("bicycle", shapes_dir, options), workdir)
+    assert (workdir / "config.json").read_text() == written
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "config.json: not JSON: "),
+        ('{"objective": "bicycle"}', "config.json: unknown objective 'bicycle': one of .* .did you mean 'bicycle_gan'"),
+        ('{"modle": {}}', "config.json: unknown option modle .did you mean 'model'"),
+        ('{"train": {"steps": "many"}}', "config.json: train.steps is 'many': must be int"),
+        ("[]", "config.json: config is .*: must be an object"),
+        (b"\xff\xfe", "config.json: "),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path, text, message, shapes_dir):
+    (tmp_path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=message) as refused:
+        runs.train(runs.tiny("bicycle", shapes_dir), tmp_path)
+    assert str(tmp_path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_the_runs(tmp_path, shapes_dir):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match="has checkpoints but no config.json"):
+        runs.train(runs.tiny("bicycle", shapes_dir), tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file"):
+        runs.train(runs.tiny("bicycle", shapes_dir), tmp_path / "file")
+
+
+def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shapes_dir, monkeypatch):
+    every = {"train.steps": 6, "train.checkpoint_every": 2, "train.eval_every": 6, "train.sample_every": 6}
+    config = runs.tiny("bicycle", shapes_dir, every)
+    step_of = training.training_step
+
+    def poisoned(*arguments):
+        step = step_of(*arguments)
+
+        def poison(state, batch, key):
+            state, losses = step(state, batch, key)
+            l1 = losses.generator["l1"] * np.float32(np.nan if int(state.step) >= 3 else 1)
+            return state, losses._replace(generator={**losses.generator, "l1": l1})
+
+        return poison
+
+    monkeypatch.setattr(training, "training_step", poisoned)
+    with pytest.raises(Diverged, match="generator/l1 is nan at step 3; the checkpoint of step 2 is the last good one"):
+        runs.train(config, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal()) == ["2"]
+    assert "Not finite at step 3: generator/l1" in (tmp_path / "index.html").read_text()
+    monkeypatch.undo()
+    assert int(runs.train(config, tmp_path).step) == 6
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_learning_rate_that_is_too_high(tmp_path, shapes_dir):
+    with pytest.raises(Diverged, match=r"is (nan|inf|not finite) at step \d; .* a lower optimizer.learning_rate may help") as stopped:
+        runs.train(runs.tiny("pix2pix", shapes_dir, {"train.steps": 5, "optimizer.learning_rate": 1e38}), tmp_path)
+    assert "\n" not in str(stopped.value)
+
+
+def test_devices_that_cannot_share_the_batch(tmp_path, shapes_dir):
+    for name, size, message in (
+        ("bicycle", 4, "data.batch_size 4 does not divide over 8 devices"),
+        ("bicycle", 8, "data.batch_size 8 is an odd number for each of 8 devices, .* make it a multiple of 16"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            training.train(runs.tiny(name, shapes_dir, {"data.batch_size": size}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir):
+    states = {}
+    for mode in ("shard_map", "pmap"):
+        options = {"data.batch_size": 8, "train.parallel": mode}
+        states[mode] = training.train(runs.tiny("pix2pix", shapes_dir, options), tmp_path / mode)
+    assert len(states["pmap"].step.sharding.device_set) == 8
+    assert_equal(states["pmap"], states["shard_map"])
+    assert rows(tmp_path / "pmap") == rows(tmp_path / "shard_map")
+
+
+def test_val_fraction_0_measures_on_what_it_trains_on(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "pairs").mkdir()
+    Image.new("RGB", (128, 64), "red").save(tmp_path / "pairs" / "one.png")
+    state = runs.train(runs.tiny("pix2pix", tmp_path / "pairs", {"data.val_fraction": 0.0}, dataset="folder"), tmp_path / "run")
+    assert int(state.step) == 2
+    assert (tmp_path / "run" / "samples" / "00000002.png").exists()
+
+
+def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir):
+    options = {"train.steps": 4, "train.eval_every": 1, "train.keep": 1, "eval.best_metric": "modes", "train.sample_every": 4}
+    runs.train(runs.tiny("pix2pix", shapes_dir, options), tmp_path)
+    figures = {row["step"]: row["eval/modes"] for row in rows(tmp_path)}
+    best = max(figures, key=lambda step: (figures[step], step))
+    kept = checkpoints.Checkpoints(tmp_path / "checkpoints", keep=1, best_metric="modes", higher_is_better=True)
+    assert kept.best() == best
+    assert kept.latest() == 4
+    kept.close()
