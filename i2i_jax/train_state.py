@@ -21,19 +21,20 @@ PLAYER = {"generator": "generator", "encoder": "generator", "discriminator": "di
 class TrainState:
     """Everything that training changes; each dict has one entry a network: generator, encoder, discriminator, discriminator_lr."""
 
-    step: jax.Array
-    params: dict[str, Params]
+    # Any: a tree map may have put shapes or shardings in the place of arrays.
+    step: Any
+    params: dict[str, Any]
     batch_stats: dict[str, Any]
-    opt_state: dict[str, optax.OptState]
+    opt_state: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Game:
     """What stays fixed while two players train: generator and encoder against the discriminators.
 
-    `objective(networks, batch)` gives the Losses of the players in `networks.players`; `tx` optimises each network by itself. `simultaneous`: all
-    networks step against the others as they were (BicycleGAN's code). `alternating`: the discriminator steps first, the generator
-    against the new one (pix2pix's code). `axis` names the device axis where `train_step` is mapped.
+    `objective(networks, batch)` gives the Losses of the players in `networks.players`; `tx` optimises each network by itself.
+    `simultaneous`: all networks step against the others as they were (BicycleGAN's code). `alternating`: the discriminator steps
+    first, the generator against the new one (pix2pix's code). `axis` names the device axis where `train_step` is mapped.
     """
 
     networks: nn.Module

@@ -1,0 +1,203 @@
+"""Which loss reaches which network, for every system."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import batch_of, config_of, game_of
+
+from i2i_jax import losses, objectives
+from i2i_jax.config import OBJECTIVES
+from i2i_jax.types import PLAYERS
+
+G, E, D, D_LR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_lr")
+
+BATCH = batch_of(4)
+
+# system: player: term: the networks that its gradient reaches (of all that have parameters)
+REACH = {
+    "pix2pix": {"generator": {"gan": {G, D}, "l1": {G}}, "discriminator": {"gan": {G, D}}},
+    "pix2pix_noise": {"generator": {"gan": {G, D}, "l1": {G}}, "discriminator": {"gan": {G, D}}},
+    "cae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}}, "discriminator": {"gan": {G, E, D}}},
+    "cvae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}}, "discriminator": {"gan": {G, E, D}}},
+    "clr_gan": {"generator": {"gan_lr": {G, D_LR}, "latent": {G, E}}, "discriminator": {"gan_lr": {G, D_LR}}},
+    "bicycle_gan": {
+        "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_lr": {G, D_LR}, "latent": {G}},
+        "discriminator": {"gan": {G, E, D}, "gan_lr": {G, D_LR}},
+    },
+}
+
+
+def playing(config):
+    """The config's objective as a compiled function of parameters and a batch."""
+    game = game_of(config)
+    rngs = {name: jax.random.key(i) for i, name in enumerate(("latent", "dropout"))}
+    return jax.jit(lambda params, batch: nn.apply(game.objective, game.networks)({"params": params}, batch, rngs=rngs))
+
+
+def parameters(config):
+    game = game_of(config)
+    return jax.jit(game.init)(jax.random.key(9), BATCH).params
+
+
+def reached(gradient):
+    return {name for name, leaves in gradient.items() if any(np.any(leaf) for leaf in jax.tree.leaves(leaves))}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_each_term_reaches_its_networks_and_no_other(objective):
+    config = config_of(objective)
+    jacobian = jax.jit(jax.jacrev(playing(config)))(parameters(config), BATCH)  # a gradient for every term
+    found = {p: {term: reached(gradient) for term, gradient in getattr(jacobian, p).items()} for p in PLAYERS}
+    assert found == REACH[objective]
+
+
+def test_bicycle_gan_is_its_two_branches(monkeypatch):
+    """With the same latents: the terms of cVAE-GAN and of cLR-GAN, whose gradients differ only in the frozen encoder's."""
+    latents, queue = jax.random.normal(jax.random.key(3), (2, 2, 5)), []
+    monkeypatch.setattr(objectives, "standard_normal", lambda nets, shape: queue.pop(0))
+    queue[:] = latents
+    params = parameters(config_of("bicycle_gan"))
+
+    def terms_and_gradient(objective, drawn):
+        play = playing(config_of(objective))
+
+        def total(params):
+            queue[:] = drawn
+            terms = play(params, BATCH).generator
+            return sum(terms.values()), terms
+
+        (_, terms), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
+        return terms, gradient
+
+    both, gradient = terms_and_gradient("bicycle_gan", latents)
+    posterior, from_posterior = terms_and_gradient("cvae_gan", latents[:1])
+    prior, from_prior = terms_and_gradient("clr_gan", latents[1:])
+    assert both.keys() == posterior.keys() | prior.keys()
+    for name, term in (posterior | prior).items():
+        np.testing.assert_allclose(both[name], term, rtol=1e-5)
+
+    def assert_close(a, b):
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(b))
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-5 * scale), a, b)
+
+    assert_close(gradient[G], jax.tree.map(jnp.add, from_posterior[G], from_prior[G]))
+    assert_close(gradient[E], from_posterior[E])  # nothing from the latent loss ...
+    assert E in reached(from_prior)  # ... although it trains the encoder of cLR-GAN
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_term_of_weight_zero_is_not_there(objective):
+    for player in PLAYERS:
+        for term in REACH[objective][player]:
+            config = config_of(objective)
+            setattr(config.weights, term, 0.0)
+            game = game_of(config)
+            shapes = jax.eval_shape(game.init, jax.random.key(0), batch_of(4))
+            _, terms = jax.eval_shape(game.train_step, shapes, batch_of(4), jax.random.key(0))
+            assert terms.generator.keys() == REACH[objective]["generator"].keys() - {term}
+            assert terms.discriminator.keys() == REACH[objective]["discriminator"].keys() - {term}
+            judge = {"gan": D, "gan_lr": D_LR}.get(term)
+            assert judge not in shapes.params
+
+
+def test_weights_multiply_their_terms():
+    config, tripled = config_of("bicycle_gan"), config_of("bicycle_gan")
+    params = parameters(config)
+    before = playing(config)(params, BATCH)
+    tripled.weights = dataclasses.replace(config.weights, **{term: 3 * getattr(config.weights, term) for term in before.generator})
+    after = playing(tripled)(params, BATCH)
+    for name, term in before.generator.items():
+        np.testing.assert_allclose(after.generator[name], 3 * term, rtol=1e-5)
+    for name, term in before.discriminator.items():
+        np.testing.assert_allclose(after.discriminator[name], term, rtol=1e-5)  # D's loss has no weight
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_kl_is_averaged_or_summed_over_the_half(reduction):
+    config = config_of("cvae_gan")
+    config.kl_reduction, config.weights.gan, config.weights.l1 = reduction, 0.0, 0.0
+    params = parameters(config)
+    posterior = jax.jit(game_of(config).networks.encoder.apply)({"params": params[E]}, BATCH.target[:2])
+    expected = config.weights.kl * getattr(losses.kl(posterior), reduction)()
+    np.testing.assert_allclose(playing(config)(params, BATCH).generator["kl"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("objective", ["cae_gan", "cvae_gan", "clr_gan", "bicycle_gan"])
+def test_odd_batch_is_refused(objective):
+    with pytest.raises(ValueError, match="a batch of 3 per device does not split in two halves: make data.batch_size an even number"):
+        jax.eval_shape(game_of(config_of(objective)).init, jax.random.key(0), batch_of(3))
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_conditional_discriminator_sees_the_input_too(conditional):
+    config = config_of("pix2pix")
+    config.model.conditional, config.data.input_channels = conditional, 1
+    shapes = jax.eval_shape(game_of(config).init, jax.random.key(0), batch_of(4, channels=1))
+    kernel = shapes.params[D]["scales_0"]["conv_0"]["kernel"]
+    assert kernel.shape[2] == (1 + 3 if conditional else 3)
+
+
+def test_shared_discriminator_has_one_set_of_parameters():
+    config = config_of("bicycle_gan")
+    config.model.shared_discriminator = True
+    game = game_of(config)
+    shapes = jax.eval_shape(game.init, jax.random.key(0), batch_of(4))
+    _, terms = jax.eval_shape(game.train_step, shapes, batch_of(4), jax.random.key(0))
+    assert set(shapes.params) == {G, E, D}
+    assert set(terms.discriminator) == {"gan", "gan_lr"}
+
+
+def test_prior_branch_translates_the_first_half_and_is_compared_with_the_second():
+    """The second half's inputs do not matter to an unconditional game, its targets do to the prior branch's discriminator alone."""
+    config = config_of("bicycle_gan")
+    config.model.conditional = False
+    play, params = playing(config), parameters(config)
+    other_input = play(params, BATCH._replace(input=BATCH.input.at[2:].set(0.0)))
+    other_target = play(params, BATCH._replace(target=BATCH.target.at[2:].set(0.0)))
+    before = play(params, BATCH)
+    assert before == other_input
+    assert before.generator == other_target.generator
+    assert before.discriminator["gan"] == other_target.discriminator["gan"]
+    assert before.discriminator["gan_lr"] != other_target.discriminator["gan_lr"]
+
+
+def test_gradient_penalty_reaches_the_discriminator_alone():
+    def gradient(weight):
+        config = config_of("cvae_gan")
+        config.gan_loss, config.weights.gradient_penalty = "wgan", weight
+        play = playing(config)
+        return jax.jit(jax.grad(lambda params: play(params, BATCH).discriminator["gan"]))(params)
+
+    params = parameters(config_of("cvae_gan"))
+    without, with_penalty = gradient(0.0), gradient(10.0)
+    for name in NETWORKS[:3]:
+        scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(without[name]))
+        change = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(jax.tree.map(jnp.subtract, with_penalty[name], without[name])))
+        assert change > 0.1 * scale if name == D else change < 1e-5 * scale, name
+
+
+def test_gradient_penalty_is_that_of_gulrajani(monkeypatch):
+    """10 mean (|dD/dx| - 1)^2 at share * real + (1 - share) * fake, of the conditional pair."""
+    config = config_of("pix2pix")
+    config.gan_loss, config.weights.l1, config.model.discriminator_scales = "wgan", 0.0, 1
+    params, nets = parameters(config), game_of(config).networks
+    shares = jnp.array([0.2, 0.5, 0.7, 0.9])[:, None, None, None]
+    monkeypatch.setattr(objectives.parallel, "draw", lambda *_: shares)
+
+    @jax.jit
+    def expected(params):
+        fake = nets.generator.apply({"params": params[G]}, BATCH.input)
+        real_pair, fake_pair = (jnp.concatenate([BATCH.input, target], -1) for target in (BATCH.target, fake))
+
+        def judge(pair):
+            return nets.discriminator.apply({"params": params[D]}, pair)[0]
+
+        gradient = jax.grad(lambda x: judge(x).sum())(shares * real_pair + (1 - shares) * fake_pair)
+        norms = jnp.linalg.norm(gradient.reshape(4, -1), axis=1)
+        return 0.5 * (judge(fake_pair).mean() - judge(real_pair).mean() + 10 * jnp.square(norms - 1).mean())
+
+    np.testing.assert_allclose(playing(config)(params, BATCH).discriminator["gan"], expected(params), rtol=1e-4)
