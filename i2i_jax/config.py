@@ -30,6 +30,7 @@ CHOICES = {
     "train.parallel": ("shard_map", "pmap"),
     "eval.best_metric": ("l1", "l1_encoded", "modes", "valid", "total_variation"),
 }
+METRICS_OF_ENCODERS, METRICS_OF_SHAPES = ("l1_encoded",), ("modes", "valid", "total_variation")
 
 # These split a batch in two halves.
 HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
@@ -220,6 +221,11 @@ def validate(config: Config) -> Config:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
     if config.objective in HALVING and config.data.batch_size % 2:
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
+    metric = config.eval.best_metric
+    if metric in METRICS_OF_SHAPES and (config.data.name, config.data.direction, config.data.target_channels) != ("shapes", "AtoB", 3):
+        raise ConfigError(f"eval.best_metric is {metric!r}: it can be measured on data.name 'shapes', AtoB, in colour only: l1 would do")
+    if metric in METRICS_OF_ENCODERS and config.objective not in HALVING:
+        raise ConfigError(f"eval.best_metric is {metric!r}: {config.objective} has no encoder: l1 would do")
     return config
 
 

@@ -26,7 +26,14 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         config.data.load_size, config.data.input_channels = public["load_size"], public["channels"]
         config.model.conditional = False
         config.train.steps = public["epochs"] * public["pairs"] // config.data.batch_size
-    return _small(config) if dataset == "shapes" else config
+    if dataset == "shapes":
+        _small(config)
+        # Six answers to an input: a latent that the encoder can recover holds them all, and a strong prior branch makes them sharp.
+        config.model.latent_dim = 2
+        config.optimizer.learning_rate = 5e-4
+        config.weights.gan_lr, config.weights.kl = 2.0, 0.005
+        config.eval.best_metric = "total_variation"
+    return config
 
 
 def pix2pix(dataset: str) -> Config:
@@ -43,8 +50,7 @@ def pix2pix(dataset: str) -> Config:
         epochs, config.data.batch_size = public["pix2pix"]
         config.train.steps = epochs * public["pairs"] // config.data.batch_size
     if dataset == "shapes":
-        config = _small(config)
-        config.optimizer.learning_rate = 2e-4
+        _small(config)
     return config
 
 
@@ -57,14 +63,12 @@ def _data(dataset: str) -> DataConfig:
     return data
 
 
-def _small(config: Config) -> Config:
-    """Networks for 64-pixel images that train on a laptop's CPU in minutes."""
+def _small(config: Config) -> None:
+    """Makes the networks those of 64-pixel images, which train on a laptop's CPU in minutes."""
     data, model, train = config.data, config.model, config.train
     data.load_size = data.crop_size = 64
     data.batch_size = 4
     model.generator, model.encoder, model.width = "unet_64", "resnet_64", 16
     model.discriminator_layers = 2
-    config.optimizer.learning_rate = 5e-4
-    train.steps, train.log_every, train.sample_every, train.checkpoint_every, train.eval_every = 4_000, 100, 500, 500, 500
+    train.steps, train.log_every, train.sample_every, train.checkpoint_every, train.eval_every = 5_000, 100, 500, 500, 1_000
     config.eval.inputs, config.eval.samples = 20, 32
-    return config
