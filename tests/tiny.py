@@ -3,10 +3,12 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from i2i_jax import build
 from i2i_jax.config import Config
-from i2i_jax.train_state import Game
+from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
 SIDE = 16
@@ -29,9 +31,20 @@ def game_of(config: Config) -> Game:
     return dataclasses.replace(game, networks=small)
 
 
+def state_of(game: Game, batch: Batch) -> TrainState:
+    """At step 0, with values from NumPy: compiling `game.init` takes as long as compiling a training step."""
+    rng = np.random.default_rng(0)
+
+    def value(path, leaf):
+        around = 1.0 if path[-1].key in ("scale", "var") else 0.0
+        spread = 0.0 if path[-1].key in ("mean", "var") else 0.1 if leaf.ndim == 1 else np.prod(leaf.shape[:-1]) ** -0.5
+        return jnp.asarray(rng.normal(around, spread, leaf.shape), leaf.dtype)
+
+    shapes = jax.eval_shape(game.init, jax.random.key(0), batch)
+    params, stats = (jax.tree_util.tree_map_with_path(value, tree) for tree in (shapes.params, shapes.batch_stats))
+    return TrainState(jnp.int32(0), params, stats, {name: game.tx.init(leaves) for name, leaves in params.items()})
+
+
 def batch_of(size: int, *, seed: int = 0, channels: int = 3) -> Batch:
-    first, second = jax.random.split(jax.random.key(seed))
-    return Batch(
-        jax.random.uniform(first, (size, SIDE, SIDE, channels), minval=-1, maxval=1),
-        jax.random.uniform(second, (size, SIDE, SIDE, 3), minval=-1, maxval=1),
-    )
+    rng = np.random.default_rng(seed)
+    return Batch(*(jnp.asarray(rng.uniform(-1, 1, (size, SIDE, SIDE, c)), jnp.float32) for c in (channels, 3)))
