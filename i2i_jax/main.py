@@ -40,6 +40,8 @@ def _config() -> Config:
         raise ConfigError("no --config: name one, as --config=configs/bicycle.py")
     if not Path(_config_file()).is_file():
         raise ConfigError(f"--config: there is no file {_config_file()}")
+    if not isinstance(_CONFIG.value, Config):
+        raise ConfigError(f"--config: get_config of {_config_file()} gives a {type(_CONFIG.value).__name__}: must be a Config")
     return validate(_CONFIG.value)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -165,13 +166,13 @@ def _terms(losses: Losses) -> dict[str, float]:
 @contextlib.contextmanager
 def _stop_signal() -> Iterator[Callable[[], bool]]:
     """Whether SIGTERM or Ctrl-C came; a second one acts as it always does."""
-    came = []
+    came: list[int] = []
 
     def remember(number: int, frame: object) -> None:
         came.append(number)
         signal.signal(number, before[number])
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+    before: dict[int, Any] = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield lambda: bool(came)
     finally:

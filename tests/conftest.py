@@ -74,14 +74,14 @@ def command(capsys, monkeypatch):
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit:
             main()
-        sys.modules.pop(COMMANDS[name][0], None)
+        for module in (COMMANDS[name][0], "config_config"):  # the second is the config file's
+            sys.modules.pop(module, None)
         for flag in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()
         return exit.value.code or 0, *capsys.readouterr()
 
     importlib.import_module("i2i_jax.commands.app")
-    if not hasattr(flags.FLAGS, "help"):
-        app.define_help_flags()
+    app.define_help_flags()
     before = set(flags.FLAGS)
     return run

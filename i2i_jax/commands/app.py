@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from absl import app, flags
 
@@ -14,7 +15,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     app.run(lambda argv: _in_one_line(main, argv), flags_parser=lambda argv: _parse(main, argv))
 
 
-def fail(message: str, status: int) -> None:
+def fail(message: str, status: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
 
@@ -41,12 +42,12 @@ def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
     _refuse_unknown_options(argv)
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    except (flags.Error, OSError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
         # A config file's own error comes as the last line of a traceback, after its class.
-        message = lines[-1].split("ConfigError: ")[-1] if "ConfigError: " in lines[-1] else lines[0]
-        fail(message, 2)
-        raise AssertionError from error
+        fail(lines[-1].split("ConfigError: ")[-1] if "ConfigError: " in lines[-1] else lines[0], 2)
+    except Exception as error:  # the config file is code, which may raise anything
+        fail(f"--config: {type(error).__name__}: {' '.join(str(error).split())}", 2)
     if flags.FLAGS["verbosity"].using_default_value:
         flags.FLAGS.verbosity = -1  # warnings and worse
     return rest

@@ -4,7 +4,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from absl import flags
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     config = build.read_config(_RUN.value)
     step = _step(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
-    read = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    read: dict[str, Any] = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     _refuse_unreadable(jobs, read)
     game, state = build.load(_RUN.value, step=step)
     style = _style(config, game, state) if _STYLE.value else None
@@ -122,9 +122,11 @@ def _encoded(pixels) -> bytes:
     return file.getvalue()
 
 
-def _step(text: str | None) -> int | str | None:
-    if text is None or text == "best":
-        return text
+def _step(text: str | None) -> int | Literal["best"] | None:
+    if text is None:
+        return None
+    if text == "best":
+        return "best"
     if not text.isdigit():
         raise ConfigError(f"--step is {text!r}: a number or best")
     return int(text)

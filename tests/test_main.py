@@ -1,0 +1,180 @@
+"""The command line: what it prints, and what it answers to wrong usage."""
+
+import subprocess
+import sys
+
+import pytest
+import runs
+from PIL import Image
+
+BICYCLE = f"--config={runs.CONFIGS / 'bicycle.py'}"
+FOLDER = BICYCLE + ":folder"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+
+
+def side_by_side(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", (128, 64), "red").save(folder / name)
+    return folder
+
+
+def assert_one_line(answer, status, *parts):
+    """An error of one line that has all `parts`; nothing else on stderr."""
+    code, _, err = answer
+    assert err.startswith("error: "), err
+    assert err.count("\n") == 1, err
+    for part in parts:
+        assert part in err, err
+    assert code == status
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ([], ["no --config"]),
+        (["--config=configs/bycicle.py"], ["configs/bycicle.py"]),
+        ([BICYCLE + ":facade"], ["unknown dataset 'facade'", "did you mean 'facades'"]),
+        ([BICYCLE, "--config.train.stpes=3"], ["unknown option --config.train.stpes", "did you mean 'train.steps'"]),
+        ([BICYCLE, "--config.steps", "3"], ["unknown option --config.steps"]),
+        ([BICYCLE, "--wordkir=x"], ["wordkir", "workdir"]),
+        ([BICYCLE, "--config.train.steps=many"], ["config.train.steps", "many"]),
+        ([BICYCLE, "--config.train.steps=1.5"], ["config.train.steps", "1.5"]),
+        ([BICYCLE, "--config.data.max_pairs=few"], ["config.data.max_pairs", "few"]),
+        ([BICYCLE, "--config.data.flip=perhaps"], ["config.data.flip", "perhaps"]),
+        ([BICYCLE, "--config.optimizer.learning_rate=nan"], ["optimizer.learning_rate is nan: must be at least 0"]),
+        ([BICYCLE, "--config.train.steps=0"], ["train.steps is 0: must be at least 1"]),
+        ([BICYCLE, "--config.data.val_fraction=0.9"], ["data.val_fraction is 0.9: must be from 0 to 0.5"]),
+        ([BICYCLE, "--config.data.crop_size=128"], ["data.load_size 64 is smaller than data.crop_size 128"]),
+        ([BICYCLE, "--config.data.batch_size=3"], ["data.batch_size is 3", "must be even"]),
+        ([BICYCLE, "--config.model.generator=unet"], ["unknown model.generator 'unet': one of unet_64"]),
+        ([BICYCLE, "--config.eval.best_metric=fid"], ["unknown eval.best_metric 'fid': one of l1"]),
+        ([BICYCLE, "--config.data.batch_size=4"], ["data.batch_size 4 does not divide over 8 devices"]),
+        ([FOLDER, "--config.data.batch_size=16"], ["data.path is empty", "--config.data.path=DIR"]),
+        ([BICYCLE, "steps=3"], ["unexpected argument 'steps=3'"]),
+    ],
+    ids=lambda value: value[0] if value else None,
+)
+def test_wrong_usage(command, tmp_path, options, parts):
+    answer = command("train", f"--workdir={tmp_path / 'run'}", *options)
+    assert_one_line(answer, 2, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("def get_config(:\n", "config.py"),
+        ("import no_such_module\n", "no_such_module"),
+        ("from i2i_jax.presets import pix2pix\n", "get_config"),
+        ("def get_config():\n    return 1 / 0\n", "division by zero"),
+        ("def get_config():\n    return 3\n", "gives a int: must be a Config"),
+    ],
+)
+def test_a_config_file_that_is_none(command, tmp_path, text, part):
+    (tmp_path / "config.py").write_text(text)
+    answer = command("train", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}")
+    assert_one_line(answer, 2, part)
+
+
+def test_data_that_cannot_be_used(command, tmp_path):
+    def answer(path, *options):
+        return command(
+            "train", FOLDER, f"--workdir={tmp_path / 'run'}", f"--config.data.path={path}", "--config.data.batch_size=16", *options
+        )
+
+    assert_one_line(answer(tmp_path / "none"), 1, str(tmp_path / "none"), "no such folder")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(answer(tmp_path / "empty"), 1, str(tmp_path / "empty"), "has no image files")
+
+    corrupt = side_by_side(tmp_path / "corrupt", "a.png", "b.png")
+    (corrupt / "b.png").write_bytes(b"no image")
+    assert_one_line(answer(corrupt), 1, str(corrupt / "b.png"), "is not an image")
+
+    unpaired = tmp_path / "unpaired"
+    side_by_side(unpaired / "A", "1.png", "2.png"), side_by_side(unpaired / "B", "1.png")
+    assert_one_line(answer(unpaired), 1, str(unpaired), "'2' in one folder only (1 of 2 names)")
+
+    differs = tmp_path / "differs"
+    side_by_side(differs / "A", "1.png", "2.png"), side_by_side(differs / "B", "1.png", "2.png")
+    Image.new("RGB", (128, 65)).save(differs / "B" / "1.png")
+    assert_one_line(answer(differs), 1, str(differs / "B" / "1.png"), "is 128x65: must be of one size")
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_folders_that_cannot_be_used(command, tmp_path, trained):
+    (tmp_path / "file").touch()
+    sixteen = "--config.data.batch_size=16"
+    assert_one_line(command("train", BICYCLE, sixteen, f"--workdir={tmp_path / 'file'}"), 2, f"{tmp_path / 'file'} is a file")
+    assert_one_line(command("train", BICYCLE, sixteen, f"--workdir={tmp_path / 'file' / 'run'}"), 1, str(tmp_path / "file"))
+    run = trained("pix2pix")
+    assert_one_line(
+        command("train", BICYCLE, sixteen, f"--workdir={run}"), 2, f"{run} is a run with objective 'pix2pix', not 'bicycle_gan'"
+    )
+    (tmp_path / "config.json").write_text("{")
+    assert_one_line(command("train", BICYCLE, sixteen, f"--workdir={tmp_path}"), 2, f"{tmp_path / 'config.json'}: not JSON")
+
+
+def test_commands_are_listed(monkeypatch, capsys):
+    from i2i_jax.__main__ import COMMANDS, main
+
+    for arguments in ([], ["--help"], ["-h"], ["help"]):
+        monkeypatch.setattr(sys, "argv", ["i2i", *arguments])
+        main()
+        out = capsys.readouterr().out
+        assert all(name in out for name in COMMANDS)
+    monkeypatch.setattr(sys, "argv", ["i2i", "tarin"])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    assert exit.value.code == 2
+    assert capsys.readouterr().err == "error: unknown command 'tarin': one of train, translate, evaluate\n"
+
+
+@pytest.mark.parametrize("arguments", [["i2i_jax.main"], ["i2i_jax", "train"], ["i2i_jax", "translate"], ["i2i_jax", "evaluate"]])
+def test_help_comes_without_waiting_for_jax(arguments):
+    command = [sys.executable, "-X", "importtime", "-m", *arguments, "--help"]
+    done = subprocess.run(command, cwd=runs.CONFIGS.parent, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "absl.flags" in imported
+    assert not imported & {"jax", "numpy", "flax", "grain", "tensorflow_datasets"}
+    assert f"python -m {' '.join(arguments).replace('i2i_jax train', 'i2i_jax.main')}" in done.stdout
+    assert ("--config " if "translate" not in arguments and "evaluate" not in arguments else "--run ") in done.stdout
+
+
+def test_help_needs_no_required_option(command):
+    status, out, err = command("translate", "--help")
+    assert (status, err) == (0, "")
+    assert "--samples    Translations of each input. (default: 1)" in out
+
+
+def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
+    from i2i_jax import training
+
+    given = {}
+    monkeypatch.setattr(training, "train", lambda config, workdir, command: given.update(config=config, workdir=workdir, command=command))
+    options = {"train.steps": 7, "data.max_pairs": 5, "data.flip": False, "optimizer.learning_rate": 1, "model.encoder_width": 3}
+    status, out, err = command("train", BICYCLE, f"--workdir={tmp_path}", *runs.as_flags(options))
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [f"run folder: {tmp_path}", f"done: open {tmp_path / 'index.html'}"]
+    config = given["config"]
+    assert (config.train.steps, config.data.max_pairs, config.data.flip, config.model.encoder_width) == (7, 5, False, 3)
+    assert config.optimizer.learning_rate == 1.0
+    assert given["command"].startswith("python -m i2i_jax.main --config=")
+
+
+def test_a_true_process(tmp_path, shapes_dir):
+    """One line on stderr and nothing else, whatever the libraries would like to say; then a run that only has to say it is done."""
+    train = [sys.executable, "-m", "i2i_jax.main", BICYCLE, f"--workdir={tmp_path}"]
+    done = subprocess.run([*train, "--config.train.steps=x"], cwd=runs.CONFIGS.parent, capture_output=True, text=True)
+    assert_one_line((done.returncode, done.stdout, done.stderr), 2, "config.train.steps", "'x'")
+    done = subprocess.run([*train, f"--config.data.path={tmp_path / 'x'}", "--config.data.name=folder", "--config.data.batch_size=16"],
+                          cwd=runs.CONFIGS.parent, capture_output=True, text=True)  # fmt: skip
+    assert_one_line((done.returncode, done.stdout, done.stderr), 1, f"{tmp_path / 'x'}: no such folder")
+
+
+def test_evaluate_and_translate_name_the_run(command, tmp_path):
+    for name, *options in (("evaluate",), ("translate", f"--input={tmp_path}", f"--output={tmp_path / 'out'}")):
+        assert_one_line(command(name, f"--run={tmp_path / 'none'}", *options), 2, f"{tmp_path / 'none'} is no run: it has no config.json")
+        assert_one_line(command(name, *options), 2, "--run")
+    assert not (tmp_path / "out").exists()
