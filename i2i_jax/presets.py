@@ -31,7 +31,7 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         # Six answers to an input: a latent that the encoder can recover holds them all, and a strong prior branch makes them sharp.
         config.model.latent_dim = 2
         config.optimizer.learning_rate = 5e-4
-        config.weights.gan_lr, config.weights.kl = 2.0, 0.005
+        config.weights.gan_lr, config.weights.kl = 2.0, 0.002
         config.eval.best_metric = "total_variation"
     return config
 
