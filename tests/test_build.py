@@ -1,0 +1,156 @@
+"""From words to networks, losses and rates."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import batch_of
+
+from i2i_jax import build, losses
+from i2i_jax.config import OBJECTIVES, Config
+from i2i_jax.models import PatchGAN, PixelGAN, ResNet, UNet
+
+
+def config_with(**model):
+    return Config(model=dataclasses.replace(Config().model, **model))
+
+
+def init_shapes(config, size=64):
+    config.data.crop_size = size
+    game = build.game(config)
+    return jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("pix2pix", {"generator", "discriminator"}),
+        ("pix2pix_noise", {"generator", "discriminator"}),
+        ("cae_gan", {"generator", "encoder", "discriminator"}),
+        ("cvae_gan", {"generator", "encoder", "discriminator"}),
+        ("clr_gan", {"generator", "encoder", "discriminator_lr"}),
+        ("bicycle_gan", {"generator", "encoder", "discriminator", "discriminator_lr"}),
+    ],
+)
+def test_system_has_the_networks_that_it_uses(objective, expected):
+    config = config_with(generator="unet_64", encoder="resnet_64", width=2)
+    config.objective = objective
+    state = init_shapes(config)
+    assert set(state.params) == set(state.batch_stats) == set(state.opt_state) == expected
+
+
+def test_every_objective_is_covered_above():
+    assert len(OBJECTIVES) == 6
+
+
+def test_pix2pix_gives_its_generator_no_latent():
+    config = config_with(latent_dim=8, generator="unet_64", width=2)
+    for objective, channels in (("pix2pix", 3), ("pix2pix_noise", 3 + 8)):
+        config.objective = objective
+        assert init_shapes(config).params["generator"]["down_0"]["kernel"].shape[2] == channels
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "depth"),
+    [("unet_64", UNet, 6), ("unet_512", UNet, 9), ("resnet_6", ResNet, 6), ("resnet_9", ResNet, 9)],
+)
+def test_generator_by_name(name, kind, depth):
+    generator = build.networks(config_with(generator=name, width=7, upsample="bilinear", dropout=True)).generator
+    assert isinstance(generator, kind)
+    assert (generator.depth if kind is UNet else generator.blocks) == depth
+    assert (generator.width, generator.upsample, generator.dropout, generator.channels) == (7, "bilinear", True, 3)
+
+
+def test_options_of_the_unet_arrive():
+    generator = build.networks(config_with(latent_at="input", skip=False, skip_order="encoder_first", norm="batch")).generator
+    assert (generator.latent_at, generator.skip, generator.skip_order, generator.norm) == ("input", False, "encoder_first", "batch")
+
+
+def test_channels_are_those_of_the_data():
+    config = config_with(generator="unet_64", width=2)
+    config.objective, config.data.input_channels, config.data.target_channels = "pix2pix", 4, 2
+    params = init_shapes(config).params
+    assert params["generator"]["down_0"]["kernel"].shape[2] == 4
+    assert params["generator"]["up_0"]["kernel"].shape[3] == 2
+    assert params["discriminator"]["scales_0"]["conv_0"]["kernel"].shape[2] == 4 + 2
+
+
+def test_each_scale_is_judged_by_half_the_width():
+    scales = build.networks(config_with(discriminator_scales=3, discriminator_width=5, discriminator_layers=2)).discriminator.scales
+    assert [scale.width for scale in scales] == [5, 2, 1]
+    assert all(isinstance(scale, PatchGAN) and scale.layers == 2 for scale in scales)
+
+
+def test_pixel_discriminator_by_name():
+    (scale,) = build.networks(config_with(discriminator="pixel", discriminator_scales=1)).discriminator.scales
+    assert isinstance(scale, PixelGAN)
+
+
+def test_widths_default_to_the_generators():
+    nets = build.networks(config_with(width=24))
+    assert nets.encoder.width == nets.discriminator.scales[0].width == 24
+    nets = build.networks(config_with(width=24, encoder_width=6, discriminator_width=12))
+    assert (nets.encoder.width, nets.discriminator.scales[0].width) == (6, 12)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_shared_discriminator_is_one_module(shared):
+    nets = build.networks(config_with(shared_discriminator=shared))
+    assert (nets.discriminator is nets.discriminator_lr) == shared
+
+
+def test_bfloat16_is_for_the_computation_alone():
+    config = config_with(dtype="bfloat16", generator="unet_64", encoder="conv_64", width=2)
+    assert {leaf.dtype for leaf in jax.tree.leaves(init_shapes(config).params)} == {jnp.dtype("float32")}
+    assert build.networks(config).generator.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("name", losses.GAN_LOSSES)
+def test_gan_loss_by_name(name):
+    rules = build.objective(Config(gan_loss=name, kl_reduction="sum")).keywords["rules"]
+    assert rules.gan is losses.GAN_LOSSES[name] and rules.sum_kl
+
+
+def test_learning_rate_is_constant_then_linear_to_zero():
+    """1 - max(0, t - constant) / (decay + 1) at step t = 1, 2, ...: never quite zero while training."""
+    config = Config()
+    config.train.steps, config.optimizer.decay_fraction, config.optimizer.learning_rate = 10, 0.4, 0.5
+    rate = build.learning_rate(config)
+    expected = [0.5] * 6 + [0.5 * (1 - i / 5) for i in (1, 2, 3, 4)]
+    np.testing.assert_allclose([rate(jnp.int32(step)) for step in range(10)], expected, rtol=1e-6)
+    np.testing.assert_allclose(rate(jnp.int32(10)), 0, atol=1e-7)
+
+
+def test_learning_rate_without_decay_is_constant():
+    config = Config()
+    config.optimizer.decay_fraction = 0.0
+    assert {float(build.learning_rate(config)(jnp.int32(step))) for step in (0, 1, config.train.steps - 1)} == {float(np.float32(2e-4))}
+
+
+def test_optimizer_is_adam():
+    """Two steps against Kingma's algorithm 1."""
+    config = Config()
+    config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.beta2 = 0.1, 0.5, 0.9
+    tx, x, m, v = build.optimizer(config), np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
+    state, params = tx.init(jnp.float32(x)), jnp.float32(x)
+    for t in (1, 2):
+        gradient = x**2
+        m, v = 0.5 * m + 0.5 * gradient, 0.9 * v + 0.1 * gradient**2
+        x = x - 0.1 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
+        updates, state = tx.update(jnp.square(params), state, params)
+        params = params + updates
+        np.testing.assert_allclose(params, x, rtol=1e-5)
+
+
+def test_game_takes_the_update_order():
+    assert build.game(Config(update="alternating")).update == "alternating"
+
+
+def test_example_batch_has_the_shapes_of_training():
+    config = Config()
+    config.data.crop_size, config.data.input_channels = 64, 1
+    batch = build.example_batch(config, batch_size=6)
+    assert batch.input.shape == (6, 64, 64, 1) and batch.target.shape == (6, 64, 64, 3)
+    assert batch_of(2).input.dtype == batch.input.dtype

@@ -1,0 +1,152 @@
+"""Eight devices do what one does; rows are dealt so that they can."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import PartitionSpec
+from tiny import batch_of, config_of, game_of, state_of
+
+from i2i_jax import parallel
+from i2i_jax.types import Batch
+
+KEY = jax.random.key(1)
+
+
+def sgd_game(objective, norm="instance"):
+    """SGD, since Adam magnifies rounding."""
+    config = config_of(objective, norm=norm)
+    config.kl_reduction = "sum"
+    return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
+
+
+def mapped_step(game, devices, mode="shard_map"):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh, mode=mode)
+
+    def run(state, batch):
+        rows = parallel.local_rows(len(batch.input), mesh)
+        dealt = Batch(*(np.asarray(x)[rows] for x in batch))
+        own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
+        return step(own, parallel.global_batch(dealt, mesh), KEY)
+
+    return run
+
+
+def assert_close(a, b, tolerance=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=tolerance), jax.device_get(a), jax.device_get(b))
+
+
+@pytest.fixture(scope="module")
+def eight_devices():
+    """BicycleGAN's game and its state and losses after a step of 16 pairs on eight devices."""
+    assert len(jax.devices()) == 8
+    game, batch = sgd_game("bicycle_gan"), batch_of(16)
+    state = state_of(game, batch)
+    return game, batch, state, mapped_step(game, 8)(state, batch)
+
+
+def test_one_device_and_eight_give_the_same_step(eight_devices):
+    game, batch, state, (after, losses) = eight_devices
+    expected, expected_losses = jax.jit(game.train_step)(state, batch, KEY)
+    assert_close(losses, expected_losses)
+    assert_close(after.params, expected.params)
+    assert float(jnp.abs(after.params["encoder"]["mean"]["kernel"] - state.params["encoder"]["mean"]["kernel"]).max()) > 1e-3
+
+
+def test_pmap_gives_the_step_of_shard_map(eight_devices):
+    game, batch, state, (after, losses) = eight_devices
+    by_pmap, losses_by_pmap = mapped_step(game, 8, mode="pmap")(state, batch)
+    assert_close(losses_by_pmap, losses, tolerance=1e-6)
+    assert_close(by_pmap.params, after.params, tolerance=1e-6)
+    assert by_pmap.step.sharding.is_fully_replicated
+
+
+def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
+    *_, (after, losses) = eight_devices
+    for leaf in jax.tree.leaves((after.params, losses)):
+        first, *others = (np.asarray(shard.data) for shard in leaf.addressable_shards)
+        assert len(others) == 7 and all(np.array_equal(first, other) for other in others)
+
+
+def test_batch_statistics_are_averaged():
+    game, batch = sgd_game("pix2pix", norm="batch"), batch_of(4)
+    state, step = state_of(game, batch), jax.jit(game.train_step)
+    both, _ = mapped_step(game, 2)(state, batch)
+    rows = parallel.device_order(4, 2).reshape(2, 2)
+    alone = [step(state, Batch(*(x[own] for x in batch)), KEY)[0].batch_stats for own in rows]
+    assert_close(both.batch_stats, jax.tree.map(lambda a, b: (a + b) / 2, *alone))
+
+
+# ---- rows
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("per_device", [1, 2, 3, 4, 6])
+def test_device_order_deals_every_row_once(devices, per_device):
+    order = parallel.device_order(devices * per_device, devices)
+    assert sorted(order) == list(range(devices * per_device))
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_every_device_gets_of_both_halves_and_pairs_the_same_rows(devices):
+    """Row i of the first half meets row i of the second, on any number of devices."""
+    dealt = parallel.device_order(16, devices).reshape(devices, 2, -1)
+    first, second = dealt[:, 0].ravel(), dealt[:, 1].ravel()
+    assert list(first) == list(range(8)) and list(second) == list(range(8, 16))
+
+
+def test_odd_rows_per_device_stay_in_order():
+    assert list(parallel.device_order(6, 2)) == list(range(6))
+
+
+def test_batch_that_does_not_divide_is_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^data.batch_size 6 does not divide over 8 devices: make it a multiple of 8$"):
+        parallel.device_order(6, 8)
+
+
+def test_one_process_reads_every_row_and_spreads_them():
+    mesh = parallel.make_mesh()
+    assert list(parallel.local_rows(16, mesh)) == list(parallel.device_order(16, 8))
+    spread = parallel.global_batch({"x": np.arange(16.0)}, mesh)["x"]
+    assert [list(shard.data) for shard in spread.addressable_shards] == [[i, i + 1] for i in range(0, 16, 2)]
+
+
+# ---- randomness
+
+
+def on_devices(function, devices):
+    """`function()` on each device, stacked."""
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    spec = PartitionSpec(parallel.AXIS)
+    return jax.jit(jax.shard_map(lambda: function()[None], mesh=mesh, in_specs=(), out_specs=spec, check_vma=False))()
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), None)
+    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), parallel.AXIS)
+    np.testing.assert_array_equal(on_devices(draw, devices).reshape(8, 3), expected)
+
+
+def test_every_device_has_a_key_of_its_own():
+    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, parallel.AXIS)), 8)
+    assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 8
+
+
+def test_mean_and_size_count_the_devices():
+    def function():
+        mine = jax.lax.axis_index(parallel.AXIS)
+        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.size(parallel.AXIS))])
+
+    np.testing.assert_array_equal(on_devices(function, 4), 4 * [[1.5, 4.0]])
+
+
+def test_off_the_devices_nothing_is_mapped():
+    assert parallel.size(None) == 1
+    assert parallel.mean({"x": 3.0}, None) == {"x": 3.0}
+    assert parallel.own_key(KEY, None) is KEY
