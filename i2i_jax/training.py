@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
 from i2i_jax import build, evaluation, logs, page, parallel
@@ -51,6 +52,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         if start >= config.train.steps:
             print(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
             return state
+        print("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()), flush=True)
         if start:
             print(f"goes on after step {start} of {config.train.steps}", flush=True)
         key = jax.random.key(config.train.seed)

@@ -67,4 +67,4 @@ def _refuse_unknown_options(argv: Sequence[str]) -> None:
     for argument in argv[1:]:
         name = argument.lstrip("-").split("=")[0]
         if name.startswith("config.") and (option := name.removeprefix("config.")) not in known:
-            fail(f"unknown option --{name}{nearest(option, known)}", 2)
+            fail(f"unknown option --{name}{nearest(name, [f'config.{k}' for k in known])}", 2)
