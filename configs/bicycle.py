@@ -1,6 +1,6 @@
 """BicycleGAN (Zhu 2017, section 3.4): cVAE-GAN and cLR-GAN together; one input, many right outputs.
 
-    python -m i2i_jax.main --config=configs/bicycle.py[:DATASET]
+python -m i2i_jax.main --config=configs/bicycle.py[:DATASET]
 """
 
 from i2i_jax import presets

@@ -1,6 +1,6 @@
 """cAE-GAN (Zhu 2017, section 5): the latent is the target's code, with no KL term.
 
-    python -m i2i_jax.main --config=configs/cae_gan.py[:DATASET]
+python -m i2i_jax.main --config=configs/cae_gan.py[:DATASET]
 """
 
 from i2i_jax import presets

@@ -1,6 +1,6 @@
 """cLR-GAN (Zhu 2017, section 3.3): the encoder recovers the random latent from the output.
 
-    python -m i2i_jax.main --config=configs/clr_gan.py[:DATASET]
+python -m i2i_jax.main --config=configs/clr_gan.py[:DATASET]
 """
 
 from i2i_jax import presets

@@ -1,6 +1,6 @@
 """cVAE-GAN (Zhu 2017, section 3.2): the latent is the target's code, held near N(0, I) by a KL term.
 
-    python -m i2i_jax.main --config=configs/cvae_gan.py[:DATASET]
+python -m i2i_jax.main --config=configs/cvae_gan.py[:DATASET]
 """
 
 from i2i_jax import presets

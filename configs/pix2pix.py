@@ -1,10 +1,10 @@
 """pix2pix (Isola 2017): one output for each input; its only noise is dropout. The ablations of its table 1 are overrides:
 
-    python -m i2i_jax.main --config=configs/pix2pix.py[:DATASET]
-    L1       --config.weights.gan=0
-    cGAN     --config.weights.l1=0
-    GAN      --config.weights.l1=0 --config.model.conditional=False
-    L1+GAN   --config.model.conditional=False
+python -m i2i_jax.main --config=configs/pix2pix.py[:DATASET]
+L1       --config.weights.gan=0
+cGAN     --config.weights.l1=0
+GAN      --config.weights.l1=0 --config.model.conditional=False
+L1+GAN   --config.model.conditional=False
 """
 
 from i2i_jax import presets

@@ -1,6 +1,6 @@
 """pix2pix + noise (Zhu 2017, section 3.1): a random latent at every layer, no encoder.
 
-    python -m i2i_jax.main --config=configs/pix2pix_noise.py[:DATASET]
+python -m i2i_jax.main --config=configs/pix2pix_noise.py[:DATASET]
 """
 
 from i2i_jax import presets

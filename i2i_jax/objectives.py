@@ -5,7 +5,7 @@ As in BicycleGAN's code a batch is split in two halves: images are generated fro
 discriminator compares them with the second half's targets.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from i2i_jax import losses, parallel
 from i2i_jax.types import Batch, Gaussian, Image, Latent
+
 
 class Losses(NamedTuple):
     """Weighted terms by name, for each player; a player's loss is their sum."""
@@ -166,4 +167,4 @@ def _penalty(nets: nn.Module, discriminator: nn.Module, real: Image, fake: Image
     share = parallel.draw(jax.random.uniform, nets.make_rng("latent"), (len(real), 1, 1, 1), nets.axis)
     between = jax.lax.stop_gradient(share * real + (1 - share) * fake)
     judge, variables = discriminator.unbind()
-    return losses.gradient_penalty(jax.grad(lambda x: losses.over_scales(jnp.sum, judge.apply(variables, x)))(between))
+    return losses.gradient_penalty(jax.grad(lambda x: losses.over_scales(jnp.sum, cast(list, judge.apply(variables, x))))(between))

@@ -221,4 +221,5 @@ def _command(path: Path) -> str:
 def _section_of_config(config: dict[str, Any]) -> str:
     if not config:
         return ""
-    return f'<section><details id="config"><summary><h2>Configuration</h2></summary><dl class="config">{_definitions(config)}</dl></details></section>'
+    values = f'<dl class="config">{_definitions(config)}</dl>'
+    return f'<section><details id="config"><summary><h2>Configuration</h2></summary>{values}</details></section>'

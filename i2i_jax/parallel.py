@@ -4,7 +4,7 @@ A training step is written for one device with a named axis; `data_parallel` map
 axis is None, and every function here is then the plain single-device one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -40,7 +40,7 @@ def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], axis: str | 
     return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(axis) * shape[0], shape[0])
 
 
-def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh over `devices` (default: all devices of all hosts)."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)

@@ -1,8 +1,9 @@
 """Trained networks on new images: translate and encode, for any size."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -30,7 +31,7 @@ def latents(key: jax.Array, count: int, samples: int, dim: int, *, sync: bool = 
 
 def translate(
     networks: models.Networks, state: TrainState, inputs: Image, z: Float[Array, "b n d"], key: jax.Array, *, mode: Mode = Mode()
-) -> Float[Array, "b n h w c"]:
+) -> Float[Array, "b n h w c_out"]:
     """n translations of each input, images in [-1, 1]. `key` is dropout's; without latent (d = 0) z gives n alone.
 
     Every translation is computed as a batch of its own, so it does not depend on its neighbours. Sizes that do not fit the
@@ -42,7 +43,7 @@ def translate(
 
     def one(image: Array, latent: Array, key: Array) -> Array:
         arguments = (image[None], latent[None]) if latent.size else (image[None],)
-        switches = {"use_running_average": mode.running_average, "deterministic": not mode.dropout}
+        switches: dict[str, Any] = {"use_running_average": mode.running_average, "deterministic": not mode.dropout}
         output, _ = networks.generator.apply(variables, *arguments, **switches, rngs={"dropout": key}, mutable=["batch_stats"])
         return output[0, :height, :width]
 
@@ -52,18 +53,17 @@ def translate(
 
 def encode(networks: models.Networks, state: TrainState, targets: Image) -> Gaussian:
     """The posterior over the latent of each target image, [b, d] each."""
+    encoder = cast(nn.Module, networks.encoder)
     variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats.get("encoder", {})}
 
     def one(image: Array) -> Gaussian:
-        posterior, _ = networks.encoder.apply(variables, image[None], mutable=["batch_stats"])
+        posterior, _ = encoder.apply(variables, image[None], mutable=["batch_stats"])
         return Gaussian(*(x[0] for x in posterior))
 
     return jax.vmap(one)(targets)
 
 
-def pad_to_multiple(images: Image, multiple: int) -> Image:
+def pad_to_multiple(images: Image, multiple: int) -> Float[Array, "b padded_h padded_w c"]:
     """Reflected on the right and at the bottom up to a multiple of `multiple` pixels."""
     height, width = images.shape[1:3]
     return jnp.pad(images, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode="symmetric")
-
-

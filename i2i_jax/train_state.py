@@ -2,22 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 
 from i2i_jax import parallel
+from i2i_jax.models import Networks
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch, Params
 
 PLAYER = {"generator": "generator", "encoder": "generator", "discriminator": "discriminator", "discriminator_lr": "discriminator"}
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class TrainState:
     """Everything that training changes; each dict has one entry a network: generator, encoder, discriminator, discriminator_lr."""
 
@@ -37,7 +38,7 @@ class Game:
     first, the generator against the new one (pix2pix's code). `axis` names the device axis where `train_step` is mapped.
     """
 
-    networks: nn.Module
+    networks: Networks
     objective: Callable[..., Losses]
     tx: optax.GradientTransformation
     update: str = "simultaneous"
@@ -47,7 +48,7 @@ class Game:
         """State at step 0; of `batch` only the shapes matter: images [b, h, w, c]."""
         names = ("params", "latent", "dropout")
         rngs = dict(zip(names, jax.random.split(key, len(names)), strict=True))
-        variables = nn.init(self.objective, self.networks)(rngs, batch)
+        variables = cast(dict[str, Any], nn.init(self.objective, self.networks)(rngs, batch))
         params = variables["params"]
         stats = {name: variables.get("batch_stats", {}).get(name, {}) for name in params}
         return TrainState(jnp.int32(0), params, stats, {name: self.tx.init(p) for name, p in params.items()})
@@ -64,7 +65,7 @@ class Game:
         for players in turns:
             losses, stats, grads = self._grade(state, batch, key, players)
             state, total = self._descend(state, stats, grads), total | losses
-        return state.replace(step=state.step + 1), total
+        return dataclasses.replace(state, step=state.step + 1), total
 
     def _grade(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
         """The players' losses, the statistics after them, and the gradient of each player's loss for its own networks."""
@@ -74,7 +75,7 @@ class Game:
         def play(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
             run = nn.apply(self.objective, self.networks.clone(players=players), mutable=["batch_stats"])
             losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
-            totals = {player: sum(getattr(losses, player).values(), jnp.float32(0)) for player in players}
+            totals = {player: sum(getattr(losses, player).values(), start=jnp.zeros(())) for player in players}
             return totals, (losses, updated.get("batch_stats", {}))
 
         totals, pull, (losses, stats) = jax.vjp(play, state.params, has_aux=True)
@@ -89,4 +90,4 @@ class Game:
             params[name] = optax.apply_updates(params[name], updates)
         # A network whose turn comes later will run on these images again: only then its statistics count.
         kept = stats if "generator" in {PLAYER[name] for name in grads} else {n: s for n, s in stats.items() if n in grads}
-        return state.replace(params=params, opt_state=opt_state, batch_stats=state.batch_stats | kept)
+        return dataclasses.replace(state, params=params, opt_state=opt_state, batch_stats=state.batch_stats | kept)

@@ -216,7 +216,7 @@ class _Report(contextlib.AbstractContextManager):
         return metrics
 
     def log(self, step: int, losses: Losses, metrics: dict[str, float] | None = None) -> None:
-        values = _terms(losses) | {"learning_rate": float(self._learning_rate(step - 1))}
+        values = _terms(losses) | {"learning_rate": float(jax.device_get(self._learning_rate(step - 1)))}
         if self._log:
             self._log.write(step, values | {f"eval/{name}": value for name, value in (metrics or {}).items()})
 

@@ -63,8 +63,8 @@ def _help(module: ModuleType) -> None:
 
 
 def _refuse_unknown_options(argv: Sequence[str]) -> None:
-    known = flatten(Config())
+    known = [f"config.{name}" for name in flatten(Config())]
     for argument in argv[1:]:
         name = argument.lstrip("-").split("=")[0]
-        if name.startswith("config.") and (option := name.removeprefix("config.")) not in known:
-            fail(f"unknown option --{name}{nearest(name, [f'config.{k}' for k in known])}", 2)
+        if name.startswith("config.") and name not in known:
+            fail(f"unknown option --{name}{nearest(name, known)}", 2)

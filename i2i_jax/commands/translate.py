@@ -139,7 +139,7 @@ def _style(config, game, state):
 
     if "encoder" not in state.params:
         raise ConfigError(f"--style: {config.objective} has no encoder")
-    image = images.read(_STYLE.value, channels=config.data.target_channels, max_pixels=config.data.max_pixels)
+    image = images.read(Path(_STYLE.value or ""), channels=config.data.target_channels, max_pixels=config.data.max_pixels)
     return sampling.encode(game.networks, state, augment.scale(loader.resize(image, config.data.crop_size)[None])).mean[0]
 
 

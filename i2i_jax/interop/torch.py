@@ -102,7 +102,7 @@ _to_torch = {
 def _has_bias_in_torch(module: nn.Module) -> bool:
     """pix2pix's networks with batch norm have no bias before a norm; BicycleGAN's do, and all with instance norm."""
     if isinstance(module, MultiScale):
-        return len(module.scales) > 1 or _has_bias_in_torch(module.scales[0])
+        return len(module.scales) > 1 or any(map(_has_bias_in_torch, module.scales))
     if isinstance(module, UNet):
         return module.norm == "instance" or module.skip_order == "decoder_first"
     return module.norm == "instance" or isinstance(module, ConvEncoder | ResNetEncoder)
@@ -172,7 +172,7 @@ def _resnet(module: ResNet) -> Iterator[Layer]:
     yield Layer(("last",), f"model.{end + 7}")
 
 
-def _patchgan(module: PatchGAN, prefix: str = "model", path: tuple[str, ...] = ()) -> Iterator[Layer]:
+def _patchgan(module: Any, prefix: str = "model", path: tuple[str, ...] = ()) -> Iterator[Layer]:
     yield Layer((*path, "conv_0"), f"{prefix}.0")
     for i in range(1, module.layers + 1):
         index = 3 * i - 1
@@ -264,7 +264,7 @@ def _shapes(module: nn.Module, state: dict[str, Array], layers: list[Layer]) -> 
     inputs = [(1, 1024, 1024, channels - latent)] + ([(1, latent)] if latent else [])
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: module.init(keys, *map(jnp.zeros, inputs)))
-    flat = {name: traverse_util.flatten_dict(variables.get(name, {})) for name in ("params", "batch_stats")}
+    flat: dict[str, dict] = {name: traverse_util.flatten_dict(variables.get(name, {})) for name in ("params", "batch_stats")}
     return {name: {path: leaf.shape for path, leaf in leaves.items()} for name, leaves in flat.items()}
 
 

@@ -6,6 +6,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -64,7 +65,7 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Average pooling 3x3 with stride 2, padding 1, padding not counted."""
-    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)  # pyright: ignore[reportArgumentType]
 
 
 class Conv(nn.Module):
@@ -81,7 +82,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = convolve(x, kernel, stride=self.stride, padding=self.padding)
         return x if bias is None else x + bias[None, None, None]
 
@@ -99,7 +100,7 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=_swapped(self.kernel_init))
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         x = transposed_convolve(x, kernel, self.output_padding)
         return x if bias is None else x + bias[None, None, None]
 
