@@ -26,17 +26,18 @@ class Case(NamedTuple):
 
 
 def cases(
-    networks: models.Networks, mode: sampling.Mode, pairs: Pairs, *, size: int, inputs: int, samples: int
+    networks: models.Networks, mode: sampling.Mode, pairs: Pairs, *, size: int, inputs: int, samples: int, sync: bool = False
 ) -> Callable[[TrainState], list[Case]]:
     """A function from a state to the cases of the first `inputs` pairs: always the same pairs, latents and dropout.
 
+    `sync` gives all inputs the same latents.
     Without z and without dropout all translations of an input are the same: then one is made instead of `samples`.
     """
     samples = samples if networks.latent_dim or mode.dropout else 1
     raw = loader.fixed(pairs, range(min(inputs, len(pairs))), size=size)
     batch = Batch(augment.scale(raw.input), augment.scale(raw.target))
     key = jax.random.key(0)
-    z = sampling.latents(key, len(raw.row), samples, networks.latent_dim, sync=True)
+    z = sampling.latents(key, len(raw.row), samples, networks.latent_dim, sync=sync)
 
     @jax.jit
     def of_one(state: TrainState, pair: Batch, z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:

@@ -188,7 +188,7 @@ class _Report(contextlib.AbstractContextManager):
     def __init__(self, config: Config, workdir: Path, game: Game, held_out: loader.Pairs, start: int):
         self._config, self._workdir = config, workdir
         cases = partial(evaluation.cases, game.networks, build.mode(config), held_out, size=config.data.crop_size)
-        self._grid_cases = cases(inputs=GRID_INPUTS, samples=config.train.samples)
+        self._grid_cases = cases(inputs=GRID_INPUTS, samples=config.train.samples, sync=True)
         self._eval_cases = cases(inputs=config.eval.inputs, samples=config.eval.samples)
         self._learning_rate = build.learning_rate(config)
         self._log = self._open_log(start) if jax.process_index() == 0 else None
