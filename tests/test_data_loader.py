@@ -44,6 +44,12 @@ def test_every_pair_comes_once_an_epoch_though_the_batch_does_not_divide_the_set
     assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_batches_of_any_size_are_full_and_endless(batch_size):
+    found = take(20, Numbered(5), batch_size=batch_size)
+    assert all(len(batch.input) == batch_size for batch in found)
+
+
 def test_inputs_stay_with_their_targets():
     for batch in take(5, Numbered(7)):
         np.testing.assert_array_equal(batch.target, batch.input + 100)

@@ -44,7 +44,7 @@ def batches(
     mine = np.arange(batch_size) if rows is None else np.asarray(rows)
     threads = threads or min(4, os.cpu_count() or 1)
     resized = _cached(pairs, load_size, cache_gb)
-    order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size)
+    order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size, drop_remainder=True)
     steps = order[start_step:].map(lambda indices: _stack([resized(int(indices[row])) for row in mine], mine))
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
 
