@@ -33,7 +33,7 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         config.model.latent_dim, config.model.init_gain = 2, 1.0
         config.weights.gan_lr, config.weights.kl = 2.0, 0.005
         config.optimizer.learning_rate = 5e-4
-        config.eval.best_metric = "total_variation"
+        config.eval.best_metric, config.train.samples = "total_variation", 8
     return config
 
 
