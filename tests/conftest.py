@@ -52,36 +52,43 @@ def trained(tmp_path_factory, shapes_dir):
 
     def run(name: str) -> Path:
         if name not in found:
-            found[name] = tmp_path_factory.mktemp(name)
-            runs.train(runs.tiny(name, shapes_dir), found[name])
+            folder = tmp_path_factory.mktemp(name)
+            runs.train(runs.tiny(name, shapes_dir), folder)
+            found[name] = folder
         return found[name]
 
     return run
 
 
+FLAGS_OF = {}  # of each command's module: two of them may use one name
+
+
 @pytest.fixture
 def command(capsys, monkeypatch):
     """`python -m i2i_jax NAME OPTION ...` in this process; returns its exit status, stdout and stderr."""
-    import importlib
     import sys
 
     from absl import app, flags
 
-    from i2i_jax.__main__ import COMMANDS, main
+    import i2i_jax.commands.app  # noqa: F401
+    from i2i_jax.__main__ import main
 
     def run(name: str, *options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["i2i", name, *options])
+        for flag in FLAGS_OF.get(name, []):
+            flag.unparse()
+            flags.FLAGS[flag.name] = flag
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit:
             main()
-        for module in (COMMANDS[name][0], "config_config"):  # the second is the config file's
-            sys.modules.pop(module, None)
-        for flag in set(flags.FLAGS) - before:
+        added = set(flags.FLAGS) - before
+        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not flag.startswith("config.")])
+        for flag in added:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()
+        sys.modules.pop("config_config", None)  # the config file's
         return exit.value.code or 0, *capsys.readouterr()
 
-    importlib.import_module("i2i_jax.commands.app")
     app.define_help_flags()
     before = set(flags.FLAGS)
     return run

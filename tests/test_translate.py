@@ -1,0 +1,186 @@
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2i_jax import build, sampling
+from i2i_jax.data import augment, images
+
+SIZES = {"fits": (64, 64), "wide": (100, 70), "dot": (1, 1), "strip": (17, 300)}  # width, height
+
+
+def noise(width: int, height: int, channels: int, *, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Inputs alone, of every size and kind."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed, (name, size) in enumerate(SIZES.items()):
+        Image.fromarray(noise(*size, 3, seed=seed)).save(folder / f"{name}.png")
+    Image.fromarray(noise(64, 64, 1)[..., 0]).save(folder / "grey.png")
+    Image.fromarray(noise(64, 64, 4)).save(folder / "see through.png")
+    Image.fromarray(noise(64, 64, 1)[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def translate(command, trained, tmp_path):
+    """Into a folder of `tmp_path`; returns the outputs by file name, without its extension."""
+
+    def translate(run: str, source: Path, *options: str, to: str = "out") -> dict[str, np.ndarray]:
+        output = tmp_path / to
+        status, out, err = command("translate", f"--run={trained(run)}", f"--input={source}", f"--output={output}", *options)
+        assert status == 0, err
+        assert f"open {output / 'index.html'}" in out
+        return {path.stem: np.asarray(Image.open(path)) for path in output.glob("*.png")}
+
+    return translate
+
+
+def assert_same(found: dict, expected: dict):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_every_size_and_kind(translate, photos, tmp_path):
+    found = translate("bicycle", photos)
+    assert set(found) == {*SIZES, "grey", "see through", "deep"}
+    for name, image in found.items():
+        width, height = SIZES.get(name, (64, 64))
+        assert (image.shape, image.dtype) == ((height, width, 3), np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "inputs" / "wide.png")), noise(*SIZES["wide"], 3, seed=1))
+    text = (tmp_path / "out" / "index.html").read_text()
+    for path in [*found, *(f"inputs/{name}" for name in found)]:
+        assert f'src="{path.replace(" ", "%20")}.png"' in text
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
+
+    # 16 bits and 8 of the same picture are one picture: only the name, and so z, may differ.
+    synced = translate("bicycle", photos, "--sync", to="synced")
+    np.testing.assert_allclose(synced["deep"].astype(int), synced["grey"].astype(int), atol=1)
+    assert not np.array_equal(found["deep"], found["grey"])
+
+
+@pytest.mark.parametrize("run", ["bicycle", "pix2pix"])
+def test_samples_are_a_function_of_the_seed_and_the_files_name(translate, photos, run):
+    found = translate(run, photos, "--samples=2")
+    assert len(found) == 2 * 7
+    assert_same(translate(run, photos, "--samples=2", "--seed=0", to="again"), found)
+    alone = translate(run, photos / "fits.png", "--samples=2", to="alone")
+    assert_same(alone, {name: found[name] for name in ("fits_001", "fits_002")})
+    assert not np.array_equal(alone["fits_001"], alone["fits_002"])
+    other = translate(run, photos / "fits.png", "--samples=2", "--seed=1", to="other")
+    assert not np.array_equal(other["fits_001"], alone["fits_001"])
+
+
+def test_sync_gives_all_inputs_the_same_latents(translate, tmp_path):
+    (tmp_path / "twins").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(noise(64, 64, 3)).save(tmp_path / "twins" / f"{name}.png")
+    synced = translate("bicycle", tmp_path / "twins", "--samples=2", "--sync")
+    for i in ("001", "002"):
+        np.testing.assert_array_equal(synced[f"a_{i}"], synced[f"b_{i}"])
+    own = translate("bicycle", tmp_path / "twins", "--samples=2", to="own")
+    assert not np.array_equal(own["a_001"], own["b_001"])
+
+
+def test_outputs_are_those_of_sampling(translate, trained, photos):
+    """With the newest checkpoint and with the best, z drawn for the name, the style that of the encoder's mean."""
+    game, state = build.load(trained("bicycle"))
+    image = augment.scale(images.read(photos / "wide.png", channels=3)[None])
+    z_key, key = jax.random.split(jax.random.fold_in(jax.random.key(5), zlib.crc32(b"wide.png")))
+    z = sampling.latents(z_key, 1, 1, game.networks.latent_dim)
+    expected = augment.to_uint8(sampling.translate(game.networks, state, image, z, key)[0, 0])
+    for step in ("best", "2"):
+        found = translate("bicycle", photos / "wide.png", "--seed=5", f"--step={step}", to=step)
+        np.testing.assert_allclose(found["wide"].astype(int), expected.astype(int), atol=1)
+
+    style = augment.scale(images.read(photos / "fits.png", channels=3)[None])
+    mean = sampling.encode(game.networks, state, style).mean
+    expected = augment.to_uint8(sampling.translate(game.networks, state, image, mean[None], key)[0, 0])
+    found = translate("bicycle", photos / "wide.png", f"--style={photos / 'fits.png'}", to="styled")
+    np.testing.assert_allclose(found["wide"].astype(int), expected.astype(int), atol=1)
+
+
+def test_size(translate, photos):
+    assert translate("pix2pix", photos / "strip.png", "--size=64")["strip"].shape == (64, 64, 3)
+
+
+def test_inputs_of_one_stem_keep_apart(translate, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.bmp", "b.png"):
+        Image.new("RGB", (64, 64)).save(tmp_path / "in" / name)
+    assert set(translate("bicycle", tmp_path / "in")) == {"a.png", "a.bmp", "b.png"}
+
+
+def test_an_input_is_never_overwritten(command, trained, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    for source in (tmp_path, tmp_path / "a.png"):
+        status, _, err = command("translate", f"--run={trained('pix2pix')}", f"--input={source}", f"--output={tmp_path}")
+        assert (status, err) == (2, f"error: --output: {tmp_path / 'a.png'} is an input: name another folder\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_what_cannot_be_translated_is_named_and_nothing_is_written(command, trained, tmp_path, photos):
+    empty, bad = tmp_path / "empty", tmp_path / "bad"
+    empty.mkdir(), bad.mkdir()
+    Image.new("RGB", (64, 64)).save(bad / "a.png")
+    (bad / "b.png").write_bytes(b"no image")
+    run, photo = f"--run={trained('bicycle')}", f"--input={photos / 'fits.png'}"
+    pix2pix = f"--run={trained('pix2pix')}"
+    (empty / "run").mkdir()
+    (empty / "run" / "config.json").write_bytes((trained("bicycle") / "config.json").read_bytes())
+    cases = [
+        ([run, f"--input={empty}"], 2, f"--input: {empty} has no image (.png, "),
+        ([run, f"--input={empty / 'none'}"], 2, f"--input: there is no {empty / 'none'}"),
+        ([run, f"--input={bad}"], 1, f"{bad / 'b.png'}: is not an image"),
+        ([f"--run={empty}", photo], 2, f"{empty} is no run: it has no config.json"),
+        ([f"--run={empty / 'run'}", photo], 1, f"{empty / 'run' / 'checkpoints'}: no checkpoint"),
+        ([run, photo, "--step=7"], 1, "no checkpoint 7: there is 2"),
+        ([run, photo, "--step=newest"], 2, "--step is 'newest': a number or best"),
+        ([run, photo, "--samples=0"], 2, "samples"),
+        ([run, photo, f"--style={bad / 'b.png'}"], 1, f"{bad / 'b.png'}: is not an image"),
+        ([pix2pix, photo, f"--style={bad / 'a.png'}"], 2, "--style: pix2pix has no encoder"),
+        ([run, photo, "extra"], 2, "unexpected argument 'extra'"),
+    ]
+    for options, expected, message in cases:
+        status, _, err = command("translate", f"--output={tmp_path / 'out'}", *options)
+        assert (status, err.count("\n")) == (expected, 1), err
+        assert err.startswith("error: "), err
+        assert message in err
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_image_that_breaks_off(command, trained, tmp_path):
+    """Its header is whole, so the ones before it are translated already: they stay, whole."""
+    for name in ("a", "b"):
+        Image.fromarray(noise(64, 64, 3)).save(tmp_path / f"{name}.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:3000])
+    output = tmp_path / "out"
+    status, _, err = command("translate", f"--run={trained('bicycle')}", f"--input={tmp_path}", f"--output={output}")
+    assert status == 1
+    assert f"error: {tmp_path / 'b.png'}: " in err.splitlines()[-1]
+    assert [path.name for path in output.glob("*.png")] == ["a.png"]
+    Image.open(output / "a.png").load()
+
+
+def test_tiff_where_png_has_no_such_channels(tmp_path, command):
+    assert command("translate", "--help")[0] == 0
+    import tifffile
+
+    from i2i_jax.commands import translate
+
+    pixels = noise(5, 4, 6)
+    (tmp_path / "x.tif").write_bytes(translate._encoded(pixels))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), pixels)
+    for channels in (1, 3, 4):
+        (tmp_path / "x.png").write_bytes(translate._encoded(pixels[..., :channels]))
+        np.testing.assert_array_equal(images.read(tmp_path / "x.png", channels=channels), pixels[..., :channels])
