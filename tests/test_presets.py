@@ -1,0 +1,138 @@
+"""What the configs promise: every one of them builds on every set, and trains on the embedded one and on real pairs."""
+
+import dataclasses
+import json
+import runpy
+
+import jax
+import numpy as np
+import pytest
+import runs
+from PIL import Image
+
+from i2i_jax import build, presets
+from i2i_jax.config import DATASETS, OBJECTIVES, ConfigError, from_json, to_json, validate
+from i2i_jax.data import pix2pix
+from i2i_jax.types import Batch
+
+NAMES = ("bicycle", "cae_gan", "clr_gan", "cvae_gan", "pix2pix", "pix2pix_noise")
+
+# REFERENCE: epochs x pairs / batch.
+PIX2PIX_STEPS = {
+    "facades": 200 * 400,
+    "maps": 200 * 1096,
+    "cityscapes": 200 * 2975,
+    "edges2shoes": 15 * 49_825 // 4,
+    "edges2handbags": 15 * 138_567 // 4,
+    "night2day": 17 * 17_823 // 4,
+}
+BICYCLE_STEPS = {
+    "facades": 400 * 400 // 2,
+    "maps": 400 * 1096 // 2,
+    "edges2shoes": 60 * 49_825 // 2,
+    "edges2handbags": 30 * 138_567 // 2,
+    "night2day": 100 * 17_823 // 2,
+}
+
+
+def test_there_is_one_for_each_system():
+    assert tuple(sorted(path.stem for path in runs.CONFIGS.glob("*.py"))) == NAMES
+    assert sorted(runs.get_config(name).objective for name in NAMES) == sorted(OBJECTIVES)
+    for name in NAMES:
+        doc = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))["__doc__"]
+        assert f"--config=configs/{name}.py" in doc
+        assert "201" in doc, "the paper"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_set_gives_a_valid_config(name, dataset):
+    config = validate(runs.get_config(name, dataset))
+    assert config.data.name == dataset
+    assert from_json(to_json(config)) == config
+    if dataset == "shapes":
+        assert (config.data.crop_size, config.model.generator, config.model.encoder) == (64, "unet_64", "resnet_64")
+    else:
+        assert (config.data.crop_size, config.model.generator, config.model.width) == (256, "unet_256", 64)
+
+
+def test_the_sets_are_as_the_papers_have_them():
+    for name, public in presets.PUBLIC_SETS.items():
+        assert (public["direction"], public["pairs"]) == (pix2pix.SETS[name].direction, pix2pix.SETS[name].train_pairs)
+        assert runs.get_config("bicycle", name).data.direction == public["direction"]
+    assert {name: runs.get_config("pix2pix", name).train.steps for name in PIX2PIX_STEPS} == PIX2PIX_STEPS
+    assert {name: runs.get_config("bicycle", name).train.steps for name in BICYCLE_STEPS} == BICYCLE_STEPS
+    assert [runs.get_config("pix2pix", name).data.batch_size for name in PIX2PIX_STEPS] == [1, 1, 1, 4, 4, 4]
+    assert [runs.get_config("bicycle", name).data.input_channels for name in BICYCLE_STEPS] == [3, 3, 1, 1, 3]
+    assert [runs.get_config("bicycle", name).data.load_size for name in BICYCLE_STEPS] == [286, 600, 256, 256, 286]
+    with pytest.raises(ConfigError, match="unknown dataset 'facade': one of shapes, .*did you mean 'facades'"):
+        runs.get_config("bicycle", "facade")
+
+
+def test_the_originals_options():
+    bicycle, pix = runs.get_config("bicycle", "facades"), runs.get_config("pix2pix", "facades")
+    assert dataclasses.asdict(bicycle.weights) == {"gan": 1, "gan_lr": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
+    assert (bicycle.gan_loss, bicycle.update, bicycle.model.norm, bicycle.model.latent_dim) == ("lsgan", "simultaneous", "instance", 8)
+    assert (bicycle.model.conditional, bicycle.model.discriminator_scales, bicycle.sampling.dropout) == (False, 2, False)
+    assert (pix.gan_loss, pix.update, pix.model.norm, pix.weights.l1) == ("vanilla", "alternating", "batch", 100)
+    assert (pix.model.conditional, pix.model.discriminator_scales, pix.sampling.dropout) == (True, 1, True)
+    for config in (bicycle, pix):
+        assert (config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.decay_fraction) == (2e-4, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dataset", ["facades", "edges2shoes"])
+def test_the_papers_networks_take_a_step(name, dataset):
+    config = runs.get_config(name, dataset)
+    game, example = build.game(config), build.example_batch(config, config.data.batch_size)
+    assert example.input.shape == (config.data.batch_size, 256, 256, config.data.input_channels)
+    state = jax.eval_shape(game.init, jax.random.key(0), example)
+    after, losses = jax.eval_shape(game.train_step, state, Batch(*example), jax.random.key(0))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    assert all(term.shape == () for term in jax.tree.leaves(losses))
+    if (name, dataset) == ("pix2pix", "facades"):
+        assert sum(leaf.size for leaf in jax.tree.leaves(state.params["generator"])) == 54_413_955
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_system_trains(trained, name):
+    run = trained(name)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    config = build.read_config(run)
+    terms = {term for term in rows[0] if term.startswith("generator/")}
+    assert terms == {f"generator/{term}" for term in {
+        "pix2pix": {"gan", "l1"}, "pix2pix_noise": {"gan", "l1"}, "cae_gan": {"gan", "l1"}, "cvae_gan": {"gan", "l1", "kl"},
+        "clr_gan": {"gan_lr", "latent"}, "bicycle_gan": {"gan", "l1", "kl", "gan_lr", "latent"},
+    }[config.objective]}  # fmt: skip
+    game, state = build.load(run)
+    assert int(state.step) == 2
+    assert ("encoder" in state.params) == (not config.objective.startswith("pix2pix"))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+def test_real_pairs_side_by_side(shared, tmp_path):
+    facades = shared / "data" / "facades"
+    state = runs.train(runs.tiny("pix2pix", facades, {"data.direction": "BtoA", "data.max_pairs": 4}, dataset="folder"), tmp_path)
+    assert int(state.step) == 2
+    assert (tmp_path / "samples" / "00000002.png").exists()
+
+
+def test_real_pairs_in_two_folders(shared, tmp_path):
+    """The same pairs in either layout are the same run."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for file in sorted((shared / "data" / "facades" / "train").iterdir())[:5]:
+        image = Image.open(file)
+        width, height = image.size
+        for folder, box in (
+            (whole, (0, 0, width, height)),
+            (halves / "A", (0, 0, width // 2, height)),
+            (halves / "B", (width // 2, 0, width, height)),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            image.crop(box).save(folder / f"{file.stem}.png")
+    states = [
+        runs.train(runs.tiny("bicycle", path, {"data.direction": "BtoA"}, dataset="folder"), path / "run") for path in (whole, halves)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(a, b)
