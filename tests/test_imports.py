@@ -15,13 +15,13 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "config", "parallel"),
+    ("types", "config", "parallel", "presets"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
     ("checkpoints",),
     ("build",),
-    ("training", "evaluation", "logs", "page"),
+    ("training", "evaluation", "logs", "page", "presets"),
     ("commands", "main", "__main__"),
 )
 RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules} | {"interop": 2}

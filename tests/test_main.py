@@ -160,10 +160,10 @@ def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
 
 def test_a_true_process(tmp_path):
     """One line on stderr and nothing else, whatever the libraries would like to say."""
-    train = [sys.executable, "-m", "i2i_jax.main", f"--workdir={tmp_path / 'run'}", "--config.data.batch_size=16"]
+    train = [sys.executable, "-m", "i2i_jax.main", f"--workdir={tmp_path / 'run'}"]
     for options, status, part in (
         ([BICYCLE, "--config.train.steps=x"], 2, "config.train.steps"),
-        ([FOLDER, f"--config.data.path={tmp_path / 'none'}"], 1, f"{tmp_path / 'none'}: no such folder"),
+        ([FOLDER, "--config.data.batch_size=16", f"--config.data.path={tmp_path / 'none'}"], 1, f"{tmp_path / 'none'}: no such folder"),
     ):
         done = subprocess.run([*train, *options], cwd=runs.CONFIGS.parent, capture_output=True, text=True)
         assert_one_line((done.returncode, done.stdout, done.stderr), status, part)
