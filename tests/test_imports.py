@@ -21,7 +21,7 @@ LAYERS = (
     ("train_state", "sampling"),
     ("checkpoints",),
     ("build",),
-    ("training", "evaluation", "logs", "page", "presets"),
+    ("training", "evaluation", "logs", "page"),
     ("commands", "main", "__main__"),
 )
 RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules} | {"interop": 2}
