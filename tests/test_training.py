@@ -238,7 +238,7 @@ def test_a_run_that_is_killed_and_stopped_ends_as_an_undisturbed_one(tmp_path, s
     killed = begin("parts")
     send_at(killed, np.random.default_rng().integers(2, 9), signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL
-    for step, number in ((12, signal.SIGTERM), (24, signal.SIGINT)):
+    for step, number in ((10, signal.SIGTERM), (18, signal.SIGINT)):
         stopped = begin("parts")
         out, err = send_at(stopped, step, number)
         assert (stopped.returncode, err) == (0, "")
