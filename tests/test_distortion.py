@@ -106,7 +106,15 @@ def means(images: np.ndarray, truth: np.ndarray) -> list[float]:
     return [float(measured(name, images, truth).mean()) for name in ("l1", "psnr", "ssim")]
 
 
-def test_known_values_on_facades(shared):
+@pytest.fixture
+def optimised():
+    """Large images take longer to measure than to compile for."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
+def test_known_values_on_facades(shared, optimised):
     """The published pix2pix model's outputs, and the mean photo, which all three prefer to them."""
     folder = shared / "data" / "facades_reference"
     files = {file.name.split("_")[0]: file for file in sorted(folder.glob("*_fake_B.png"))}
