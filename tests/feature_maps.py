@@ -49,6 +49,7 @@ def state_of(network) -> dict[str, np.ndarray]:
     return {key: x * np.sqrt(24 / x[0].size) if x.ndim == 4 else x for key, x in uniform.items()}  # float64
 
 
+@functools.cache
 def extractor_of(network, preprocess=backbones.unscaled, dtype=np.float32) -> Extractor:
     state = {key: value.astype(dtype) for key, value in state_of(network).items()}
     params = backbones.params_from_torchvision(network(), state, "random.npz")

@@ -41,19 +41,17 @@ def test_too_small(network):
         torch_maps(network, np.zeros((1, 64, side - 1, 3)))
 
 
-def test_grey_is_repeated():
-    extractor = extractor_of(SqueezeNet)
-    grey = jnp.asarray(images_of(2, 17, 17, 1), jnp.float32)
-    for x, y in zip(maps_of(extractor, grey), maps_of(extractor, jnp.tile(grey, (1, 1, 1, 3))), strict=True):
-        np.testing.assert_array_equal(x, y)
+def test_features_of_grey_images():
+    """The mean over all places of the last map, grey being repeated."""
+    grey = images_of(2, 17, 17, 1)
+    last = torch_maps(SqueezeNet, np.tile(grey, (1, 1, 1, 3)))[-1]
+    features = jax.jit(Extractor.features)(extractor_of(SqueezeNet), jnp.asarray(grey, jnp.float32))
+    np.testing.assert_allclose(features, last.reshape(2, -1, 512).mean(1), rtol=1e-5)
+
+
+def test_neither_colour_nor_grey():
     with pytest.raises(ImageShapeError, match="4 channels: SqueezeNet reads 3, or 1 as grey"):
-        extractor.maps(jnp.zeros((1, 32, 32, 4)))
-
-
-def test_features_are_the_mean_of_the_last_map():
-    extractor, images = extractor_of(SqueezeNet), jnp.asarray(images_of(2, 17, 17, 3), jnp.float32)
-    last = np.asarray(maps_of(extractor, images)[-1])
-    np.testing.assert_allclose(jax.jit(Extractor.features)(extractor, images), last.reshape(2, -1, 512).mean(1), rtol=1e-5)
+        extractor_of(SqueezeNet).maps(jnp.zeros((1, 32, 32, 4)))
 
 
 @each_network
@@ -81,5 +79,5 @@ def test_classifiers_are_left_out_and_lacks_named(network):
 
 def test_the_caffe_file(shared):
     extractor = backbones.load(SqueezeNet(), shared / "weights" / "squeezenet1_1_caffe.npz", backbones.caffe)
-    features = jax.jit(Extractor.features)(extractor, jnp.zeros((2, 17, 17, 3)))
-    assert features.shape == (2, 512) and float(features.max()) > 0
+    features = jax.eval_shape(Extractor.features, extractor, jnp.zeros((2, 17, 17, 3)))
+    assert features.shape == (2, 512)
