@@ -139,7 +139,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _download(published: Published, path: Path) -> Path:
-    advice = f"download {published.url} yourself and name its folder"
+    advice = "download it yourself and name its folder"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download_") as folder:
@@ -155,7 +155,7 @@ def _download(published: Published, path: Path) -> Path:
         error.close()
         raise WeightsError(f"{published.url}: the server answers {error.code} {error.reason}: {advice}") from error
     except (OSError, HTTPException) as error:
-        raise WeightsError(f"{published.url}: cannot be downloaded to {path}: {error}: {advice}") from error
+        raise WeightsError(f"{published.url}: cannot be downloaded to {path}: {getattr(error, 'reason', error)}: {advice}") from error
     return path
 
 
