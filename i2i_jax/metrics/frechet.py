@@ -1,6 +1,7 @@
 """The Fréchet distance between two samples of features: FID where the features are those of `inception`."""
 
 import warnings
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -49,4 +50,4 @@ def too_small(count: int, dimension: int) -> str:
 def _root_of_covariance(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "k d"]:
     """R of at most d rows with R'R the unbiased covariance."""
     root = (features - features.mean(0)) / np.sqrt(len(features) - 1)
-    return root if len(root) <= root.shape[1] else np.linalg.qr(root, mode="r")
+    return root if len(root) <= root.shape[1] else cast(np.ndarray, np.linalg.qr(root, mode="r"))

@@ -9,7 +9,7 @@ The published figures come from images of 8 bits: quantise to k / 127.5 - 1, k =
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -33,7 +33,7 @@ StateDict = Mapping[str, np.ndarray]
 
 def features(params: Mapping[str, Any], images: Image) -> Features:
     """The 2048 features by which FID and KID compare images in [-1, 1], of one channel or three and any size."""
-    return Inception().apply({"params": params}, prepare(images))
+    return cast(Features, Inception().apply({"params": params}, prepare(images)))
 
 
 def prepare(images: Image) -> Float[Array, "b 299 299 3"]:
@@ -165,7 +165,7 @@ def params_from_state_dict(state_dict: StateDict, *, path: Path) -> dict[str, An
 def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every convolution's kernel, by the path of the convolution."""
     image = jnp.zeros((1, SMALLEST, SMALLEST, 3))
-    shapes = traverse_util.flatten_dict(jax.eval_shape(Inception().init, jax.random.key(0), image)["params"])
+    shapes: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(jax.eval_shape(Inception().init, jax.random.key(0), image)["params"])
     return {tuple(unit): shape.shape for (*unit, leaf), shape in shapes.items() if leaf == "kernel"}
 
 
