@@ -18,7 +18,8 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
-from i2i_jax.metrics.weights import WeightsError
+from i2i_jax.metrics.backbones import ImageShapeError
+from i2i_jax.metrics.weights import WeightsError, take
 from i2i_jax.types import Image
 
 DIMENSION = 2048
@@ -37,10 +38,10 @@ def features(params: Mapping[str, Any], images: Image) -> Features:
 
 
 def prepare(images: Image) -> Float[Array, "b 299 299 3"]:
-    """Grey repeated to RGB; bilinear to 299 x 299, pixel centres aligned, no antialias: `torch.nn.functional.interpolate`'s default."""
+    """Grey repeated to RGB; bilinear to 299 x 299, pixel centres aligned, no antialias, as PyTorch's `interpolate`. Raises ImageShapeError."""
     b, _, _, channels = images.shape
     if channels not in (1, 3):
-        raise ValueError(f"images have {channels} channels: 1 or 3 would do")
+        raise ImageShapeError(f"images of {channels} channels: FID's Inception reads 3, or 1 as grey")
     rgb = jnp.broadcast_to(images, (*images.shape[:3], 3))
     return jax.image.resize(rgb, (b, SIDE, SIDE, 3), "bilinear", antialias=False)
 
@@ -145,19 +146,16 @@ def _maximum(x: Array) -> Array:
 
 
 def params_from_state_dict(state_dict: StateDict, *, path: Path) -> dict[str, Any]:
-    """Parameters of `Inception` from the arrays of pytorch-fid's file `path`; the classifier's and batch counters are ignored.
+    """Parameters of `Inception` from the arrays of pytorch-fid's file `path`; what else it holds, as the classifier, is left out.
 
-    Raises WeightsError on a missing, unknown or misshapen key, and on torchvision's Inception.
+    Raises WeightsError on a missing or misshapen key, and on torchvision's Inception.
     """
-    state = dict(state_dict)
-    if "fc.weight" in state and len(state["fc.weight"]) != CLASSES:
-        raise WeightsError(f"{path}: fc.weight has {len(state['fc.weight'])} classes, FID's Inception {CLASSES}: this is another network")
+    classifier = state_dict.get("fc.weight")
+    if classifier is not None and len(classifier) != CLASSES:
+        raise WeightsError(f"{path}: 'fc.weight' has {len(classifier)} classes: another Inception than FID's, which has {CLASSES}")
     flat = {}
     for unit, shape in _kernels().items():
-        flat[*unit, "kernel"], flat[*unit, "bias"] = _folded(state, ".".join(unit), shape, path)
-    unknown = [key for key in state if not key.startswith(("fc.", "AuxLogits.")) and not key.endswith(".num_batches_tracked")]
-    if unknown:
-        raise WeightsError(f"{path}: key {unknown[0]!r} is not of FID's Inception")
+        flat[*unit, "kernel"], flat[*unit, "bias"] = _folded(state_dict, ".".join(unit), shape, path)
     return traverse_util.unflatten_dict(flat)
 
 
@@ -169,21 +167,12 @@ def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
     return {tuple(unit): shape.shape for (*unit, leaf), shape in shapes.items() if leaf == "kernel"}
 
 
-def _folded(state: dict[str, np.ndarray], unit: str, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of a convolution and the batch norm that follows it; their keys leave `state`."""
-
-    def take(key: str, expected: tuple[int, ...]) -> np.ndarray:
-        value = state.pop(f"{unit}.{key}", None)
-        if value is None:
-            raise WeightsError(f"{path}: key '{unit}.{key}' of FID's Inception is missing")
-        if value.shape != expected:
-            raise WeightsError(f"{path}: '{unit}.{key}' has shape {value.shape}, FID's Inception {expected}")
-        return value
-
+def _folded(state_dict: StateDict, unit: str, shape: tuple[int, ...], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of a convolution and the batch norm that follows it."""
     height, width, inputs, outputs = shape
-    kernel = take("conv.weight", (outputs, inputs, height, width)).transpose(2, 3, 1, 0)
-    scale, shift, mean, var = (
-        take(f"bn.{key}", (outputs,)).astype(np.float64) for key in ("weight", "bias", "running_mean", "running_var")
-    )
+    norm = [f"{unit}.bn.{key}" for key in ("weight", "bias", "running_mean", "running_var")]
+    shapes = {f"{unit}.conv.weight": (outputs, inputs, height, width)} | dict.fromkeys(norm, (outputs,))
+    weight, *norm = take(state_dict, shapes, path).values()
+    scale, shift, mean, var = (value.astype(np.float64) for value in norm)
     scale = scale / np.sqrt(var + BATCH_NORM_EPSILON)
-    return (kernel * scale).astype(kernel.dtype), (shift - mean * scale).astype(kernel.dtype)
+    return (weight.transpose(2, 3, 1, 0) * scale).astype(weight.dtype), (shift - mean * scale).astype(weight.dtype)
