@@ -22,7 +22,6 @@ from i2i_jax.metrics.backbones import ImageShapeError
 from i2i_jax.metrics.weights import WeightsError, take
 from i2i_jax.types import Image
 
-DIMENSION = 2048
 SIDE = 299
 CLASSES = 1008  # of the unused classifier; torchvision's Inception has the same keys and 1000
 BATCH_NORM_EPSILON = 1e-3
@@ -38,7 +37,10 @@ def features(params: Mapping[str, Any], images: Image) -> Features:
 
 
 def prepare(images: Image) -> Float[Array, "b 299 299 3"]:
-    """Grey repeated to RGB; bilinear to 299 x 299, pixel centres aligned, no antialias, as PyTorch's `interpolate`. Raises ImageShapeError."""
+    """Grey repeated to RGB; bilinear to 299 x 299 without antialias or aligned corners, as PyTorch's `interpolate`.
+
+    Raises ImageShapeError.
+    """
     b, _, _, channels = images.shape
     if channels not in (1, 3):
         raise ImageShapeError(f"images of {channels} channels: FID's Inception reads 3, or 1 as grey")
