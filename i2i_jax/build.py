@@ -66,7 +66,12 @@ def _common(model: ModelConfig) -> dict[str, Any]:
 
 
 def objective(config: Config) -> Any:
-    rules = objectives.Rules(config.weights, losses.GAN_LOSSES[config.gan_loss], sum_kl=config.kl_reduction == "sum")
+    rules = objectives.Rules(
+        config.weights,
+        losses.GAN_LOSSES[config.gan_loss],
+        sum_kl=config.kl_reduction == "sum",
+        latent_trains_encoder=config.latent_trains_encoder,
+    )
     return partial(objectives.OBJECTIVES[config.objective], rules=rules)
 
 
@@ -104,11 +109,6 @@ def pairs(config: Config, split: str) -> Pairs:
     if data.name == "shapes":
         return shapes.pairs(split, data.path, **common)
     return pix2pix.pairs(data.name, split, data.path, max_pixels=data.max_pixels, **common)
-
-
-def knows_modes(config: Config) -> bool:
-    """Whether every right answer to an input is known."""
-    return config.data.name == "shapes" and config.data.direction == "AtoB" and config.data.target_channels == 3
 
 
 def example_batch(config: Config, batch_size: int = 2) -> Batch:

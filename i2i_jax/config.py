@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import json
 import typing
 from collections.abc import Iterable
@@ -10,6 +11,26 @@ from typing import Any
 
 DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
+
+PERCEPTUAL = (*(f"lpips_{v}_{net}" for v in ("v0.0", "v0.1") for net in ("alex", "vgg", "squeeze")), "squeezenet_caffe")
+
+# Every metric and its figures that have a better direction; True: higher is better.
+METRICS = {
+    "l1": {"l1": False},
+    "psnr": {"psnr": True},
+    "ssim": {"ssim": True},
+    "l1_encoded": {"l1_encoded": False},
+    "latent": {"latent_consistency": False, "active_dimensions": True},
+    "modes": {"modes": True, "valid": True, "total_variation": False},
+    **{name: {name: False} for name in PERCEPTUAL},
+    **{f"diversity_{name}": {f"diversity_{name}": True} for name in PERCEPTUAL},
+    "fid": {"fid": False},
+    "kid": {"kid": False},
+    "frechet_squeezenet_caffe": {"frechet_squeezenet_caffe": False},
+    "kernel_squeezenet_caffe": {"kernel_squeezenet_caffe": False},
+    "segmentation": {"pixel_accuracy": True, "class_accuracy": True, "iou": True},
+}
+HIGHER_IS_BETTER = {figure: higher for figures in METRICS.values() for figure, higher in figures.items()}
 
 CHOICES = {
     "objective": OBJECTIVES,
@@ -28,11 +49,12 @@ CHOICES = {
     "model.initializer": ("normal", "xavier", "kaiming", "orthogonal"),
     "model.dtype": ("float32", "bfloat16"),
     "train.parallel": ("shard_map", "pmap"),
-    "eval.best_metric": ("l1", "l1_encoded", "modes", "valid", "total_variation"),
+    "eval.palette": ("facades", "cityscapes"),
 }
-METRICS_OF_ENCODERS, METRICS_OF_SHAPES = ("l1_encoded",), ("modes", "valid", "total_variation")
 
-# These split a batch in two halves.
+ENCODER_METRICS = ("l1_encoded", "latent")
+
+# These have an encoder, and split a batch in two halves.
 HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
 
 # Inclusive bounds; None is no bound.
@@ -73,11 +95,12 @@ BOUNDS = {
     "train.seed": (0, 2**32 - 1),
     "eval.inputs": (1, None),
     "eval.samples": (1, None),
+    "eval.batch_size": (1, None),
 }
 
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "data.path", "data.cache_gb")  # fmt: skip
+             "data.path", "data.cache_gb", "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
 
 
 @dataclass
@@ -156,9 +179,14 @@ class TrainConfig:
 
 @dataclass
 class EvalConfig:
-    best_metric: str = "l1"  # chooses the best checkpoint
+    metrics: str = ""  # what is measured, with commas between; "": all that suits the run and needs no pretrained network
+    best_metric: str = "l1"  # the figure that chooses the best checkpoint
     inputs: int = 100  # images evaluated, at most
     samples: int = 10  # translations of each
+    batch_size: int = 4  # inputs evaluated at a time, over all devices
+    weights: str = ""  # folder of pretrained weights ("": the user's cache folder, into which published ones are downloaded)
+    segmenter: str = ""  # of the metric segmentation: the run that makes label maps from targets
+    palette: str = "facades"  # the colours of the label maps
 
 
 @dataclass
@@ -175,6 +203,7 @@ class Config:
     update: str = "simultaneous"  # alternating: the discriminator steps first, the generator against the new one
     gan_loss: str = "lsgan"
     kl_reduction: str = "mean"  # over the batch; sum: as BicycleGAN's code, where the weight grows with the batch
+    latent_trains_encoder: bool = False  # BicycleGAN: the latent loss trains the encoder too, as the paper warns against
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -196,6 +225,17 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
         nested = dataclasses.is_dataclass(value)
         flat |= flatten(value, f"{prefix}{f.name}.") if nested else {prefix + f.name: value}
     return flat
+
+
+def override(config: Config, options: dict[str, Any]) -> Config:
+    """Sets options by their dotted names, in place, and returns `config`. Raises ConfigError on a name that is no option."""
+    known = flatten(config)
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"unknown option {name}{nearest(name, known)}")
+        *sections, option = name.split(".")
+        setattr(functools.reduce(getattr, sections, config), option, value)
+    return config
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -221,12 +261,51 @@ def validate(config: Config) -> Config:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
     if config.objective in HALVING and config.data.batch_size % 2:
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
-    metric = config.eval.best_metric
-    if metric in METRICS_OF_SHAPES and (config.data.name, config.data.direction, config.data.target_channels) != ("shapes", "AtoB", 3):
-        raise ConfigError(f"eval.best_metric is {metric!r}: it can be measured on data.name 'shapes', AtoB, in colour only: l1 would do")
-    if metric in METRICS_OF_ENCODERS and config.objective not in HALVING:
-        raise ConfigError(f"eval.best_metric is {metric!r}: {config.objective} has no encoder: l1 would do")
+    _validate_best(config)
     return config
+
+
+def metrics(config: Config) -> tuple[str, ...]:
+    """Those measured: the ones named, else all that suit the run and need no pretrained network. Raises ConfigError."""
+    suitable = ("l1", "psnr", "ssim", *(ENCODER_METRICS if has_encoder(config) else ()), *(("modes",) if knows_modes(config) else ()))
+    return metric_names(config.eval.metrics) if config.eval.metrics else suitable
+
+
+def metric_names(text: str) -> tuple[str, ...]:
+    """Of metrics with commas between. Raises ConfigError naming the first that does not exist."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(f"unknown metric {name!r}: one of {', '.join(METRICS)}{nearest(name, METRICS)}")
+    return names
+
+
+def knows_modes(config: Config) -> bool:
+    """Whether every right answer to an input is known."""
+    return config.data.name == "shapes" and config.data.direction == "AtoB" and config.data.target_channels == 3
+
+
+def has_encoder(config: Config) -> bool:
+    return config.objective in HALVING
+
+
+def validate_metrics(config: Config) -> tuple[str, ...]:
+    """Those measured. Raises ConfigError naming the first that does not suit the run."""
+    chosen = metrics(config)
+    for name in chosen:
+        if name == "modes" and not knows_modes(config):
+            raise ConfigError(f"metric {name!r} can be measured on data.name 'shapes', AtoB, in colour only: l1 would do")
+        if name in ENCODER_METRICS and not has_encoder(config):
+            raise ConfigError(f"metric {name!r}: {config.objective} has no encoder: l1 would do")
+    return chosen
+
+
+def _validate_best(config: Config) -> None:
+    figures = [figure for name in validate_metrics(config) for figure in METRICS[name]]
+    if config.eval.best_metric not in figures:
+        raise ConfigError(
+            f"eval.best_metric is {config.eval.best_metric!r}, which this run does not measure: one of {', '.join(figures)} would do"
+        )
 
 
 def to_json(config: Config) -> str:

@@ -1,83 +1,155 @@
 """How good a generator is, on pairs it was not trained on."""
 
-from collections.abc import Callable
+import itertools
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
 
-from i2i_jax import models, sampling
-from i2i_jax.data import augment, loader, shapes
+from i2i_jax import models, parallel, sampling
+from i2i_jax.data import augment, loader
+from i2i_jax.data.outputs import Output, Read, read
 from i2i_jax.data.pairs import Pairs
-from i2i_jax.metrics.modes import modes
+from i2i_jax.metrics import Cases, Figures, Metric
 from i2i_jax.train_state import TrainState
-from i2i_jax.types import Batch
-
-HIGHER_IS_BETTER = {"l1": False, "l1_encoded": False, "modes": True, "valid": True, "total_variation": False}
+from i2i_jax.types import Batch, Gaussian
 
 
-class Case(NamedTuple):
-    """One input with its truth, its translations [n, h, w, c] and, with an encoder, the one from the truth's own latent."""
+class Part(NamedTuple):
+    """A batch of cases, of which the first `count` are to be measured; the rest fill it up."""
 
-    input: np.ndarray
-    target: np.ndarray
-    samples: np.ndarray
-    encoded: np.ndarray | None
+    cases: Cases
+    count: int
 
 
-def cases(
-    networks: models.Networks, mode: sampling.Mode, pairs: Pairs, *, size: int, inputs: int, samples: int, sync: bool = False
-) -> Callable[[TrainState], list[Case]]:
-    """A function from a state to the cases of the first `inputs` pairs: always the same pairs, latents and dropout.
+class Evaluation(NamedTuple):
+    """`by_case` has the figures that are a mean over cases, case by case; `notes` what is to be known about the others."""
 
-    `sync` gives all inputs the same latents.
+    figures: Figures
+    by_case: dict[str, np.ndarray]
+    notes: list[str]
+
+    def standard_errors(self) -> dict[str, float]:
+        """Of the figures that are a mean over cases."""
+        return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_case.items() if len(x) > 1}
+
+
+class _Inputs(NamedTuple):
+    pair: Batch
+    z: Float[Array, "b n d"]
+    index: Int[Array, " b"]
+
+
+def translations(
+    networks: models.Networks,
+    mode: sampling.Mode,
+    pairs: Pairs,
+    *,
+    size: int,
+    samples: int,
+    batch_size: int,
+    seed: int = 0,
+    sync: bool = False,
+    mesh: Mesh | None = None,
+) -> Callable[[TrainState, Iterable[int]], Iterator[Part]]:
+    """A function from a state and places in `pairs` to the cases there, `batch_size` at a time on this process's devices.
+
+    What becomes of a pair depends on the state, `seed` and its place alone. `sync` gives all inputs the same latents.
     Without z and without dropout all translations of an input are the same: then one is made instead of `samples`.
     """
+    mesh = mesh or parallel.make_mesh(jax.local_devices())
+    batch_size += -batch_size % mesh.size
     samples = samples if networks.latent_dim or mode.dropout else 1
-    raw = loader.fixed(pairs, range(min(inputs, len(pairs))), size=size)
-    batch = Batch(augment.scale(raw.input), augment.scale(raw.target))
-    key = jax.random.key(0)
-    z = sampling.latents(key, len(raw.row), samples, networks.latent_dim, sync=sync)
+    key = jax.random.key(seed)
 
-    @jax.jit
-    def of_one(state: TrainState, pair: Batch, z: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        images = sampling.translate(networks, state, pair.input, z[None], key, mode=mode)[0]
-        if "encoder" not in state.params:
-            return images, None
-        mean = sampling.encode(networks, state, pair.target).mean
-        return images, sampling.translate(networks, state, pair.input, mean[None], key, mode=mode)[0, 0]
+    def translated(state: TrainState, inputs: _Inputs) -> Cases:
+        return jax.vmap(lambda one: _case(networks, mode, state, one, key))(inputs)
 
-    def run(state: TrainState) -> list[Case]:
-        found = []
-        for i in range(len(raw.row)):
-            pair = Batch(*(x[i : i + 1] for x in batch))
-            images, encoded = of_one(state, pair, z[i], jax.random.fold_in(key, i))
-            found.append(Case(np.asarray(pair.input[0]), np.asarray(pair.target[0]), np.asarray(images), _on_host(encoded)))
-        return found
+    translate = parallel.by_rows(translated, mesh)
+
+    def run(state: TrainState, places: Iterable[int]) -> Iterator[Part]:
+        state = jax.device_put(parallel.local(TrainState(state.step, state.params, state.batch_stats, {})), parallel.replicated(mesh))
+        places = np.asarray(list(places))
+        for start in range(0, len(places), batch_size):
+            here = places[start : start + batch_size]
+            filled = np.resize(here, batch_size)
+            raw = loader.fixed(pairs, filled, size=size)
+            z = sampling.latents_of(key, jnp.asarray(filled * (not sync)), samples, networks.latent_dim)
+            inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(filled))
+            yield Part(translate(state, inputs), len(here))
 
     return run
 
 
-def evaluate(found: list[Case], *, known_modes: bool) -> dict[str, float]:
-    """Mean over the cases of: `l1` of a translation to the truth, `l1_encoded` of the one from the truth's own latent (both on a
-    0 to 1 scale), and, where every right answer is known, of the modes recovered, the valid share and the total variation.
-    """
-    measured = [_measure(case) | (_modes(case) if known_modes else {}) for case in found]
-    return {name: float(np.mean([m[name] for m in measured])) for name in measured[0]}
+def of_outputs(outputs: Sequence[Output], *, direction: str | None, batch_size: int) -> Callable[[Iterable[int]], Iterator[Part]]:
+    """A function from places in `outputs` to the cases there, `batch_size` at a time on all devices, as read from their files."""
+    mesh = parallel.make_mesh()
+    batch_size += -batch_size % mesh.size
+
+    def run(places: Iterable[int]) -> Iterator[Part]:
+        for alike in _alike((read(outputs[place], direction=direction) for place in places), batch_size):
+            arrays = (None if x[0] is None else np.resize(np.stack(x), (batch_size, *x[0].shape)) for x in zip(*alike, strict=True))
+            inputs, targets, samples = (None if x is None else augment.scale(parallel.global_batch(x, mesh)) for x in arrays)
+            yield Part(Cases(inputs, targets, samples), len(alike))
+
+    return run
 
 
-def _measure(case: Case) -> dict[str, float]:
-    figures = {"l1": float(np.abs(case.samples - case.target).mean() / 2)}
-    if case.encoded is not None:
-        figures["l1_encoded"] = float(np.abs(case.encoded - case.target).mean() / 2)
-    return figures
+def of_images(reals: Sequence[Path], fakes: Sequence[Path], *, batch_size: int) -> Iterator[Part]:
+    """Cases that have a target, then cases that have a sample: what is compared as two sets needs no pairs."""
+    for files, case in ((reals, lambda x: Cases(target=x)), (fakes, lambda x: Cases(samples=x[:, None]))):
+        outputs = [Output(file.stem, file, (file,)) for file in files]
+        for cases, count in of_outputs(outputs, direction=None, batch_size=batch_size)(range(len(files))):
+            yield Part(case(cases.target), count)
 
 
-def _modes(case: Case) -> dict[str, float]:
-    answers, mask = shapes.modes(augment.to_uint8(case.input))
-    found = modes(case.samples, np.asarray(augment.scale(answers)), mask)
-    return {"modes": float(found.recovered), "valid": found.valid, "total_variation": found.total_variation}
+def _alike(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
+    """Batches of at most `size`, each of images of one shape."""
+    for _, group in itertools.groupby(images, key=lambda one: one.samples.shape):
+        while batch := list(itertools.islice(group, size)):
+            yield batch
 
 
-def _on_host(images: jax.Array | None) -> np.ndarray | None:
-    return None if images is None else np.asarray(images)
+def _case(networks: models.Networks, mode: sampling.Mode, state: TrainState, one: _Inputs, key: jax.Array) -> Cases:
+    image, target = (x[None] for x in one.pair)
+    key = jax.random.fold_in(key, one.index)
+    fakes = sampling.translate(networks, state, image, one.z[None], key, mode=mode)
+    made = Cases(*one.pair, samples=_eight_bits(fakes[0]), z=one.z)
+    if "encoder" not in state.params:
+        return made
+    posterior = sampling.encode(networks, state, target)
+    encoded = sampling.translate(networks, state, image, posterior.mean[None], key, mode=mode)
+    return made._replace(
+        encoded=_eight_bits(encoded[0, 0]),
+        posterior=Gaussian(*(x[0] for x in posterior)),
+        recovered=sampling.encode(networks, state, fakes[0]).mean,
+    )
+
+
+def _eight_bits(images: Float[Array, "..."]) -> Float[Array, "..."]:
+    """As they are once they are saved."""
+    return jnp.round((images + 1) * 127.5) / 127.5 - 1
+
+
+def evaluate(parts: Iterable[Part], metrics: Mapping[str, Metric]) -> Evaluation:
+    """The figures of all `metrics`, over all cases; they do not depend on how the cases are dealt to batches and devices."""
+    collected: dict[Callable, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    for cases, count in parts:
+        for measure in dict.fromkeys(metric.measure for metric in metrics.values()):
+            for name, values in measure(cases).items():
+                collected[measure][name].append(np.asarray(values)[:count])
+    measured = {measure: {name: np.concatenate(x) for name, x in by_name.items()} for measure, by_name in collected.items()}
+    figures: Figures = {}
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        for metric in metrics.values():
+            figures |= metric.summarise(measured[metric.measure])
+    by_case = {name: x for by_name in measured.values() for name, x in by_name.items() if name in figures and x.ndim == 1}
+    return Evaluation(figures, by_case, [str(note.message) for note in noted])

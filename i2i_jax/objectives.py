@@ -42,6 +42,7 @@ class Rules(NamedTuple):
     weights: Weights
     gan: losses.GANLoss = losses.GAN_LOSSES["lsgan"]
     sum_kl: bool = False  # over the batch, instead of its mean
+    latent_trains_encoder: bool = False  # in BicycleGAN
 
 
 def pix2pix(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
@@ -86,9 +87,9 @@ def clr_gan(nets: nn.Module, batch: Batch, rules: Rules, *, train_encoder: bool 
     return terms
 
 
-def bicycle_gan(nets: nn.Module, batch: Batch, rules: Rules, *, train_encoder: bool = False) -> Losses:
+def bicycle_gan(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
     """Both branches; the latent loss trains the generator alone, or the two would hide the code in the image (Zhu 2017, eq. 10)."""
-    return cvae_gan(nets, batch, rules) | clr_gan(nets, batch, rules, train_encoder=train_encoder)
+    return cvae_gan(nets, batch, rules) | clr_gan(nets, batch, rules, train_encoder=rules.latent_trains_encoder)
 
 
 OBJECTIVES = {

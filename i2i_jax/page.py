@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from i2i_jax.config import HIGHER_IS_BETTER
 from i2i_jax.logs import atomic_write, hours, parse_row, short
 
 MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
@@ -46,6 +47,34 @@ def write_run(workdir: str | os.PathLike) -> None:
         data=_embed({**_curves(rows), **_samples(workdir), "finished": finished, "written": time.time()}),
         script=_template("run.js"),
     )
+
+
+def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path]) -> None:
+    """Writes a page of what an evaluation's JSON holds, and of its sheets of pictures by their titles."""
+    figures = {name: value for name, value in written["figures"].items() if not isinstance(value, list)}
+    rows = "".join(_row_of_figure(name, value, written["standard_errors"].get(name)) for name, value in figures.items())
+    protocol = {name: value for name, value in written.items() if not isinstance(value, (dict, list))}
+    shown = (_sheet(html.escape(title), quote(os.path.relpath(sheet, path.parent))) for title, sheet in sheets.items())
+    _write(
+        path,
+        "evaluation.html",
+        title=html.escape(f"Evaluation · {path.resolve().parent.parent.name}"),
+        protocol=_definitions(protocol),
+        rows=rows,
+        notes="".join(f'<p class="warning">{html.escape(note)}</p>' for note in written["notes"]),
+        sheets="\n".join(shown),
+        weights=_definitions(written["weights"] | written["versions"]),
+    )
+
+
+def _sheet(title: str, source: str) -> str:
+    return f'<section><h2>{title}</h2><figure class="sheet"><a href="{source}"><img src="{source}" alt="{title}"></a></figure></section>'
+
+
+def _row_of_figure(name: str, value: Any, error: float | None) -> str:
+    better = {True: "↑", False: "↓", None: ""}[HIGHER_IS_BETTER.get(name)]
+    cells = (_cell(value), "" if error is None else f"± {_cell(error)}", better)
+    return f'<tr><th scope="row">{html.escape(name)}</th>{"".join(f"<td>{html.escape(cell)}</td>" for cell in cells)}</tr>'
 
 
 class Translated(NamedTuple):
@@ -191,15 +220,27 @@ def _definitions(values: dict[str, Any]) -> str:
 
 
 def _evaluations(folder: Path) -> str:
-    """A table with a row for each RUN/evaluation/*.json, the newest step first, and a column for each scalar in them."""
-    found = {path.stem: _flat(_read_json(path)) for path in sorted(folder.glob("*.json"))}
+    """A table with a row for each RUN/evaluation/*.json, the newest step first, and a column for each scalar and figure in them."""
+    found = {path.stem: _scalars(_read_json(path)) for path in sorted(folder.glob("*.json"))}
     order = sorted(found, key=lambda name: (_number(found[name].get("step", 0)), name), reverse=True)
     columns = list(dict.fromkeys(column for name in order for column in found[name]))
     if not columns:
         return ""
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ["", *columns])
-    body = "".join(f"<tr><td>{html.escape(name)}</td>{_cells(found[name], columns)}</tr>" for name in order)
+    body = "".join(f"<tr><td>{_link(folder / f'{name}.html')}</td>{_cells(found[name], columns)}</tr>" for name in order)
     return f'<section><h2>Evaluation</h2><div class="scroll" tabindex="0"><table><tr>{head}</tr>{body}</table></div></section>'
+
+
+def _scalars(evaluation: Any) -> dict[str, Any]:
+    """What was measured and how; the figures by their own names."""
+    flat = _flat(evaluation)
+    return {name.removeprefix("figures."): x for name, x in flat.items() if "." not in name or name.startswith("figures.")}
+
+
+def _link(path: Path) -> str:
+    """To an evaluation's page, where there is one."""
+    name = html.escape(path.stem)
+    return f'<a href="{quote(f"{path.parent.name}/{path.name}")}">{name}</a>' if path.exists() else name
 
 
 def _cells(values: dict[str, Any], columns: list[str]) -> str:

@@ -73,6 +73,12 @@ def _pmapped(step: Callable, mesh: Mesh) -> Callable:
     return run
 
 
+def by_rows(function: Callable, mesh: Mesh) -> Callable:
+    """Maps `function(state, rows)` over the mesh: the state is replicated, every array of the rows and of the result is split."""
+    specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
+    return jax.jit(jax.shard_map(function, mesh=mesh, check_vma=False, **specs))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same values on every device of the mesh."""
     return NamedSharding(mesh, PartitionSpec())

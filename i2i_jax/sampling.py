@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from i2i_jax import models
 from i2i_jax.train_state import TrainState
@@ -25,7 +25,12 @@ def latents(key: jax.Array, count: int, samples: int, dim: int, *, sync: bool = 
 
     Those of input i are a function of the key and i.
     """
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(count) * (not sync))
+    return latents_of(key, jnp.arange(count) * (not sync), samples, dim)
+
+
+def latents_of(key: jax.Array, inputs: Int[Array, " b"], samples: int, dim: int) -> Float[Array, "b samples dim"]:
+    """The z of `latents` for the inputs of these numbers."""
+    keys = jax.vmap(partial(jax.random.fold_in, key))(inputs)
     return jax.vmap(lambda k: jax.random.normal(k, (samples, dim)))(keys)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,16 +13,14 @@ import numpy as np
 from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
-from i2i_jax import build, evaluation, logs, page, parallel
+from i2i_jax import build, logs, parallel
 from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, loader
 from i2i_jax.objectives import Losses
+from i2i_jax.report import Report, due, terms
 from i2i_jax.train_state import Game, TrainState
-
-GRID_INPUTS = 6
-PAGE_EVERY = 30.0  # seconds
 
 
 class Diverged(RuntimeError):
@@ -61,14 +58,15 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
             train_pairs, load_size=config.data.load_size, batch_size=config.data.batch_size, seed=config.train.seed,
             start_step=start, rows=rows, cache_gb=config.data.cache_gb,
         )  # fmt: skip
-        with _Report(config, workdir, game, held_out, start) as report:
+        with Report(config, workdir, game, held_out, start) as report:
             for step in range(start + 1, config.train.steps + 1):
                 state, losses = step_state(state, parallel.global_batch(next(batches), mesh), key)
                 stopping = asked_to_stop()
-                saving = stopping or _due(config, step, "checkpoint_every", "eval_every")
-                if saving or _due(config, step, "log_every", "sample_every"):
-                    _refuse_diverged(step, losses, state, checkpoints, report)
-                    metrics = report(step, state, losses)
+                saving = stopping or due(config, step, "checkpoint_every", "eval_every")
+                if saving or due(config, step, "log_every", "sample_every"):
+                    values = terms(losses)
+                    _refuse_diverged(step, values, state, checkpoints, report)
+                    metrics = report(step, state, values)
                     if saving:
                         checkpoints.save(step, state, metrics)
                 if stopping and step < config.train.steps:
@@ -124,7 +122,7 @@ def _checkpoints(config: Config, workdir: Path) -> Checkpoints:
         workdir / "checkpoints",
         keep=config.train.keep,
         best_metric=metric,
-        higher_is_better=evaluation.HIGHER_IS_BETTER[metric],
+        higher_is_better=configs.HIGHER_IS_BETTER[metric],
     )
 
 
@@ -138,31 +136,20 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
 
 
-def _due(config: Config, step: int, *intervals: str) -> bool:
-    """Whether one of the intervals of config.train ends with `step`, or the run."""
-    return step == config.train.steps or any(step % getattr(config.train, every) == 0 for every in intervals)
-
-
-def _refuse_diverged(step: int, losses: Losses, state: TrainState, checkpoints: Checkpoints, report: "_Report") -> None:
+def _refuse_diverged(step: int, values: dict[str, float], state: TrainState, checkpoints: Checkpoints, report: Report) -> None:
     """Raises Diverged, naming the first loss term, else the first network, that is not finite; the log keeps the losses."""
-    terms = _terms(losses)
-    bad = [name for name, value in terms.items() if not np.isfinite(value)]
+    bad = [name for name, value in values.items() if not np.isfinite(value)]
     bad += [f"a parameter of {name}" for name, finite in jax.device_get(_finite(state.params)).items() if not finite]
     if bad:
-        report.log(step, losses)
+        report.log(step, values)
         good = checkpoints.latest()
         kept = f"the checkpoint of step {good} is the last good one" if good else "there is no checkpoint yet"
-        raise Diverged(f"{bad[0]} is {terms.get(bad[0], 'not finite')} at step {step}; {kept}; a lower optimizer.learning_rate may help")
+        raise Diverged(f"{bad[0]} is {values.get(bad[0], 'not finite')} at step {step}; {kept}; a lower optimizer.learning_rate may help")
 
 
 @jax.jit
 def _finite(params: dict) -> dict[str, jax.Array]:
     return {name: jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(p)])) for name, p in params.items()}
-
-
-def _terms(losses: Losses) -> dict[str, float]:
-    values = jax.device_get(losses)
-    return {f"{player}/{name}": float(value) for player, terms in values._asdict().items() for name, value in terms.items()}
 
 
 @contextlib.contextmanager
@@ -180,62 +167,3 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Report(contextlib.AbstractContextManager):
-    """What a run shows of itself at its intervals. Every process evaluates, by itself; only process 0 writes."""
-
-    def __init__(self, config: Config, workdir: Path, game: Game, held_out: loader.Pairs, start: int):
-        self._config, self._workdir = config, workdir
-        cases = partial(evaluation.cases, game.networks, build.mode(config), held_out, size=config.data.crop_size)
-        self._grid_cases = cases(inputs=GRID_INPUTS, samples=config.train.samples, sync=True)
-        self._eval_cases = cases(inputs=config.eval.inputs, samples=config.eval.samples)
-        self._learning_rate = build.learning_rate(config)
-        self._log = self._open_log(start) if jax.process_index() == 0 else None
-        self._page_written = time.monotonic()
-
-    def _open_log(self, start: int) -> logs.RunLog:
-        batch_size = self._config.data.batch_size
-        return logs.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size)
-
-    def __call__(self, step: int, state: TrainState, losses: Losses) -> dict[str, float]:
-        """Logs, samples and evaluates where `step` is due for it; returns the evaluation's figures, if any.
-
-        What it writes at a step is the same whether the run was stopped in between or not.
-        """
-        state, metrics = parallel.local(state), {}
-        if _due(self._config, step, "eval_every"):
-            metrics = evaluation.evaluate(self._eval_cases(state), known_modes=build.knows_modes(self._config))
-        if _due(self._config, step, "log_every", "eval_every"):
-            self.log(step, losses, metrics)
-        sampled = _due(self._config, step, "sample_every")
-        if sampled and self._log:
-            _save_grid(self._workdir / "samples" / f"{step:08d}.png", self._grid_cases(state))
-        if sampled or time.monotonic() - self._page_written > PAGE_EVERY:
-            self._write_page()
-        return metrics
-
-    def log(self, step: int, losses: Losses, metrics: dict[str, float] | None = None) -> None:
-        values = _terms(losses) | {"learning_rate": float(jax.device_get(self._learning_rate(step - 1)))}
-        if self._log:
-            self._log.write(step, values | {f"eval/{name}": value for name, value in (metrics or {}).items()})
-
-    def _write_page(self) -> None:
-        if self._log:
-            page.write_run(self._workdir)
-        self._page_written = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._write_page()
-        if self._log:
-            self._log.close()
-
-
-def _save_grid(path: Path, cases: list[evaluation.Case]) -> None:
-    labels = ["input", "truth"] + ["encoded"] * (cases[0].encoded is not None)
-    labels += [f"random {i + 1}" for i in range(len(cases[0].samples))] if len(cases[0].samples) > 1 else ["output"]
-    rows = []
-    for case in cases:
-        images = [case.input, case.target, *([] if case.encoded is None else [case.encoded]), *case.samples]
-        rows.append([augment.to_uint8(image) for image in images])
-    logs.save_grid(path, rows, labels=labels)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from absl import app, flags
 
@@ -18,6 +18,17 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
 def fail(message: str, status: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+def checkpoint(text: str | None) -> int | Literal["best"] | None:
+    """The value of --step. Raises ConfigError."""
+    if text is None:
+        return None
+    if text == "best":
+        return "best"
+    if not text.isdigit():
+        raise ConfigError(f"--step is {text!r}: a number or best")
+    return int(text)
 
 
 def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:

@@ -1,35 +1,169 @@
-"""Measures a trained run on pairs it was not trained on: python -m i2i_jax evaluate --run=RUN [--split=test --samples=N]"""
+"""Measures a run, or images that some model wrote, on pairs that it was not trained on:
 
+python -m i2i_jax evaluate --run=RUN [--split=test --samples=N --metrics=a,b]
+python -m i2i_jax evaluate --real=DIR --fake=DIR [--metrics=a,b --output=DIR]
+"""
+
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from absl import flags
 
 from i2i_jax.commands import app
+from i2i_jax.config import CHOICES, HIGHER_IS_BETTER, METRICS, ConfigError, EvalConfig, metric_names, validate_metrics
 
-_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.", required=True)
+SHOWN = 6  # cases on each sheet of pictures
+LIBRARIES = ("i2i-jax", "jax", "flax", "numpy")
+OF_IMAGES = "l1,psnr,ssim"
+
+_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.")
+_REAL = flags.DEFINE_string("real", None, "Instead of a run: a folder of real images, ...")
+_FAKE = flags.DEFINE_string("fake", None, "... and one of images made in their place, named NAME or NAME_anything.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "The pairs to measure on.")
+_STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 _SAMPLES = flags.DEFINE_integer("samples", None, "Translations of each input (default: the config's).", lower_bound=1)
-_INPUTS = flags.DEFINE_integer("inputs", None, "Pairs measured, at most (default: the config's).", lower_bound=1)
+_INPUTS = flags.DEFINE_integer("inputs", None, "Pairs measured, at most (default: the config's; of folders, all).", lower_bound=1)
+_METRICS = flags.DEFINE_string("metrics", None, f"What to measure (default: the config's): {', '.join(METRICS)}.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Folder of pretrained weights (default: downloaded into the user's cache folder).")
+_SEGMENTER = flags.DEFINE_string("segmenter", None, "Of the metric segmentation: the run that makes label maps.")
+_PALETTE = flags.DEFINE_enum("palette", None, CHOICES["eval.palette"], "The colours of the label maps (default: facades).")
+_DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Of side-by-side real images: the real half is right or left.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over all devices; changes no figure.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
+_OUTPUT = flags.DEFINE_string("output", None, "Where the figures and the page of two folders are written.")
+
+
+_GIVEN = {"metrics": _METRICS, "inputs": _INPUTS, "samples": _SAMPLES, "batch_size": _BATCH_SIZE, "weights": _WEIGHTS,
+          "segmenter": _SEGMENTER, "palette": _PALETTE}  # fmt: skip
+
+
+class Subject(NamedTuple):
+    """What is measured, how and under which protocol; `at` gives the cases at some places, where there are pairs."""
+
+    parts: Iterator[Any]
+    total: int
+    at: Callable[[Iterable[int]], Iterator[Any]] | None
+    metrics: dict[str, Any]
+    protocol: dict[str, Any]
 
 
 def main(argv: Sequence[str]) -> None:
-    from i2i_jax import build, evaluation, logs, page
+    from tqdm import tqdm
+
+    from i2i_jax import evaluation
+
+    if (_RUN.value is None) == (_REAL.value is None) or (_REAL.value is None) != (_FAKE.value is None):
+        raise ConfigError("give --run=RUN, or --real=DIR and --fake=DIR")
+    subject = _of_run() if _RUN.value else _of_folders()
+    with tqdm(total=subject.total, unit="case", leave=False) as progress:
+        found = evaluation.evaluate(_counted(subject.parts, progress), subject.metrics)
+    print(", ".join(f"{name} {value}" for name, value in subject.protocol.items()))
+    errors = found.standard_errors()
+    for name, value in found.figures.items():
+        if isinstance(value, float):
+            print(f"{name:<24} {value:.4f}" + (f"  ± {errors[name]:.4f}" if name in errors else ""))
+    for note in found.notes:
+        print(f"note: {note}")
+    _write(subject, found)
+
+
+def _counted(parts: Iterator[Any], progress: Any) -> Iterator[Any]:
+    for part in parts:
+        yield part
+        progress.update(part.count)
+
+
+def _of_run() -> Subject:
+    from i2i_jax import build, build_metrics, evaluation
 
     config = build.read_config(_RUN.value)
-    inputs, samples = _INPUTS.value or config.eval.inputs, _SAMPLES.value or config.eval.samples
+    options = _options(config.eval)
+    metrics = build_metrics.metrics(options, validate_metrics(config))
     pairs = build.pairs(config, _SPLIT.value)
-    game, state = build.load(_RUN.value)
-    make = evaluation.cases(game.networks, build.mode(config), pairs, size=config.data.crop_size, inputs=inputs, samples=samples)
-    cases, step = make(state), int(state.step)
-    figures = evaluation.evaluate(cases, known_modes=build.knows_modes(config))
-    protocol = {"step": step, "split": _SPLIT.value, "inputs": len(cases), "samples": len(cases[0].samples)}
-    path = Path(_RUN.value) / "evaluation" / f"{step:08d}_{_SPLIT.value}.json"
-    logs.atomic_write(path, (json.dumps(protocol | figures, indent=2) + "\n").encode())
-    page.write_run(_RUN.value)
-    print(", ".join(f"{name} {value}" for name, value in protocol.items()))
-    print("\n".join(f"{name:<16} {value:.4f}" for name, value in figures.items()))
+    game, state = build.load(_RUN.value, step=app.checkpoint(_STEP.value))
+    size, count = config.data.crop_size, min(options.inputs, len(pairs))
+    translate = evaluation.translations(
+        game.networks, build.mode(config), pairs, size=size, samples=options.samples, batch_size=options.batch_size, seed=_SEED.value
+    )
+    at = functools.partial(translate, state)
+    protocol = {"step": int(state.step), "split": _SPLIT.value, "inputs": count, "samples": options.samples, "size": size}
+    return Subject(at(range(count)), count, at, metrics, protocol | {"seed": _SEED.value})
+
+
+def _of_folders() -> Subject:
+    from i2i_jax import build_metrics, evaluation
+    from i2i_jax.data import outputs
+
+    options = _options(EvalConfig(metrics=OF_IMAGES))
+    metrics = build_metrics.metrics(options, metric_names(options.metrics))
+    if all(metric.unpaired for metric in metrics.values()):
+        reals, fakes = (outputs.files(folder)[: _INPUTS.value] for folder in (_REAL.value, _FAKE.value))
+        parts = evaluation.of_images(reals, fakes, batch_size=options.batch_size)
+        return Subject(parts, len(reals) + len(fakes), None, metrics, {"real": len(reals), "fake": len(fakes)})
+    found = outputs.matched(_REAL.value, _FAKE.value)[: _INPUTS.value]
+    at = evaluation.of_outputs(found, direction=_DIRECTION.value, batch_size=options.batch_size)
+    has = {"target", "samples"} | ({"input"} if _DIRECTION.value else set())
+    for name, metric in metrics.items():
+        if missing := [need for need in metric.needs if need not in has]:
+            advice = "; side-by-side real images have one, with --direction" if missing[0] == "input" else ""
+            raise ConfigError(f"--metrics: {name!r} needs the {missing[0]} of each case, which a folder of images has not{advice}")
+    return Subject(at(range(len(found))), len(found), at, metrics, {"inputs": len(found), "samples": len(found[0].fakes)})
+
+
+def _options(options: EvalConfig) -> EvalConfig:
+    """Those of the flags before those of the config."""
+    for name, flag in _GIVEN.items():
+        if flag.value is not None:
+            setattr(options, name, flag.value)
+    return options
+
+
+def _write(subject: Subject, found: Any) -> None:
+    """Figures and page of a run into RUN/evaluation; of folders into --output, if given."""
+    from i2i_jax import logs, page, pictures
+
+    if _RUN.value:
+        folder = Path(_RUN.value) / "evaluation"
+        stem = f"{subject.protocol['step']:08d}" + ("" if _SPLIT.value == "test" else f"_{_SPLIT.value}")
+    elif _OUTPUT.value:
+        folder, stem = Path(_OUTPUT.value), "evaluation"
+    else:
+        return
+    sheets = {}
+    for title, places in _places(subject, found).items():
+        sheets[title] = folder / stem / f"{title.split()[0]}.png"
+        pictures.save(sheets[title], subject.at(places))
+    figures = {name: logs.as_json(value) if isinstance(value, float) else value for name, value in found.figures.items()}
+    weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
+    written = {**subject.protocol, "figures": figures, "standard_errors": found.standard_errors(), "metrics": list(subject.metrics),
+               "notes": found.notes, "weights": weights, "versions": _versions()}  # fmt: skip
+    logs.atomic_write(folder / f"{stem}.json", (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
+    page.write_evaluation(folder / f"{stem}.html", written, sheets)
+    if _RUN.value:
+        page.write_run(_RUN.value)
+    print(f"written: {folder / stem}.json; open {folder / stem}.html")
+
+
+def _places(subject: Subject, found: Any) -> dict[str, list[int]]:
+    """Cases to look at: the first, and the best and worst by the first figure that each case has by itself."""
+    if subject.at is None:
+        return {}
+    places = {"first": list(range(min(SHOWN, subject.total)))}
+    ranked = next((name for name in found.by_case if name in HIGHER_IS_BETTER), None)
+    if ranked is not None:
+        rising = found.by_case[ranked].argsort(kind="stable").tolist()
+        order = rising[::-1] if HIGHER_IS_BETTER[ranked] else rising
+        places |= {f"best by {ranked}": order[:SHOWN], f"worst by {ranked}": order[: -SHOWN - 1 : -1]}
+    return places
+
+
+def _versions() -> dict[str, str]:
+    found = {distribution.name: distribution.version for distribution in distributions()}
+    return {name: found[name] for name in LIBRARIES if name in found}
 
 
 def cli() -> None:

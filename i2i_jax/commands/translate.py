@@ -4,7 +4,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax.data import augment, images, loader
 
     config = build.read_config(_RUN.value)
-    step = _step(_STEP.value)
+    step = app.checkpoint(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     read: dict[str, Any] = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     _refuse_unreadable(jobs, read)
@@ -120,16 +120,6 @@ def _encoded(pixels) -> bytes:
     else:
         tifffile.imwrite(file, pixels, planarconfig="contig", photometric="minisblack")
     return file.getvalue()
-
-
-def _step(text: str | None) -> int | Literal["best"] | None:
-    if text is None:
-        return None
-    if text == "best":
-        return "best"
-    if not text.isdigit():
-        raise ConfigError(f"--step is {text!r}: a number or best")
-    return int(text)
 
 
 def _style(config, game, state):

@@ -117,7 +117,7 @@ def _held_out(stems: list[str], fraction: float) -> list[str]:
 
 def _matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
     """Files of the same stem, one of each folder."""
-    found = [_images(folder) for folder in folders]
+    found = [by_stem(folder) for folder in folders]
     stems = set.union(*map(set, found))
     unpaired = sorted(stem for stem in stems if not all(stem in files for files in found))
     if unpaired:
@@ -126,16 +126,16 @@ def _matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
     return [tuple(files[stem] for files in found) for stem in sorted(stems)]
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    """Stem to image file; hidden and other files are ignored."""
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Stem to image file; hidden and other files are ignored. Raises FolderError where there is none, or two of a stem."""
     files = [f for f in folder.iterdir() if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".")]
     if not files:
         raise FolderError(f"{folder}: has no image files ({', '.join(images.EXTENSIONS)})")
-    by_stem = {file.stem: file for file in sorted(files)}
-    if len(by_stem) < len(files):
-        twice = sorted({file.stem for file in files if by_stem[file.stem] != file})
+    found = {file.stem: file for file in sorted(files)}
+    if len(found) < len(files):
+        twice = sorted({file.stem for file in files if found[file.stem] != file})
         raise FolderError(f"{folder}: {_some(twice)} there more than once, with different extensions ({len(twice)} names)")
-    return by_stem
+    return found
 
 
 def _refuse_bad(check: Callable[..., str | None], items: Sequence) -> None:

@@ -67,15 +67,21 @@ def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> 
         return header.height, header.width
 
 
+def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
+    """Channels without alpha, from the header alone. Raises ImageError."""
+    with _opened(source, None, max_pixels, "") as header:
+        return header.channels - header.alpha
+
+
 @contextlib.contextmanager
-def _opened(source: str | Path | bytes, channels: int, max_pixels: int, name: str) -> Iterator[Header]:
+def _opened(source: str | Path | bytes, channels: int | None, max_pixels: int, name: str) -> Iterator[Header]:
     name = name or "image" if isinstance(source, bytes) else str(source)
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             header = _header(file)
             if header.height * header.width > max_pixels:
                 raise ValueError(f"is {header.width}x{header.height}: has more than {max_pixels} pixels")
-            if channels not in _possible_channels(header):
+            if channels and channels not in _possible_channels(header):
                 raise ValueError(f"has {header.channels} channels: must have {channels}")
             yield header
     except FileNotFoundError:

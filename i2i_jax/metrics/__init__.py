@@ -1,0 +1,46 @@
+"""What evaluation measures: each metric one file of pure functions; here the form in which they are put together."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from i2i_jax.types import Gaussian, Image
+
+Figures = dict[str, float | list[float]]
+
+
+class Cases(NamedTuple):
+    """Inputs with what a system made of them, images in [-1, 1] at 8 bits; None is what there is not.
+
+    `encoded` is the translation from the target's own latent, `posterior` E(target), `recovered` E(samples).mean.
+    """
+
+    input: Image | None = None
+    target: Image | None = None
+    samples: Float[Array, "b n h w c"] | None = None
+    encoded: Image | None = None
+    z: Float[Array, "b n d"] | None = None
+    posterior: Gaussian | None = None
+    recovered: Float[Array, "b n d"] | None = None
+
+
+def means(measured: Mapping[str, np.ndarray]) -> Figures:
+    """Over all cases, of each quantity."""
+    return {name: float(values.mean()) for name, values in measured.items()}
+
+
+class Metric(NamedTuple):
+    """Quantities [b, ...] of each case by itself, and the figures that those of all cases come to.
+
+    A quantity of one number a case has the name of its figure. `needs` names the fields of Cases that are measured; a metric
+    that is `unpaired` compares all samples with all targets, and measures either alone as well. `weights` are the SHA-256 of the
+    pretrained weights it depends on, by file. Metrics with the same `measure` share its work.
+    """
+
+    measure: Callable[[Cases], Mapping[str, Array | np.ndarray]]
+    summarise: Callable[[Mapping[str, np.ndarray]], Figures] = means
+    needs: tuple[str, ...] = ("target", "samples")
+    unpaired: bool = False
+    weights: Mapping[str, str] = {}

@@ -21,6 +21,7 @@ BACKBONES = {
     "vgg": (backbones.VGG16(), "vgg16-397923af.pth"),
     "squeeze": (backbones.SqueezeNet(), "squeezenet1_1-b8a52dc0.pth"),
 }
+CAFFE_FILE = "squeezenet1_1_caffe.npz"
 PREPROCESS = {"v0.0": backbones.unscaled, "v0.1": backbones.imagenet}  # the first release lacked the scaling
 
 
@@ -73,7 +74,7 @@ def squeezenet_caffe(folder: str | Path = "") -> Distance:
     The squared distance of the unit vectors at each place, averaged over places, then over the 7 maps: from 0 to 2.
     Raises WeightsError.
     """
-    file = weights.locate("squeezenet1_1_caffe.npz", folder)
+    file = weights.locate(CAFFE_FILE, folder)
     extractor = backbones.load(backbones.SqueezeNet(), file, backbones.caffe)
     channels = extractor.channels
     return Distance(extractor, tuple(jnp.full(c, 1 / len(channels)) for c in channels))
@@ -83,3 +84,10 @@ DISTANCES: dict[str, Callable[[str | Path], Distance]] = {
     **{f"lpips_{v}_{name}": functools.partial(lpips, name, v) for v in PREPROCESS for name in BACKBONES},
     "squeezenet_caffe": squeezenet_caffe,
 }
+
+
+def files(name: str) -> tuple[str, ...]:
+    """The files of weights that a distance reads."""
+    if name == "squeezenet_caffe":
+        return (CAFFE_FILE,)
+    return BACKBONES[name.rpartition("_")[2]][1], f"{name}.pth"

@@ -1,0 +1,196 @@
+"""From the names of metrics to what measures them."""
+
+import functools
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from i2i_jax import build, config, sampling
+from i2i_jax.config import METRICS, PERCEPTUAL, ConfigError, EvalConfig
+from i2i_jax.data import augment, shapes
+from i2i_jax.metrics import Cases, Figures, Metric, distortion, diversity, frechet, inception, kernel, latent, lpips, modes, segmentation
+from i2i_jax.metrics import weights as weight_files
+from i2i_jax.types import Image
+
+INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
+
+Measured = Mapping[str, np.ndarray]
+OfPairs = Callable[[Image, Image], Float[Array, " b"]]
+
+
+def metrics(options: EvalConfig, names: tuple[str, ...]) -> dict[str, Metric]:
+    """By name. Raises WeightsError where pretrained weights cannot be had, ConfigError where the segmenter is no run."""
+    return {name: _METRICS[name](options) for name in names}
+
+
+def _of_samples(name: str, function: OfPairs) -> Metric:
+    """Mean over an input's samples of `function(sample, target)`."""
+
+    @jax.jit
+    def measure(cases: Cases) -> dict[str, Array]:
+        by_sample = jax.lax.map(lambda images: function(images, cases.target), cases.samples.swapaxes(0, 1))
+        return {name: by_sample.mean(0)}
+
+    return Metric(measure)
+
+
+def _l1_encoded(options: EvalConfig) -> Metric:
+    def measure(cases: Cases) -> dict[str, Array]:
+        return {"l1_encoded": distortion.l1(cases.encoded, cases.target)}
+
+    return Metric(jax.jit(measure), needs=("target", "encoded"))
+
+
+def _latent(options: EvalConfig) -> Metric:
+    def measure(cases: Cases) -> dict[str, Array]:
+        dims = cases.z.shape[-1]
+        distance = jnp.abs(cases.recovered - cases.z).mean((1, 2))
+        return {"latent_consistency": distance, "mean": cases.posterior.mean, "kl": latent.kl(cases.posterior).reshape(-1, dims)}
+
+    def summarise(measured: Measured) -> Figures:
+        by_dimension = measured["kl"].mean(0)
+        figures: Figures = {"latent_consistency": float(measured["latent_consistency"].mean())}
+        if len(measured["mean"]) > 1:
+            figures["active_dimensions"] = float(latent.active_dimensions(jnp.asarray(measured["mean"])))
+        return figures | {"kl": float(by_dimension.sum()), "kl_by_dimension": by_dimension.tolist()}
+
+    return Metric(jax.jit(measure), summarise, needs=("z", "recovered", "posterior"))
+
+
+def _modes(options: EvalConfig) -> Metric:
+    def one(image: np.ndarray, samples: np.ndarray) -> tuple[int, float, float]:
+        answers, mask = shapes.modes(augment.to_uint8(image))
+        found = modes.modes(samples, np.asarray(augment.scale(answers)), mask)
+        return found.recovered, found.valid, found.total_variation
+
+    def measure(cases: Cases) -> dict[str, np.ndarray]:
+        found = np.array([one(*case) for case in zip(np.asarray(cases.input), np.asarray(cases.samples), strict=True)])
+        return dict(zip(METRICS["modes"], found.T, strict=True))
+
+    return Metric(measure, needs=("input", "samples"))
+
+
+@functools.cache
+def _distance(name: str, folder: str) -> tuple[lpips.Distance, Mapping[str, str]]:
+    return lpips.DISTANCES[name](folder), _checksums(lpips.files(name), folder)
+
+
+def _perceptual(name: str, options: EvalConfig) -> Metric:
+    distance, checksums = _distance(name, options.weights)
+    between = jax.jit(lambda distance, cases: jax.lax.map(lambda x: distance(x, cases.target), cases.samples.swapaxes(0, 1)).mean(0))
+    return Metric(lambda cases: {name: between(distance, cases)}, weights=checksums)
+
+
+def _diversity(name: str, options: EvalConfig) -> Metric:
+    distance, checksums = _distance(name, options.weights)
+    between = jax.jit(lambda distance, samples: diversity.consecutive(distance, samples))
+    return Metric(lambda cases: {f"diversity_{name}": between(distance, cases.samples)}, needs=("samples",), weights=checksums)
+
+
+Features = Callable[[Image], Float[Array, "b d"]]
+
+
+def _inception(folder: str) -> tuple[Features, Mapping[str, str]]:
+    file = weight_files.locate(INCEPTION_FILE, folder)
+    params = inception.params_from_state_dict(weight_files.read(file), path=file)
+    of_images = jax.jit(inception.features)
+    return lambda images: of_images(params, images), _checksums((INCEPTION_FILE,), folder)
+
+
+def _squeezenet(folder: str) -> tuple[Features, Mapping[str, str]]:
+    distance, checksums = _distance("squeezenet_caffe", folder)
+    of_images = jax.jit(lambda extractor, images: extractor.features(images))
+    return lambda images: of_images(distance.extractor, images), checksums
+
+
+@functools.cache
+def _measured_features(network: Callable[[str], tuple[Features, Mapping[str, str]]], folder: str):
+    """Quantities `real` [b, d] and `fake` [b, n, d] of what there is of each; one function for all the distances between them."""
+    features, checksums = network(folder)
+
+    def measure(cases: Cases) -> dict[str, Array]:
+        measured = {} if cases.target is None else {"real": features(cases.target)}
+        if cases.samples is not None:
+            measured["fake"] = jnp.stack([features(cases.samples[:, i]) for i in range(cases.samples.shape[1])], 1)
+        return measured
+
+    return measure, checksums
+
+
+def _of_sets(name: str, network: Callable, summarise: Callable[[str, np.ndarray, np.ndarray], Figures], options: EvalConfig) -> Metric:
+    measure, checksums = _measured_features(network, options.weights)
+    return Metric(measure, lambda measured: summarise(name, measured["fake"], measured["real"]), unpaired=True, weights=checksums)
+
+
+def _frechet(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
+    """Of all samples."""
+    return {name: frechet.frechet_distance(fake.reshape(-1, fake.shape[-1]), real)}
+
+
+def _kernel(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
+    """Of the first sample of each input: its estimate asks for independent samples."""
+    found = kernel.kernel_distance(fake[:, 0], real)
+    return {name: found.value, f"{name}_standard_error": found.standard_error, f"{name}_interval": list(found.interval)}
+
+
+def _segmentation(options: EvalConfig) -> Metric:
+    """`_real` are the scores of the targets themselves, the ceiling."""
+    if not options.segmenter:
+        raise ConfigError("metric 'segmentation' needs eval.segmenter (--segmenter), the run that makes label maps from targets")
+    run = build.read_config(options.segmenter)
+    game, state = build.load(options.segmenter)
+    palette = segmentation.PALETTES[options.palette]
+    if config.knows_modes(run) or run.data.target_channels != 3:
+        raise ConfigError(f"eval.segmenter {options.segmenter}: a run that makes colour label maps is needed")
+
+    @jax.jit
+    def measure(state: Any, cases: Cases) -> dict[str, Array]:
+        truth = segmentation.classes_of(cases.input, palette)
+
+        def confusion(images: Image) -> Array:
+            z = jnp.zeros((len(images), 1, game.networks.latent_dim))
+            maps = sampling.translate(game.networks, state, images, z, jax.random.key(0), mode=build.mode(run))[:, 0]
+            return segmentation.confusion(segmentation.classes_of(maps, palette), truth, classes=len(palette.classes))
+
+        return {"real": confusion(cases.target), "fake": jax.lax.map(confusion, cases.samples.swapaxes(0, 1)).sum(0)}
+
+    def summarise(measured: Measured) -> Figures:
+        fake, real = (segmentation.scores(measured[of].astype(np.int64).sum(0))._asdict() for of in ("fake", "real"))
+        return fake | {f"{name}_real": value for name, value in real.items()}
+
+    name = f"{Path(options.segmenter).name}, step {int(state.step)}"
+    return Metric(functools.partial(measure, state), summarise, ("input", "target", "samples"), weights={name: _checksum_of(state.params)})
+
+
+def _checksums(files: tuple[str, ...], folder: str) -> dict[str, str]:
+    return {file: weight_files.sha256(weight_files.locate(file, folder)) for file in files}
+
+
+def _checksum_of(params: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+_METRICS: dict[str, Callable[[EvalConfig], Metric]] = {
+    "l1": lambda options: _of_samples("l1", distortion.l1),
+    "psnr": lambda options: _of_samples("psnr", distortion.psnr),
+    "ssim": lambda options: _of_samples("ssim", distortion.ssim),
+    "l1_encoded": _l1_encoded,
+    "latent": _latent,
+    "modes": _modes,
+    **{name: functools.partial(_perceptual, name) for name in PERCEPTUAL},
+    **{f"diversity_{name}": functools.partial(_diversity, name) for name in PERCEPTUAL},
+    "fid": functools.partial(_of_sets, "fid", _inception, _frechet),
+    "kid": functools.partial(_of_sets, "kid", _inception, _kernel),
+    "frechet_squeezenet_caffe": functools.partial(_of_sets, "frechet_squeezenet_caffe", _squeezenet, _frechet),
+    "kernel_squeezenet_caffe": functools.partial(_of_sets, "kernel_squeezenet_caffe", _squeezenet, _kernel),
+    "segmentation": _segmentation,
+}

@@ -1,0 +1,85 @@
+"""What a run shows of itself while it trains, at its intervals: figures, pictures, its page."""
+
+import contextlib
+import time
+from pathlib import Path
+
+import jax
+
+from i2i_jax import build, build_metrics, evaluation, logs, page, pictures
+from i2i_jax import config as configs
+from i2i_jax.config import Config
+from i2i_jax.data.pairs import Pairs
+from i2i_jax.objectives import Losses
+from i2i_jax.train_state import Game, TrainState
+
+GRID_INPUTS = 6
+PAGE_EVERY = 30.0  # seconds
+
+
+def due(config: Config, step: int, *intervals: str) -> bool:
+    """Whether one of the intervals of config.train ends with `step`, or the run."""
+    return step == config.train.steps or any(step % getattr(config.train, every) == 0 for every in intervals)
+
+
+def terms(losses: Losses) -> dict[str, float]:
+    """PLAYER/TERM to its value, on the host."""
+    values = jax.device_get(losses)
+    return {f"{player}/{name}": float(value) for player, terms in values._asdict().items() for name, value in terms.items()}
+
+
+class Report(contextlib.AbstractContextManager):
+    """Every process evaluates, by itself; only process 0 writes."""
+
+    def __init__(self, config: Config, workdir: Path, game: Game, held_out: Pairs, start: int):
+        self._config, self._workdir = config, workdir
+        size, mode = config.data.crop_size, build.mode(config)
+        shown, measured = min(GRID_INPUTS, len(held_out)), min(config.eval.inputs, len(held_out))
+        self._shown, self._measured = range(shown), range(measured)
+        self._grid = evaluation.translations(
+            game.networks, mode, held_out, size=size, samples=config.train.samples, batch_size=shown, sync=True
+        )
+        self._cases = evaluation.translations(
+            game.networks, mode, held_out, size=size, samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured)
+        )
+        self._metrics = build_metrics.metrics(config.eval, configs.metrics(config))
+        self._learning_rate = build.learning_rate(config)
+        self._log = self._open_log(start) if jax.process_index() == 0 else None
+        self._page_written = time.monotonic()
+
+    def _open_log(self, start: int) -> logs.RunLog:
+        batch_size = self._config.data.batch_size
+        return logs.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size)
+
+    def __call__(self, step: int, state: TrainState, values: dict[str, float]) -> dict[str, float]:
+        """Logs, samples and evaluates where `step` is due for it; returns the evaluation's figures, if any.
+
+        What it writes at a step is the same whether the run was stopped in between or not.
+        """
+        figures = {}
+        if due(self._config, step, "eval_every"):
+            found = evaluation.evaluate(self._cases(state, self._measured), self._metrics).figures
+            figures = {name: value for name, value in found.items() if isinstance(value, float)}
+        if due(self._config, step, "log_every", "eval_every"):
+            self.log(step, values, figures)
+        sampled = due(self._config, step, "sample_every")
+        if sampled and self._log:
+            pictures.save(self._workdir / "samples" / f"{step:08d}.png", self._grid(state, self._shown))
+        if sampled or time.monotonic() - self._page_written > PAGE_EVERY:
+            self._write_page()
+        return figures
+
+    def log(self, step: int, values: dict[str, float], figures: dict[str, float] | None = None) -> None:
+        values = values | {"learning_rate": float(jax.device_get(self._learning_rate(step - 1)))}
+        if self._log:
+            self._log.write(step, values | {f"eval/{name}": value for name, value in (figures or {}).items()})
+
+    def _write_page(self) -> None:
+        if self._log:
+            page.write_run(self._workdir)
+        self._page_written = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._write_page()
+        if self._log:
+            self._log.close()
