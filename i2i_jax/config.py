@@ -297,6 +297,10 @@ def validate_metrics(config: Config) -> tuple[str, ...]:
             raise ConfigError(f"metric {name!r} can be measured on data.name 'shapes', AtoB, in colour only: l1 would do")
         if name in ENCODER_METRICS and not has_encoder(config):
             raise ConfigError(f"metric {name!r}: {config.objective} has no encoder: l1 would do")
+        if name.startswith("diversity_") and config.eval.samples < 2:
+            raise ConfigError(f"metric {name!r} compares samples of one input: eval.samples must be at least 2")
+        if name.startswith("diversity_") and config.objective == "pix2pix" and not config.sampling.dropout:
+            raise ConfigError(f"metric {name!r}: pix2pix without sampling.dropout has one output an input")
     return chosen
 
 

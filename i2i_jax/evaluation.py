@@ -14,8 +14,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from i2i_jax import models, parallel, sampling
-from i2i_jax.data import augment, loader
-from i2i_jax.data.outputs import Output, Read, read
+from i2i_jax.data import augment, images, loader
+from i2i_jax.data.outputs import Output, Read, pixels, read, real
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.metrics import Cases, Figures, Metric
 from i2i_jax.train_state import TrainState
@@ -37,8 +37,8 @@ class Evaluation(NamedTuple):
     notes: list[str]
 
     def standard_errors(self) -> dict[str, float]:
-        """Of the figures that are a mean over cases."""
-        return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_case.items() if len(x) > 1}
+        """Of the figures that are a mean over cases, where all are finite."""
+        return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_case.items() if len(x) > 1 and np.isfinite(x).all()}
 
 
 class _Inputs(NamedTuple):
@@ -90,29 +90,28 @@ def translations(
 
 def of_outputs(outputs: Sequence[Output], *, direction: str | None, batch_size: int) -> Callable[[Iterable[int]], Iterator[Part]]:
     """A function from places in `outputs` to the cases there, `batch_size` at a time on all devices, as read from their files."""
+    return lambda places: _parts((read(outputs[place], direction=direction) for place in places), batch_size)
+
+
+def of_images(reals: Sequence[Path], fakes: Sequence[Path], *, direction: str | None, batch_size: int) -> Iterator[Part]:
+    """Cases that have a target, then cases that have a sample: what is compared as two sets needs no pairs."""
+    like = images.size(fakes[0], channels=images.colours(fakes[0]))
+    yield from _parts((Read(None, real(file, direction=direction, like=like)[1], None) for file in reals), batch_size)
+    yield from _parts((Read(None, None, pixels(file)[None]) for file in fakes), batch_size)
+
+
+def _parts(found: Iterable[Read], batch_size: int) -> Iterator[Part]:
     mesh = parallel.make_mesh()
     batch_size += -batch_size % mesh.size
-
-    def run(places: Iterable[int]) -> Iterator[Part]:
-        for alike in _alike((read(outputs[place], direction=direction) for place in places), batch_size):
-            arrays = (None if x[0] is None else np.resize(np.stack(x), (batch_size, *x[0].shape)) for x in zip(*alike, strict=True))
-            inputs, targets, samples = (None if x is None else augment.scale(parallel.global_batch(x, mesh)) for x in arrays)
-            yield Part(Cases(inputs, targets, samples), len(alike))
-
-    return run
+    for alike in _alike(found, batch_size):
+        arrays = (None if x[0] is None else np.resize(np.stack(x), (batch_size, *x[0].shape)) for x in zip(*alike, strict=True))
+        inputs, targets, samples = (None if x is None else augment.scale(parallel.global_batch(x, mesh)) for x in arrays)
+        yield Part(Cases(inputs, targets, samples), len(alike))
 
 
-def of_images(reals: Sequence[Path], fakes: Sequence[Path], *, batch_size: int) -> Iterator[Part]:
-    """Cases that have a target, then cases that have a sample: what is compared as two sets needs no pairs."""
-    for files, case in ((reals, lambda x: Cases(target=x)), (fakes, lambda x: Cases(samples=x[:, None]))):
-        outputs = [Output(file.stem, file, (file,)) for file in files]
-        for cases, count in of_outputs(outputs, direction=None, batch_size=batch_size)(range(len(files))):
-            yield Part(case(cases.target), count)
-
-
-def _alike(images: Iterable[Read], size: int) -> Iterator[list[Read]]:
-    """Batches of at most `size`, each of images of one shape."""
-    for _, group in itertools.groupby(images, key=lambda one: one.samples.shape):
+def _alike(found: Iterable[Read], size: int) -> Iterator[list[Read]]:
+    """Batches of at most `size`, each of images of one shape and type."""
+    for _, group in itertools.groupby(found, key=lambda one: [None if x is None else (x.shape, x.dtype) for x in one]):
         while batch := list(itertools.islice(group, size)):
             yield batch
 

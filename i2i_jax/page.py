@@ -49,7 +49,7 @@ def write_run(workdir: str | os.PathLike) -> None:
     )
 
 
-def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path]) -> None:
+def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path], *, title: str) -> None:
     """Writes a page of what an evaluation's JSON holds, and of its sheets of pictures by their titles."""
     figures = {name: value for name, value in written["figures"].items() if not isinstance(value, list)}
     rows = "".join(_row_of_figure(name, value, written["standard_errors"].get(name)) for name, value in figures.items())
@@ -58,7 +58,7 @@ def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path
     _write(
         path,
         "evaluation.html",
-        title=html.escape(f"Evaluation · {path.resolve().parent.parent.name}"),
+        title=html.escape(f"Evaluation · {title}"),
         protocol=_definitions(protocol),
         rows=rows,
         notes="".join(f'<p class="warning">{html.escape(note)}</p>' for note in written["notes"]),

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     if (_RUN.value is None) == (_REAL.value is None) or (_REAL.value is None) != (_FAKE.value is None):
         raise ConfigError("give --run=RUN, or --real=DIR and --fake=DIR")
     subject = _of_run() if _RUN.value else _of_folders()
-    with tqdm(total=subject.total, unit="case", leave=False) as progress:
+    with tqdm(total=subject.total, unit="case", leave=False, disable=None) as progress:
         found = evaluation.evaluate(_counted(subject.parts, progress), subject.metrics)
     print(", ".join(f"{name} {value}" for name, value in subject.protocol.items()))
     errors = found.standard_errors()
@@ -102,11 +102,13 @@ def _of_folders() -> Subject:
     metrics = build_metrics.metrics(options, metric_names(options.metrics))
     if all(metric.unpaired for metric in metrics.values()):
         reals, fakes = (outputs.files(folder)[: _INPUTS.value] for folder in (_REAL.value, _FAKE.value))
-        parts = evaluation.of_images(reals, fakes, batch_size=options.batch_size)
+        parts = evaluation.of_images(reals, fakes, direction=_DIRECTION.value, batch_size=options.batch_size)
         return Subject(parts, len(reals) + len(fakes), None, metrics, {"real": len(reals), "fake": len(fakes)})
     found = outputs.matched(_REAL.value, _FAKE.value)[: _INPUTS.value]
     at = evaluation.of_outputs(found, direction=_DIRECTION.value, batch_size=options.batch_size)
     has = {"target", "samples"} | ({"input"} if _DIRECTION.value else set())
+    if "modes" in metrics:
+        raise ConfigError("--metrics: 'modes' can be measured of runs only")
     for name, metric in metrics.items():
         if missing := [need for need in metric.needs if need not in has]:
             advice = "; side-by-side real images have one, with --direction" if missing[0] == "input" else ""
@@ -137,12 +139,12 @@ def _write(subject: Subject, found: Any) -> None:
     for title, places in _places(subject, found).items():
         sheets[title] = folder / stem / f"{title.split()[0]}.png"
         pictures.save(sheets[title], subject.at(places))
-    figures = {name: logs.as_json(value) if isinstance(value, float) else value for name, value in found.figures.items()}
+    figures = {name: [logs.as_json(x) for x in f] if isinstance(f, list) else logs.as_json(f) for name, f in found.figures.items()}
     weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
     written = {**subject.protocol, "figures": figures, "standard_errors": found.standard_errors(), "metrics": list(subject.metrics),
                "notes": found.notes, "weights": weights, "versions": _versions()}  # fmt: skip
     logs.atomic_write(folder / f"{stem}.json", (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
-    page.write_evaluation(folder / f"{stem}.html", written, sheets)
+    page.write_evaluation(folder / f"{stem}.html", written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
     if _RUN.value:
         page.write_run(_RUN.value)
     print(f"written: {folder / stem}.json; open {folder / stem}.html")

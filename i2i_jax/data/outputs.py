@@ -7,6 +7,7 @@ import numpy as np
 
 from i2i_jax.data import images
 from i2i_jax.data.folder import FolderError, by_stem
+from i2i_jax.data.pairs import odd_width
 
 
 class Output(NamedTuple):
@@ -18,11 +19,11 @@ class Output(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Of an Output, uint8 or uint16: `input` [h, w, c] or None, `target` [h, w, c], `samples` [n, h, w, c]."""
+    """Of an Output, uint8 or uint16: `input` [h, w, c], `target` [h, w, c], `samples` [n, h, w, c]; None is what there is not."""
 
     input: np.ndarray | None
-    target: np.ndarray
-    samples: np.ndarray
+    target: np.ndarray | None
+    samples: np.ndarray | None
 
 
 def matched(real: str | Path, fake: str | Path) -> list[Output]:
@@ -59,23 +60,37 @@ def _folder(folder: str | Path) -> dict[str, Path]:
 
 
 def read(output: Output, *, direction: str | None) -> Read:
-    """Decoded. A real file twice as wide as the fakes is input and target side by side: `direction` AtoB has the target on the right.
+    """Decoded, with the real file as `real` has it.
 
-    Raises FolderError where sizes differ, or grey and colour meet; ImageError.
+    Raises FolderError where sizes differ, grey and colour meet, or samples of 8 and of 16 bits; ImageError.
     """
-    target, samples = pixels(output.real), [pixels(fake) for fake in output.fakes]
-    height, width, channels = samples[0].shape
-    given = None
-    if target.shape[:2] == (height, 2 * width):
-        if direction is None:
-            raise FolderError(f"{output.real} is {2 * width}x{height}, {output.fakes[0]} is {width}x{height}: name the half that is real, "
-                              "--direction=AtoB for the right one, BtoA for the left")  # fmt: skip
-        left, right = target[:, :width], target[:, width:]
-        given, target = (left, right) if direction == "AtoB" else (right, left)
+    samples = [pixels(fake) for fake in output.fakes]
+    given, target = real(output.real, direction=direction, like=samples[0].shape[:2])
     for fake, sample in zip(output.fakes, samples, strict=True):
         if sample.shape != target.shape:
-            raise FolderError(f"{output.real} is {_shape(target)} but {fake} is {_shape(sample)}: must be the same")
+            found = output.real if given is None else f"half of {output.real}"
+            raise FolderError(f"{found} is {_shape(target)} but {fake} is {_shape(sample)}: must be the same")
+        if sample.dtype != samples[0].dtype:
+            raise FolderError(f"{output.fakes[0]} has {samples[0].dtype} samples but {fake} {sample.dtype}: must be the same")
     return Read(given, target, np.stack(samples))
+
+
+def real(file: Path, *, direction: str | None, like: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
+    """Input, if there is one, and target. With a `direction` the file has both side by side: AtoB has the target on the right.
+
+    Raises FolderError where it is None though the file is as wide as two images of the height and width `like`; ImageError.
+    """
+    whole = pixels(file)
+    height, width = whole.shape[:2]
+    if direction is None:
+        if (height, width) == (like[0], 2 * like[1]):
+            raise FolderError(f"{file} is {width}x{height}, what stands for it {like[1]}x{like[0]}: name the half that is real, "
+                              "--direction=AtoB for the right one, BtoA for the left")  # fmt: skip
+        return None, whole
+    if width % 2:
+        raise FolderError(odd_width(file, width))
+    halves = whole[:, : width // 2], whole[:, width // 2 :]
+    return halves if direction == "AtoB" else halves[::-1]
 
 
 def pixels(file: Path) -> np.ndarray:
