@@ -55,6 +55,16 @@ def pix2pix(dataset: str) -> Config:
     return config
 
 
+def segmenter(dataset: str) -> Config:
+    """What the metric `segmentation` asks: from a target back to its label map, by the L1 loss alone; noise in training only."""
+    config = pix2pix(dataset)
+    config.weights.gan = 0.0
+    config.data.direction = {"AtoB": "BtoA", "BtoA": "AtoB"}[config.data.direction]
+    config.model.norm = "instance"
+    config.sampling.dropout = False
+    return config
+
+
 def _data(dataset: str) -> DataConfig:
     if dataset not in CHOICES["data.name"]:
         raise ConfigError(f"unknown dataset {dataset!r}: one of {', '.join(CHOICES['data.name'])}{nearest(dataset, CHOICES['data.name'])}")

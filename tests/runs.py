@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from i2i_jax import parallel, training
-from i2i_jax.config import Config
+from i2i_jax.config import Config, override
 from i2i_jax.train_state import TrainState
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -35,20 +35,8 @@ def get_config(name: str, dataset: str = "shapes") -> Config:
     return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](dataset)
 
 
-def changed(config: Config, options: dict[str, Any]) -> Config:
-    """`config` with options by their dotted names."""
-    for name, value in options.items():
-        *sections, option = name.split(".")
-        section = config
-        for part in sections:
-            section = getattr(section, part)
-        assert hasattr(section, option), name
-        setattr(section, option, value)
-    return config
-
-
 def tiny(name: str, path: Path, options: dict[str, Any] | None = None, *, dataset: str = "shapes") -> Config:
-    return changed(get_config(name, dataset), TINY | TINY_NETWORKS | {"data.path": str(path)} | (options or {}))
+    return override(get_config(name, dataset), TINY | TINY_NETWORKS | {"data.path": str(path)} | (options or {}))
 
 
 def as_flags(options: dict[str, Any]) -> list[str]:
@@ -59,5 +47,5 @@ def train(config: Config, workdir: Path) -> TrainState:
     """On one device."""
     with pytest.MonkeyPatch.context() as patch:
         mesh = parallel.make_mesh(jax.devices()[:1])
-        patch.setattr(parallel, "make_mesh", lambda: mesh)
+        patch.setattr(parallel, "make_mesh", lambda devices=None: mesh)
         return training.train(config, workdir)

@@ -21,7 +21,10 @@ LAYERS = (
     ("train_state", "sampling"),
     ("checkpoints",),
     ("build",),
-    ("training", "evaluation", "logs", "page"),
+    ("build_metrics", "evaluation", "logs", "page"),
+    ("pictures",),
+    ("report",),
+    ("training",),
     ("commands", "main", "__main__"),
 )
 RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules} | {"interop": 2}

@@ -1,0 +1,196 @@
+"""The papers' tables, reproduced: every system under one budget, several seeds, as Markdown, JSON and plots (extra `plots`).
+
+    python benchmarks/paper_tables.py --scale=shapes                          a CPU; needs no data
+    python benchmarks/paper_tables.py --scale=facades64 --data=FACADES        64 x 64, on a CPU
+    python benchmarks/paper_tables.py --scale=facades256 --data=FACADES       256 x 256, on a GPU
+
+(a) realism against diversity of the BicycleGAN family (figure 6 and table 1 of Zhu 2017); (b) pix2pix's losses (table 1 of Isola
+2017); (c) the discriminator's receptive field (table 3 there); (d) what BicycleGAN is made of. FACADES is a folder with train/ and
+test/, photo left, labels right. Runs are kept in --workdir: one that was stopped goes on, one that is done is only measured.
+"""
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tables
+from absl import app, flags
+from tqdm import tqdm
+
+from i2i_jax import presets, training
+from i2i_jax.config import Config, has_encoder, knows_modes, override
+
+_SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
+_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Which tables.")
+_SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
+_DATA = flags.DEFINE_string("data", None, "The folder of the facades.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe.npz: adds perceptual figures to (a) and (d).")
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of every run (default: the scale's).", lower_bound=1)
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each is given its share of the CPU's cores.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
+
+Options = dict[str, Any]
+SEGMENTER = "segmenter"
+PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
+
+
+class System(NamedTuple):
+    """A row of a table: a preset and what differs from it."""
+
+    preset: Callable[[str], Config]
+    options: Options = {}
+
+
+def _family(objective: str, options: Options | None = None) -> System:
+    return System(partial(presets.bicycle_family, objective), options or {})
+
+
+SYSTEMS = {
+    SEGMENTER: System(presets.segmenter, {"model.width": 32}),
+    "pix2pix+noise": _family("pix2pix_noise"),
+    "cAE-GAN": _family("cae_gan"),
+    "cVAE-GAN": _family("cvae_gan"),
+    "cLR-GAN": _family("clr_gan"),
+    "BicycleGAN": _family("bicycle_gan"),
+    "D sees B alone": _family("bicycle_gan", {"model.conditional": False}),
+    "one D": _family("bicycle_gan", {"model.shared_discriminator": True}),
+    "latent loss reaches E": _family("bicycle_gan", {"latent_trains_encoder": True}),
+    "nz 2": _family("bicycle_gan", {"model.latent_dim": 2}),
+    "nz 8": _family("bicycle_gan", {"model.latent_dim": 8}),
+    "nz 64": _family("bicycle_gan", {"model.latent_dim": 64}),
+    "z at the input": _family("bicycle_gan", {"model.latent_at": "input"}),
+    "L1": System(presets.pix2pix, {"weights.gan": 0.0}),
+    "GAN": System(presets.pix2pix, {"weights.l1": 0.0, "model.conditional": False}),
+    "cGAN": System(presets.pix2pix, {"weights.l1": 0.0}),
+    "L1+GAN": System(presets.pix2pix, {"model.conditional": False}),
+    "L1+cGAN": System(presets.pix2pix),
+    "receptive field 1": System(presets.pix2pix, {"model.discriminator": "pixel"}),
+    "receptive field 16": System(presets.pix2pix, {"model.discriminator_layers": 1}),
+    "receptive field 34": System(presets.pix2pix, {"model.discriminator_layers": 2}),
+    "receptive field 70": System(presets.pix2pix, {"model.discriminator_layers": 3}),
+    "receptive field 286": System(presets.pix2pix, {"model.discriminator_layers": 5}),
+}
+
+SMALL = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.width": 16, "data.load_size": 72, "data.crop_size": 64}
+BUDGET = {"data.batch_size": 4, "optimizer.learning_rate": 5e-4, "train.checkpoint_every": 500, "train.eval_every": 500}
+SCALES: dict[str, Options] = {
+    "shapes": {"train.steps": 5000, "train.eval_every": 500},
+    # Instance norm: at a batch of 4 batch norm would see other statistics in training than at test.
+    "facades64": SMALL | BUDGET | {"model.norm": "instance", "train.steps": 4000},
+    "facades256": {"train.steps": 80_000},
+}
+FIELDS = {"shapes": (1, 16, 34), "facades64": (1, 16, 34, 70), "facades256": (1, 16, 70, 286)}  # 70 covers 64 pixels
+SAMPLES = {"shapes": 32, "facades64": 10, "facades256": 10}
+
+
+def layout(scale: str) -> dict[str, tables.Table]:
+    known = scale == "shapes"
+    perceptual = PERCEPTUAL[::-1] if _WEIGHTS.value else ()
+    plane = ("modes", "valid") if known else (perceptual or None)
+    of_family = (*(("modes", "valid", "total_variation") if known else perceptual), "l1", "l1_encoded")
+    of_pix2pix = ("valid", "l1", "ssim") if known else ("iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
+    family = ("pix2pix+noise", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
+    losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
+    fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
+    parts = ("BicycleGAN", "D sees B alone", "one D", "latent loss reaches E", "nz 2", "nz 8", "nz 64", "z at the input")
+    return {
+        "a": tables.Table("(a) Realism against diversity", family, of_family, plane),
+        "b": tables.Table("(b) pix2pix's losses", losses, of_pix2pix),
+        "c": tables.Table("(c) The discriminator's receptive field, pixels", fields, of_pix2pix),
+        "d": tables.Table("(d) What BicycleGAN is made of", parts, of_family, plane),
+    }
+
+
+def config_of(name: str, seed: int) -> Config:
+    """The run of a system at --scale."""
+    scale, system = _SCALE.value, SYSTEMS[name]
+    config = system.preset("shapes" if scale == "shapes" else "folder")
+    given: Options = {"train.seed": seed}
+    if scale != "shapes":
+        config.data.direction = "AtoB" if name == SEGMENTER else "BtoA"
+        given |= {"data.path": _DATA.value}
+    if scale == "facades64" and system.preset not in (presets.pix2pix, presets.segmenter):
+        given |= {"model.discriminator_layers": 2}  # the second discriminator sees 32 pixels
+    return override(config, SCALES[scale] | given | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
+
+
+def measure(config: Config, workdir: Path, metrics: tuple[str, ...], options: Options) -> dict[str, Any]:
+    """Trains a run to its end and measures it on the whole test split; what it prints goes to WORKDIR/log.txt."""
+    from i2i_jax import build, build_metrics, evaluation
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+        training.train(config, workdir)
+        game, state = build.load(workdir)
+        pairs = build.pairs(config, "test")
+        override(config, {f"eval.{name}": value for name, value in options.items()})
+        translate = evaluation.translations(
+            game.networks, build.mode(config), pairs, size=config.data.crop_size, samples=config.eval.samples, batch_size=4
+        )
+        return evaluation.evaluate(translate(state, range(len(pairs))), build_metrics.metrics(config.eval, metrics)).figures
+
+
+def metrics_of(config: Config) -> tuple[str, ...]:
+    names = ["l1", "ssim", *(["l1_encoded"] if has_encoder(config) else []), *(["modes"] if knows_modes(config) else [])]
+    if config.objective != "pix2pix":
+        return (*names, *(PERCEPTUAL if _WEIGHTS.value else ()))
+    judged = config.data.name != "shapes" and config.data.direction == "BtoA"
+    return (*names, "segmentation") if judged else tuple(names)
+
+
+def _pin(cores: Any) -> None:
+    os.sched_setaffinity(0, cores.get())
+
+
+@contextlib.contextmanager
+def _pool() -> Iterator[ProcessPoolExecutor]:
+    """Of processes that share the cores evenly."""
+    context = multiprocessing.get_context("spawn")
+    cores, available = context.Queue(), sorted(os.sched_getaffinity(0))
+    for job in range(_JOBS.value):
+        cores.put(available[job :: _JOBS.value])
+    with ProcessPoolExecutor(_JOBS.value, mp_context=context, initializer=_pin, initargs=(cores,)) as pool:
+        yield pool
+
+
+def _result(done: Future) -> dict[str, Any]:
+    """Of a run; one that diverged has no figures, and is a finding too."""
+    try:
+        return done.result()
+    except training.Diverged as error:
+        print(f"diverged: {error}")
+        return {}
+
+
+def main(argv: list[str]) -> None:
+    if _SCALE.value != "shapes" and not _DATA.value:
+        raise app.UsageError("--data: name the folder of the facades")
+    shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
+    names = dict.fromkeys(name for table in shown.values() for name in table.systems)
+    workdir = Path(_WORKDIR.value) / _SCALE.value
+    configs = {(name, seed): config_of(name, seed) for seed in map(int, _SEEDS.value) for name in names}
+    folders = {(name, seed): workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}" for name, seed in configs}
+    segmenter = workdir / SEGMENTER
+    options = {"samples": SAMPLES[_SCALE.value], "weights": _WEIGHTS.value or "", "segmenter": str(segmenter)}
+    with _pool() as pool:
+        if any("segmentation" in metrics_of(config) for config in configs.values()):
+            pool.submit(measure, config_of(SEGMENTER, 0), segmenter, ("l1",), {}).result()
+        jobs = {}
+        for run, config in configs.items():
+            of_run = options | ({"samples": 1} if config.objective == "pix2pix" else {})
+            jobs[run] = pool.submit(measure, config, folders[run], metrics_of(config), of_run)
+        progress = tqdm(as_completed(jobs.values()), total=len(jobs), unit="run")
+        for _ in progress:
+            pass
+    measured = {run: figures for run, done in jobs.items() if (figures := _result(done))}
+    stem = Path(__file__).parent / "results" / f"paper_tables_{_SCALE.value}"
+    print(tables.write(stem, shown, measured, folders))
+
+
+if __name__ == "__main__":
+    app.run(main)
