@@ -15,6 +15,18 @@ from i2i_jax.config import Config, to_json
 HOSTILE = "</script><script>alert('&\"')</script>"
 
 
+EVALUATION = {
+    "step": 2000,
+    "split": "test",
+    "figures": {"l1": 0.125, "psnr": "Infinity", "lpips_v0.1_alex": 0.5, "kl_by_dimension": [0.25, 4.75]},
+    "standard_errors": {"l1": 0.0625},
+    "metrics": ["l1", "psnr"],
+    "notes": ["<few> images"],
+    "weights": {"alex.pth": "5eed"},
+    "versions": {"jax": "0.10.2"},
+}
+
+
 class Page(HTMLParser):
     """What a browser would see: elements with their attributes, text outside of scripts and styles, and scripts."""
 
@@ -57,7 +69,7 @@ def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
             file.write(json.dumps(row | {"learning_rate": 2e-4, "steps_per_second": 10.0}) + "\n")
     for step in (1000, 2000):
         logs.save_grid(workdir / f"samples/{step:08d}.png", [[np.zeros((96, 96), np.uint8)]], labels=["input"])
-    logs.atomic_write(workdir / "evaluation/00002000.json", b'{"step": 2000, "metrics": {"l1": 0.125, "psnr": "NaN"}, "each": [1, 2]}')
+    logs.atomic_write(workdir / "evaluation/00002000.json", json.dumps(EVALUATION).encode())
     return workdir
 
 
@@ -69,7 +81,7 @@ def written(workdir: Path) -> Page:
 def test_the_page_of_a_run_shows_progress_curves_samples_evaluation_and_config(tmp_path):
     found = written(run_folder(tmp_path / "my run"))
     assert "my run" in found.text
-    for text in ("3,000 of 6,000", "bicycle_gan · shapes · training", "0:05:00", "20.0", "2.0e-4", "metrics.l1", "0.1250", "weights.l1"):
+    for text in ("3,000 of 6,000", "bicycle_gan · shapes · training", "0:05:00", "20.0", "2.0e-4", "0.1250", "Infinity", "weights.l1"):
         assert text in found.text
     assert found.data["steps"] == list(range(100, 3001, 100))
     assert {chart["name"]: [term["name"] for term in chart["terms"]] for chart in found.data["charts"]} == {
@@ -133,6 +145,27 @@ def test_everything_from_files_is_escaped(tmp_path):
     assert found.text.count(HOSTILE) == 7  # the command; option and value; evaluation's column and cell; the path; the warning
     assert "a<b>&c" in found.text
     assert HOSTILE in [term["name"] for term in found.data["charts"][0]["terms"]]
+
+
+def test_the_page_of_an_evaluation(tmp_path):
+    path, sheet = tmp_path / "00002000.html", tmp_path / "00002000" / "first.png"
+    page.write_evaluation(path, EVALUATION, {"best by l1": sheet}, title="<run>")
+    found = Page(path)
+    for text in ("<run>", "step2000", "splittest", "l10.1250± 0.0625↓", "psnrInfinity↑", "lpips_v0.1_alex0.5000↓", "<few> images", "5eed"):
+        assert text in found.text
+    assert "kl_by_dimension" not in found.text
+    assert found.attributes("src") == ["00002000/first.png"]
+    assert "best by l1" in found.text
+
+
+def test_the_runs_page_leads_to_its_evaluations(tmp_path):
+    run_folder(tmp_path)
+    assert "evaluation/00002000.html" not in written(tmp_path).attributes("href")
+    page.write_evaluation(tmp_path / "evaluation" / "00002000.html", EVALUATION, {}, title="x")
+    found = written(tmp_path)
+    assert "evaluation/00002000.html" in found.attributes("href")
+    columns = re.findall('<th scope="col">([^<]*)</th>', (tmp_path / "index.html").read_text())
+    assert columns == ["", "step", "split", "l1", "psnr", "lpips_v0.1_alex"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

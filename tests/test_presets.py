@@ -36,7 +36,7 @@ BICYCLE_STEPS = {
 
 
 def test_there_is_one_for_each_system():
-    assert tuple(sorted(path.stem for path in runs.CONFIGS.glob("*.py"))) == NAMES
+    assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted((*NAMES, "segmenter"))
     assert sorted(runs.get_config(name).objective for name in NAMES) == sorted(OBJECTIVES)
     for name in NAMES:
         doc = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))["__doc__"]
@@ -44,7 +44,7 @@ def test_there_is_one_for_each_system():
         assert "201" in doc, "the paper"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", (*NAMES, "segmenter"))
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_set_gives_a_valid_config(name, dataset):
     config = validate(runs.get_config(name, dataset))
@@ -78,6 +78,13 @@ def test_the_originals_options():
     assert (pix.model.conditional, pix.model.discriminator_scales, pix.sampling.dropout) == (True, 1, True)
     for config in (bicycle, pix):
         assert (config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.decay_fraction) == (2e-4, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_segmenter_goes_back_without_noise(dataset):
+    judge, judged = (runs.get_config(name, dataset) for name in ("segmenter", "pix2pix"))
+    assert {judge.data.direction, judged.data.direction} == {"AtoB", "BtoA"}
+    assert (judge.weights.gan, judge.sampling.dropout, judge.model.norm, judge.data.target_channels) == (0, False, "instance", 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
