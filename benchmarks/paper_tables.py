@@ -188,8 +188,8 @@ def main(argv: list[str]) -> None:
         for _ in progress:
             pass
     measured = {run: figures for run, done in jobs.items() if (figures := _result(done))}
-    stem = Path(__file__).parent / "results" / f"paper_tables_{_SCALE.value}"
-    print(tables.write(stem, shown, measured, folders))
+    for name, table in shown.items():
+        print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 
 
 if __name__ == "__main__":

@@ -55,22 +55,22 @@ class Table(NamedTuple):
     plane: tuple[str, str] | None = None
 
 
-def write(stem: Path, tables: Mapping[str, Table], measured: Measured, runs: Runs) -> str:
-    """Returns the Markdown of all tables; writes it to STEM.md, everything measured to STEM.json, and last the plots STEM_*.png."""
-    sections = [f"### {each.title}\n\n{markdown(each.systems, each.figures, measured)}\n" for each in tables.values()]
-    text = "\n".join([*sections, "Mean over seeds (lowest to highest); the best mean of a column in bold.\n"])
-    logs.atomic_write(stem.with_suffix(".json"), (json.dumps(record(measured, runs), indent=1) + "\n").encode())
+def write(stem: Path, table: Table, measured: Measured, runs: Runs) -> str:
+    """Returns the Markdown; writes it to STEM.md, everything measured to STEM.json, and last the plots STEM.png and STEM_steps.png."""
+    systems = [system for system in table.systems if any(of == system for of, _ in measured)]
+    shown = {run: figures for run, figures in measured.items() if run[0] in systems}
+    text = (
+        f"### {table.title}\n\n{markdown(systems, table.figures, shown)}\n\nMean over seeds (lowest to highest); the best mean in bold.\n"
+    )
+    logs.atomic_write(stem.with_suffix(".json"), (json.dumps(record(shown, runs), indent=1) + "\n").encode())
     logs.atomic_write(stem.with_suffix(".md"), text.encode())
-    for name, each in tables.items():
-        systems = [system for system in each.systems if any(of == system for of, _ in measured)]
-        plot = stem.with_name(f"{stem.name}_{name}.png")
-        if not each.plane:
-            plot_dots(plot, systems, measured, each.figures[0])
-            continue
-        plot_plane(plot, systems, measured, *each.plane)
-        followed = [figure for figure in each.plane if any(len(curve(system, runs, figure)[0]) for system in systems)]
-        if followed:
-            plot_curves(plot.with_stem(f"{plot.stem}_steps"), systems, runs, followed)
+    if not table.plane:
+        plot_dots(stem.with_suffix(".png"), systems, shown, table.figures[0])
+        return text
+    plot_plane(stem.with_suffix(".png"), systems, shown, *table.plane)
+    followed = [figure for figure in table.plane if any(len(curve(system, runs, figure)[0]) for system in systems)]
+    if followed:
+        plot_curves(stem.with_name(f"{stem.name}_steps.png"), systems, runs, followed)
     return text
 
 

@@ -85,15 +85,13 @@ def test_apart():
 
 def test_write(runs, tmp_path):
     pytest.importorskip("matplotlib")
-    layout = {
-        "a": tables.Table("Plane", ["one", "two", "never run"], ["modes"], plane=("modes", "l1")),
-        "b": tables.Table("Dots", ["one", "two"], ["l1", "modes"]),
-    }
-    stem = tmp_path / "results" / "name"
-    text = tables.write(stem, layout, MEASURED, runs)
+    stem = tmp_path / "results" / "plane"
+    text = tables.write(stem, tables.Table("Plane", ["one", "two", "never run"], ["modes"], plane=("modes", "l1")), MEASURED, runs)
     assert stem.with_suffix(".md").read_text() == text
-    assert "### Plane\n\n| system |" in text
-    assert {path.name for path in stem.parent.iterdir()} == {"name.md", "name.json", "name_a.png", "name_a_steps.png", "name_b.png"}
+    assert text.startswith("### Plane\n\n| system |")
+    tables.write(stem.with_name("dots"), tables.Table("Dots", ["one", "two"], ["l1", "modes"]), MEASURED, runs)
+    plots = {"plane.png", "plane_steps.png", "dots.png"}
+    assert {path.name for path in stem.parent.iterdir()} == {"plane.md", "plane.json", "dots.md", "dots.json"} | plots
     for plot in stem.parent.glob("*.png"):
         assert plot.stat().st_size < 150_000
         assert len(np.unique(np.asarray(Image.open(plot)))) > 10  # something is drawn
