@@ -1,5 +1,6 @@
 """Runs a command: flags in, exit status out; what a user did wrong is one line and no traceback."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -7,11 +8,14 @@ from typing import Literal, NoReturn
 
 from absl import app, flags
 
+from i2i_jax import cache
 from i2i_jax.config import Config, ConfigError, flatten, nearest
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage."""
+    """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder("compiled")))  # before anything imports jax
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     app.run(lambda argv: _in_one_line(main, argv), flags_parser=lambda argv: _parse(main, argv))
 
 

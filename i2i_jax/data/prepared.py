@@ -1,20 +1,19 @@
 """TFDS without TensorFlow: prepares a builder of side-by-side pairs, and reads it back as Pairs."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from i2i_jax import cache
 from i2i_jax.data.pairs import SideBySide
 
 
 def data_dir(path: str | Path) -> Path:
     """Where prepared sets are kept: `path`, or if it is empty `i2i_jax` in the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(path).expanduser() if str(path) else cache / "i2i_jax"
+    return Path(path).expanduser() if str(path) else cache.folder()
 
 
 def features(encoding: str) -> tfds.features.FeaturesDict:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from i2i_jax import cache
+
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
 
@@ -85,7 +87,7 @@ def locate(name: str, folder: str | Path = "") -> Path:
 
 def cache_dir() -> Path:
     """Where downloaded weights are kept: `i2i_jax/weights` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2i_jax" / "weights"
+    return cache.folder("weights")
 
 
 def sha256(path: str | Path) -> str:
