@@ -1,82 +1,326 @@
-import json
-import re
+"""Figures: the same however the cases are dealt to batches and devices, and right where they are known."""
 
+import dataclasses
+import functools
+import hashlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
+from PIL import Image, ImageFilter
 
-from i2i_jax import build, config, evaluation
+from i2i_jax import build, build_metrics, config, evaluation, parallel, sampling
+from i2i_jax.config import METRICS, PERCEPTUAL, ConfigError, EvalConfig
 from i2i_jax.data import augment, shapes
+from i2i_jax.data.pairs import Pair
+from i2i_jax.evaluation import Part
+from i2i_jax.metrics import Cases, segmentation
+from i2i_jax.metrics.weights import WeightsError
+from i2i_jax.sampling import Mode
+from i2i_jax.train_state import TrainState
+from i2i_jax.types import Gaussian
+
+CAFFE = "squeezenet_caffe"
 
 
-def figures(out: str) -> dict[str, float]:
-    return {name: float(value) for name, value in re.findall(r"^(\w+) +([\d.]+)$", out, re.MULTILINE)}
+class Noise:
+    """Five pairs."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int, /) -> Pair:
+        random = np.random.default_rng(index)
+        return Pair(*(random.integers(0, 256, (tiny.SIDE, tiny.SIDE, 3), np.uint8) for _ in range(2)))
+
+    def name(self, index: int, /) -> str:
+        return str(index)
 
 
-@pytest.mark.parametrize("name", ["bicycle", "pix2pix"])
-def test_evaluate_prints_a_table_and_writes_json(command, trained, name):
-    run = trained(name)
-    answers = [command("evaluate", f"--run={run}", "--samples=3", "--inputs=4") for _ in range(2)]
-    assert answers[0] == answers[1]
-    status, out, err = answers[0]
-    assert (status, err) == (0, "")
-    assert out.splitlines()[0] == "step 2, split test, inputs 4, samples 3"
-    written = json.loads((run / "evaluation" / "00000002_test.json").read_text())
-    protocol = {key: written.pop(key) for key in ("step", "split", "inputs", "samples")}
-    assert protocol == {"step": 2, "split": "test", "inputs": 4, "samples": 3}
-    expected = {"l1", "modes", "valid", "total_variation"} | ({"l1_encoded"} if name == "bicycle" else set())
-    assert set(written) == expected
-    assert figures(out) == {key: float(f"{value:.4f}") for key, value in written.items()}
-    assert "00000002_test" in (run / "index.html").read_text()
+@pytest.fixture(scope="module")
+def system():
+    """With an encoder, z and dropout: all that is drawn for a case."""
+    options = tiny.config_of("bicycle_gan")
+    options.model.dropout = True
+    game = tiny.game_of(options)
+    return game.networks, tiny.state_of(game, tiny.batch_of(2))
 
 
-def test_the_figures_are_those_of_training(command, trained):
-    """Of the same checkpoint, pairs and samples."""
-    run = trained("bicycle")
-    assert command("evaluate", f"--run={run}", "--split=val")[0] == 0
-    written = json.loads((run / "evaluation" / "00000002_val.json").read_text())
-    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    for name in ("l1", "l1_encoded"):
-        assert written[name] == pytest.approx(row[f"eval/{name}"], abs=1e-6)
+def translations(system, places, *, devices=1, batch_size=5, dropout=True, **options) -> list[Part]:
+    networks, state = system
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    options = {"size": tiny.SIDE, "samples": 2, "batch_size": batch_size, "mesh": mesh} | options
+    return list(evaluation.translations(networks, Mode(dropout=dropout), Noise(), **options)(state, places))
 
 
-def test_wrong_usage(command, trained):
-    for option, message in (("--split=all", "split"), ("--samples=0", "samples"), ("--input=3", "input")):
-        status, _, err = command("evaluate", f"--run={trained('bicycle')}", option)
-        assert (status, err.count("\n")) == (2, 1), err
-        assert message in err
+def joined(parts: list[Part]) -> Cases:
+    """Without the filler."""
+    return jax.tree.map(lambda *x: np.concatenate([a[: part.count] for a, part in zip(x, parts, strict=True)]), *(p.cases for p in parts))
 
 
-def test_figures_of_known_cases():
+@pytest.fixture(scope="module")
+def cases(system) -> Cases:
+    return joined(translations(system, range(5)))
+
+
+def metrics(*names, **options):
+    return build_metrics.metrics(EvalConfig(**options), names)
+
+
+@functools.cache
+def small_metrics():
+    return metrics("l1", "psnr", "ssim", "l1_encoded", "latent")
+
+
+def measured(cases: Cases, *names, **options) -> dict:
+    count = len(next(x for x in cases if x is not None))
+    return evaluation.evaluate([Part(cases, count)], metrics(*names, **options)).figures
+
+
+@pytest.mark.parametrize(("devices", "batch_size"), [(1, 1), (2, 2), (8, 5)])
+def test_batches_and_devices_do_not_matter(system, cases, devices, batch_size):
+    parts = translations(system, range(5), devices=devices, batch_size=batch_size)
+    rows = max(batch_size, devices)
+    assert [part.count for part in parts] == [min(rows, 5 - start) for start in range(0, 5, rows)]
+    assert all(len(part.cases.target) == rows for part in parts)
+    np.testing.assert_array_equal(joined(parts).z, cases.z)
+    found = evaluation.evaluate(parts, small_metrics())
+    expected = evaluation.evaluate([Part(cases, 5)], small_metrics())
+    assert (
+        found.figures.keys() == expected.figures.keys() == found.standard_errors().keys() | {"active_dimensions", "kl", "kl_by_dimension"}
+    )
+    for name, value in expected.figures.items():
+        np.testing.assert_allclose(found.figures[name], value, rtol=1e-5, err_msg=name)
+    for name, values in expected.by_case.items():
+        assert values.shape == (5,)
+        np.testing.assert_allclose(found.by_case[name], values, rtol=1e-4, err_msg=name)
+        assert found.standard_errors()[name] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-3)
+
+
+def test_what_fills_a_batch_is_not_counted(cases):
+    def broken(x):
+        return np.concatenate([x, np.full_like(x, np.nan)])
+
+    filled = evaluation.evaluate([Part(jax.tree.map(broken, cases), 5)], small_metrics())
+    for name, value in evaluation.evaluate([Part(cases, 5)], small_metrics()).figures.items():
+        np.testing.assert_allclose(filled.figures[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_a_case_depends_on_its_place_alone(system, cases):
+    found = joined(translations(system, [3, 1], batch_size=1))
+    for name in ("input", "target", "samples", "encoded", "z", "recovered"):
+        np.testing.assert_allclose(getattr(found, name), getattr(cases, name)[[3, 1]], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert not np.allclose(cases.samples[:, 0], cases.samples[:, 1])
+
+
+def test_seed_and_sync(system, cases):
+    other = joined(translations(system, range(5), seed=1))
+    assert not np.allclose(other.samples, cases.samples)
+    np.testing.assert_array_equal(other.target, cases.target)
+    np.testing.assert_allclose(other.posterior.mean, cases.posterior.mean, rtol=1e-5)
+    synced = joined(translations(system, range(5), sync=True))
+    np.testing.assert_array_equal(synced.z, np.broadcast_to(cases.z[:1], cases.z.shape))
+    assert len(np.unique(cases.z)) == cases.z.size
+
+
+def test_cases_are_those_of_sampling_at_8_bits(system):
+    networks, state = system
+    found = joined(translations(system, [2], batch_size=1, dropout=False))
+    inputs, targets = (augment.scale(image)[None] for image in Noise()[2])
+    encode = jax.jit(lambda images: sampling.encode(networks, state, images))
+    translate = jax.jit(lambda z: sampling.translate(networks, state, inputs, z, jax.random.key(0)))
+    posterior = encode(targets)
+    for latents, images in ((found.z, found.samples), (posterior.mean[:, None], found.encoded[:, None])):
+        expected = augment.to_uint8(translate(jnp.broadcast_to(latents, found.z.shape)))[:, : images.shape[1]]
+        np.testing.assert_allclose((images + 1) * 127.5, expected, atol=1e-3)
+    np.testing.assert_allclose(found.recovered[0, :1], encode(jnp.asarray(found.samples[0, :1])).mean, atol=1e-2)
+    np.testing.assert_allclose(found.posterior.log_var, posterior.log_var, rtol=1e-4, atol=1e-5)
+
+
+def test_samples_that_would_be_equal_are_made_once():
+    options = tiny.config_of("pix2pix")
+    options.model.dropout = True
+    game = tiny.game_of(options)
+    system = game.networks, tiny.state_of(game, tiny.batch_of(2))
+    for dropout, count in ((True, 2), (False, 1)):
+        found = joined(translations(system, [0], dropout=dropout, batch_size=1))
+        assert found.samples.shape == (1, count, tiny.SIDE, tiny.SIDE, 3)
+        assert found.encoded is found.posterior is found.recovered is None
+
+
+def test_every_metric_has_its_figures():
+    assert set(build_metrics._METRICS) == set(METRICS)
+    assert set(PERCEPTUAL) == set(build_metrics.lpips.DISTANCES)
+
+
+def test_distortion_is_the_mean_over_samples_and_cases():
+    target = jnp.zeros((2, 8, 8, 3))
+    off = jnp.asarray([[0.2, 0.6], [0.2, 0.2]])  # on [-1, 1]: 0.1, 0.3; 0.1, 0.1
+    cases = Cases(target=target, samples=jnp.broadcast_to(off[..., None, None, None], (2, 2, 8, 8, 3)))
+    found = measured(cases, "l1", "psnr", "ssim")
+    assert found["l1"] == pytest.approx(0.15)
+    assert found["psnr"] == pytest.approx((20 - 20 * np.log10(0.3) + 20 + 20) / 4, rel=1e-6)
+    assert found["ssim"] < 1
+    same = measured(cases._replace(samples=jnp.zeros((2, 2, 8, 8, 3))), "l1", "psnr", "ssim")
+    assert same == {"l1": 0, "psnr": np.inf, "ssim": pytest.approx(1)}
+
+
+def test_a_mean_that_is_infinite_has_no_standard_error():
+    cases = Cases(target=jnp.zeros((2, 8, 8, 3)), samples=jnp.zeros((2, 1, 8, 8, 3)).at[1].set(0.2))
+    found = evaluation.evaluate([Part(cases, 2)], metrics("l1", "psnr"))
+    assert found.standard_errors() == {"l1": pytest.approx(0.05, rel=1e-5)}
+
+
+def test_modes_of_known_cases():
     outline, material = shapes.example("test", 0)
-    answers = [augment.scale(shapes.render(shapes.coverage(outline), m)) for m in range(6)]
-    image = np.asarray(augment.scale(np.stack([outline] * 3, -1)))
-    target = np.asarray(answers[material])
-    perfect = evaluation.Case(image, target, np.stack(answers), target)
-    collapsed = evaluation.Case(image, target, np.stack([target] * 6), -target)
-    found = evaluation.evaluate([perfect], known_modes=True)
-    assert found["modes"] == 6
-    assert found["valid"] == 1
-    assert found["total_variation"] == pytest.approx(0)
-    assert found["l1_encoded"] == 0
-    found = evaluation.evaluate([collapsed], known_modes=True)
-    assert (found["l1"], found["modes"]) == (0, 1)
-    assert found["total_variation"] == pytest.approx(5 / 6)
-    assert found["l1_encoded"] == pytest.approx(np.abs(target).mean())
-    both = evaluation.evaluate([perfect, collapsed], known_modes=True)
-    assert both["modes"] == 3.5
-    assert set(evaluation.evaluate([collapsed._replace(encoded=None)], known_modes=False)) == {"l1"}
+    answers = jnp.stack([augment.scale(shapes.render(shapes.coverage(outline), m)) for m in range(6)])
+    image, target = augment.scale(np.stack([outline] * 3, -1)), answers[material]
+    perfect, collapsed = (Cases(image[None], target[None], samples[None]) for samples in (answers, jnp.stack([target] * 6)))
+    assert measured(perfect, "modes") == {"modes": 6, "valid": 1, "total_variation": pytest.approx(0)}
+    assert measured(collapsed, "modes") == {"modes": 1, "valid": 1, "total_variation": pytest.approx(5 / 6)}
+    both = evaluation.evaluate([Part(perfect, 1), Part(collapsed, 1)], metrics("modes", "l1"))
+    assert both.figures["modes"] == 3.5
+    np.testing.assert_array_equal(both.by_case["modes"], [6, 1])
 
 
-def test_samples_that_would_be_equal_are_made_once(trained):
-    run = trained("pix2pix")
-    game, state = build.load(run)
-    options = build.read_config(run)
-    pairs = build.pairs(options, "val")
-    for mode, count in ((build.mode(options), 3), (build.mode(options)._replace(dropout=False), 1)):
-        found = evaluation.cases(game.networks, mode, pairs, size=64, inputs=2, samples=3)(state)
-        assert [case.samples.shape for case in found] == [(count, 64, 64, 3)] * 2
-        assert all(case.encoded is None for case in found)
+def test_latents_of_known_cases():
+    z = jnp.zeros((4, 2, 3))
+    mean = jnp.asarray([[0, 1, 0.0], [0, -1, 0.01], [0, 1, 0], [0, -1, 0]])  # of the three dimensions one is active
+    cases = Cases(z=z, recovered=z.at[..., 0].add(0.3), posterior=Gaussian(mean, jnp.zeros((4, 3))))
+    found = measured(cases, "latent")
+    assert found["kl_by_dimension"] == pytest.approx([0, 0.5, 1e-4 / 8], rel=1e-3)
+    assert found["kl"] == pytest.approx(0.5 + 1e-4 / 8)
+    assert (found["latent_consistency"], found["active_dimensions"]) == (pytest.approx(0.1), 1)
+    assert "active_dimensions" not in measured(jax.tree.map(lambda x: x[:1], cases), "latent")
 
 
-def test_every_figure_can_choose_the_best():
-    assert set(evaluation.HIGHER_IS_BETTER) == set(config.CHOICES["eval.best_metric"])
+@pytest.fixture(scope="module")
+def photos(shared):
+    """Cases whose samples are the target, then blurred more and more."""
+    file = shared / "weights" / "squeezenet1_1_caffe.npz"
+    files = sorted((shared / "data" / "facades" / "test").glob("*.jpg"))[:4]
+    if not file.exists() or not files:
+        pytest.skip(f"no {file.name} or no photos in {shared}")
+    found = [Image.open(file).convert("RGB").crop((64, 64, 112, 112)) for file in files]
+
+    def blurred(radius: float) -> Cases:
+        images = [photo.filter(ImageFilter.GaussianBlur(radius)) if radius else photo for photo in found]
+        return Cases(target=scaled(found), samples=jnp.stack([scaled(images)] * 2, 1))
+
+    return [blurred(radius) for radius in (0, 1, 4)]
+
+
+def scaled(images: list) -> jax.Array:
+    return augment.scale(np.stack([np.asarray(image) for image in images]))
+
+
+def test_perceptual_distances_of_photos(photos, shared):
+    """One set of metrics for all cases: compiled once."""
+    chosen = metrics(CAFFE, f"diversity_{CAFFE}", f"frechet_{CAFFE}", f"kernel_{CAFFE}", weights=str(shared / "weights"))
+    file = shared / "weights" / "squeezenet1_1_caffe.npz"
+    for metric in chosen.values():
+        assert metric.weights == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+    found = [evaluation.evaluate([Part(cases, 4)], chosen) for cases in photos]
+    same, *_, worst = (each.figures for each in found)
+    assert same[CAFFE] == same[f"diversity_{CAFFE}"] == worst[f"diversity_{CAFFE}"] == 0
+    for name in (CAFFE, f"frechet_{CAFFE}", f"kernel_{CAFFE}"):
+        assert same[name] < found[1].figures[name] < worst[name]
+    assert same[f"frechet_{CAFFE}"] < 1e-6 * worst[f"frechet_{CAFFE}"]
+    low, high = worst[f"kernel_{CAFFE}_interval"]
+    assert high - low == pytest.approx(2 * 1.959964 * worst[f"kernel_{CAFFE}_standard_error"])
+    assert "4 images" in found[0].notes[0] and "covariance is singular" in found[0].notes[0]
+
+    unlike = photos[0]._replace(samples=jnp.concatenate([photos[0].samples[:, :1], photos[2].samples[:, :1]], 1))
+    assert evaluation.evaluate([Part(unlike, 4)], chosen).figures[f"diversity_{CAFFE}"] == pytest.approx(worst[CAFFE], rel=1e-5)
+
+
+def test_two_sets_need_no_pairs(photos, shared):
+    """Targets and samples apart give the figures that they give in cases."""
+    chosen = metrics(f"frechet_{CAFFE}", f"kernel_{CAFFE}", weights=str(shared / "weights"))
+    cases = photos[2]
+    alone = cases._replace(samples=cases.samples[:, :1])
+    apart = [Part(Cases(samples=alone.samples), 4), Part(Cases(target=cases.target), 4)]
+    expected = evaluation.evaluate([Part(alone, 4)], chosen).figures
+    for name, value in evaluation.evaluate(apart, chosen).figures.items():
+        np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(WeightsError, match="no squeezenet1_1_caffe.npz in this folder"):
+        metrics(CAFFE, weights=str(tmp_path))
+    np.savez(tmp_path / "squeezenet1_1_caffe.npz", x=np.zeros(3))
+    with pytest.raises(WeightsError, match="not the weights of this network"):
+        metrics(f"kernel_{CAFFE}", weights=str(tmp_path))
+
+
+class Same(nn.Module):
+    """A generator that gives back its input."""
+
+    multiple = 1
+
+    def __call__(self, image, *, use_running_average: bool, deterministic: bool):
+        return image
+
+
+@pytest.fixture
+def perfect_segmenter(monkeypatch):
+    """For images that are label maps themselves."""
+    options = tiny.config_of("pix2pix")
+    options.data.name, options.data.direction = "folder", "BtoA"
+    game = build.game(options)
+    game = dataclasses.replace(game, networks=game.networks.clone(generator=Same()))
+    state = TrainState(jnp.int32(7), {"generator": {}}, {}, {})
+    monkeypatch.setattr(build, "read_config", lambda run: options)
+    monkeypatch.setattr(build, "load", lambda run: (game, state))
+
+
+def test_segmentation_of_known_label_maps(perfect_segmenter):
+    """Of 16 pixels 8 are windows and 8 doors; of the samples' 32 a quarter of the windows is told as doors."""
+    palette = segmentation.PALETTES["facades"].classes
+    labels = augment.scale(np.array([palette["window"], palette["door"]], np.uint8).repeat(8, 0).reshape(1, 4, 4, 3))
+    wrong = labels.at[0, 0].set(labels[0, 3])
+    cases = Cases(input=labels, target=labels, samples=jnp.stack([labels, wrong], 1))
+    [(name, metric)] = metrics("segmentation", segmenter="runs/judge").items()
+    assert list(metric.weights) == ["judge, step 7"]
+    found = evaluation.evaluate([Part(cases, 1)], {name: metric}).figures
+    assert found == {
+        "pixel_accuracy": pytest.approx(28 / 32),
+        "class_accuracy": pytest.approx((12 / 16 + 1) / 2),
+        "iou": pytest.approx((12 / 16 + 16 / 20) / 2),
+        "pixel_accuracy_real": 1,
+        "class_accuracy_real": 1,
+        "iou_real": 1,
+    }
+
+
+def test_segmenters_that_cannot_judge(trained, tmp_path):
+    for segmenter, message in (
+        ("", r"metric 'segmentation' needs eval.segmenter \(--segmenter\)"),
+        (str(tmp_path), "is no run: it has no config.json"),
+        (str(trained("pix2pix")), "a run that makes colour label maps is needed"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            metrics("segmentation", segmenter=segmenter)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("modes", {"data.direction": "BtoA"}, "metric 'modes' can be measured on data.name 'shapes', AtoB, in colour only"),
+        ("modes", {"data.name": "facades"}, "metric 'modes' can be measured on data.name 'shapes'"),
+        ("latent", {"objective": "pix2pix"}, "metric 'latent': pix2pix has no encoder"),
+        ("l1_encoded", {"objective": "pix2pix_noise"}, "metric 'l1_encoded': pix2pix_noise has no encoder"),
+        (f"diversity_{CAFFE}", {"eval.samples": 1}, "compares samples of one input: eval.samples must be at least 2"),
+        (f"diversity_{CAFFE}", {"objective": "pix2pix"}, "pix2pix without sampling.dropout has one output an input"),
+        ("l1,sim", {}, r"unknown metric 'sim': one of l1, .*did you mean 'ssim'"),
+        ("l1,", {}, "unknown metric ''"),
+        ("psnr", {}, "eval.best_metric is 'l1', which this run does not measure: one of l1, .*psnr|psnr would do"),
+    ],
+)
+def test_metrics_that_do_not_suit_a_run(name, options, message):
+    chosen = config.override(config.Config(), options | {"eval.metrics": name})
+    with pytest.raises(ConfigError, match=message):
+        config.validate(chosen)
