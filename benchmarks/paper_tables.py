@@ -22,7 +22,7 @@ import tables
 from absl import app, flags
 from tqdm import tqdm
 
-from i2i_jax import presets, training
+from i2i_jax import build, build_metrics, evaluation, presets, training
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
@@ -119,20 +119,25 @@ def config_of(name: str, seed: int) -> Config:
     return override(config, SCALES[scale] | given | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
 
 
-def measure(config: Config, workdir: Path, metrics: tuple[str, ...], options: Options) -> dict[str, Any]:
-    """Trains a run to its end and measures it on the whole test split; what it prints goes to WORKDIR/log.txt."""
-    from i2i_jax import build, build_metrics, evaluation
-
+def train(config: Config, workdir: Path) -> str:
+    """Trains a run to its end; what it prints goes to WORKDIR/log.txt. Returns why it ended before, if it diverged."""
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
-        training.train(config, workdir)
-        game, state = build.load(workdir)
-        pairs = build.pairs(config, "test")
-        override(config, {f"eval.{name}": value for name, value in options.items()})
-        translate = evaluation.translations(
-            game.networks, build.mode(config), pairs, size=config.data.crop_size, samples=config.eval.samples, batch_size=4
-        )
-        return evaluation.evaluate(translate(state, range(len(pairs))), build_metrics.metrics(config.eval, metrics)).figures
+        try:
+            training.train(config, workdir)
+        except training.Diverged as error:
+            return str(error)
+    return ""
+
+
+def measure(config: Config, workdir: Path, metrics: tuple[str, ...], options: Options) -> dict[str, Any]:
+    """The figures of a trained run on the whole test split."""
+    override(config, {f"eval.{name}": value for name, value in options.items()})
+    game, state = build.load(workdir)
+    pairs = build.pairs(config, "test")
+    size, samples = config.data.crop_size, config.eval.samples
+    translate = evaluation.translations(game.networks, build.mode(config), pairs, size=size, samples=samples, batch_size=4)
+    return evaluation.evaluate(translate(state, range(len(pairs))), build_metrics.metrics(config.eval, metrics)).figures
 
 
 def metrics_of(config: Config) -> tuple[str, ...]:
@@ -158,13 +163,11 @@ def _pool() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def _result(done: Future) -> dict[str, Any]:
-    """Of a run; one that diverged has no figures, and is a finding too."""
-    try:
-        return done.result()
-    except training.Diverged as error:
-        print(f"diverged: {error}")
-        return {}
+def _all(jobs: dict[Any, Future], unit: str) -> dict[Any, Any]:
+    """Their results, once all are done."""
+    for _ in tqdm(as_completed(jobs.values()), total=len(jobs), unit=unit):
+        pass
+    return {run: job.result() for run, job in jobs.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -172,22 +175,25 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("--data: name the folder of the facades")
     shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     names = dict.fromkeys(name for table in shown.values() for name in table.systems)
-    workdir = Path(_WORKDIR.value) / _SCALE.value
     configs = {(name, seed): config_of(name, seed) for seed in map(int, _SEEDS.value) for name in names}
-    folders = {(name, seed): workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}" for name, seed in configs}
-    segmenter = workdir / SEGMENTER
-    options = {"samples": SAMPLES[_SCALE.value], "weights": _WEIGHTS.value or "", "segmenter": str(segmenter)}
+    metrics = {run: metrics_of(config) for run, config in configs.items()}
+    judged = any("segmentation" in of_run for of_run in metrics.values())
+    trained = ({(SEGMENTER, 0): config_of(SEGMENTER, 0)} if judged else {}) | configs
+    workdir = Path(_WORKDIR.value) / _SCALE.value
+    folders = {(name, seed): workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}" for name, seed in trained}
+    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get((SEGMENTER, 0), ""))}
     with _pool() as pool:
-        if any("segmentation" in metrics_of(config) for config in configs.values()):
-            pool.submit(measure, config_of(SEGMENTER, 0), segmenter, ("l1",), {}).result()
-        jobs = {}
-        for run, config in configs.items():
-            of_run = options | ({"samples": 1} if config.objective == "pix2pix" else {})
-            jobs[run] = pool.submit(measure, config, folders[run], metrics_of(config), of_run)
-        progress = tqdm(as_completed(jobs.values()), total=len(jobs), unit="run")
-        for _ in progress:
-            pass
-    measured = {run: figures for run, done in jobs.items() if (figures := _result(done))}
+        ends = _all({run: pool.submit(train, config, folders[run]) for run, config in trained.items()}, "run trained")
+        for run, end in ends.items():
+            if end:
+                print(*run, end)
+        samples = {run: 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value] for run, config in configs.items()}
+        jobs = {
+            run: pool.submit(measure, config, folders[run], metrics[run], options | {"samples": samples[run]})
+            for run, config in configs.items()
+            if not ends[run]
+        }
+        measured = _all(jobs, "run measured")
     for name, table in shown.items():
         print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 

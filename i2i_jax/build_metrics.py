@@ -18,8 +18,6 @@ from i2i_jax.metrics import Cases, Figures, Metric, distortion, diversity, frech
 from i2i_jax.metrics import weights as weight_files
 from i2i_jax.types import Image
 
-INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
-
 Measured = Mapping[str, np.ndarray]
 OfPairs = Callable[[Image, Image], Float[Array, " b"]]
 
@@ -49,9 +47,8 @@ def _l1_encoded(options: EvalConfig) -> Metric:
 
 def _latent(options: EvalConfig) -> Metric:
     def measure(cases: Cases) -> dict[str, Array]:
-        dims = cases.z.shape[-1]
-        distance = jnp.abs(cases.recovered - cases.z).mean((1, 2))
-        return {"latent_consistency": distance, "mean": cases.posterior.mean, "kl": latent.kl(cases.posterior).reshape(-1, dims)}
+        consistency = latent.consistency(cases.recovered, cases.z).mean(1)
+        return {"latent_consistency": consistency, "mean": cases.posterior.mean, "kl": latent.kl(cases.posterior)}
 
     def summarise(measured: Measured) -> Figures:
         by_dimension = measured["kl"].mean(0)
@@ -97,10 +94,10 @@ Features = Callable[[Image], Float[Array, "b d"]]
 
 
 def _inception(folder: str) -> tuple[Features, Mapping[str, str]]:
-    file = weight_files.locate(INCEPTION_FILE, folder)
+    file = weight_files.locate(inception.FILE, folder)
     params = inception.params_from_state_dict(weight_files.read(file), path=file)
     of_images = jax.jit(inception.features)
-    return lambda images: of_images(params, images), _checksums((INCEPTION_FILE,), folder)
+    return lambda images: of_images(params, images), _checksums((inception.FILE,), folder)
 
 
 def _squeezenet(folder: str) -> tuple[Features, Mapping[str, str]]:
@@ -134,9 +131,10 @@ def _frechet(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
 
 
 def _kernel(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
-    """Of the first sample of each input: its estimate asks for independent samples."""
+    """Of the first sample of each input, since its estimate asks for independent samples; with the ends of its 95 % interval."""
     found = kernel.kernel_distance(fake[:, 0], real)
-    return {name: found.value, f"{name}_standard_error": found.standard_error, f"{name}_interval": list(found.interval)}
+    low, high = found.interval
+    return {name: found.value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _segmentation(options: EvalConfig) -> Metric:

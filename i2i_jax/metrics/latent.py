@@ -12,14 +12,15 @@ class LatentError(ValueError):
     """Latents that cannot be compared: one line that says what was found."""
 
 
-def consistency(recovered: Gaussian, z: Float[Array, "..."]) -> Float[Array, " b"]:
+def consistency(recovered: Float[Array, "*b d"], z: Float[Array, "..."]) -> Float[Array, "*b"]:
     """Mean |E(G(A, z)).mean - z| over the dimensions of each case: how much of z can be read off the image (Zhu 2017, eq. 8).
 
-    An encoder that answers 0 to everything has sqrt(2 / pi) = 0.798 on average. Raises LatentError where the shapes differ.
+    `recovered` is E(G(A, z)).mean. An encoder that answers 0 to everything has sqrt(2 / pi) = 0.798 on average. Raises LatentError
+    where the shapes differ.
     """
-    if recovered.mean.shape != z.shape:
-        raise LatentError(f"recovered latents are {recovered.mean.shape}, the drawn ones {z.shape}: must be the same")
-    return jnp.abs(recovered.mean - z).mean(-1)
+    if recovered.shape != z.shape:
+        raise LatentError(f"recovered latents are {recovered.shape}, the drawn ones {z.shape}: must be the same")
+    return jnp.abs(recovered - z).mean(-1)
 
 
 def kl(q: Gaussian) -> Latent:
