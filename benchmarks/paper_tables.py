@@ -180,18 +180,20 @@ def main(argv: list[str]) -> None:
     judged = any("segmentation" in of_run for of_run in metrics.values())
     trained = ({(SEGMENTER, 0): config_of(SEGMENTER, 0)} if judged else {}) | configs
     workdir = Path(_WORKDIR.value) / _SCALE.value
-    folders = {(name, seed): workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}" for name, seed in trained}
+    folders: dict[tuple[str, int], Path] = {}
+    for name, seed in trained:  # systems of one config share a run
+        twin = next((run for run in folders if trained[run] == trained[name, seed]), None)
+        folders[name, seed] = folders[twin] if twin else workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}"
     options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get((SEGMENTER, 0), ""))}
     with _pool() as pool:
-        ends = _all({run: pool.submit(train, config, folders[run]) for run, config in trained.items()}, "run trained")
-        for run, end in ends.items():
-            if end:
-                print(*run, end)
+        runs = {folders[run]: config for run, config in trained.items()}
+        ends = _all({folder: pool.submit(train, config, folder) for folder, config in runs.items()}, "run trained")
+        print(*(f"{folder}: {end}" for folder, end in ends.items() if end), sep="\n")
         samples = {run: 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value] for run, config in configs.items()}
         jobs = {
             run: pool.submit(measure, config, folders[run], metrics[run], options | {"samples": samples[run]})
             for run, config in configs.items()
-            if not ends[run]
+            if not ends[folders[run]]
         }
         measured = _all(jobs, "run measured")
     for name, table in shown.items():

@@ -188,12 +188,21 @@ def test_val_fraction_0_measures_on_what_it_trains_on(tmp_path):
     assert (tmp_path / "run" / "samples" / "00000002.png").exists()
 
 
-def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir):
-    options = {"train.steps": 4, "train.eval_every": 1, "train.keep": 1, "eval.best_metric": "modes", "train.sample_every": 4}
-    runs.train(runs.tiny("pix2pix", shapes_dir, options), tmp_path)
-    figures = {row["step"]: row["eval/modes"] for row in rows(tmp_path)}
-    best = max(figures, key=lambda step: (figures[step], step))
-    kept = checkpoints.Checkpoints(tmp_path / "checkpoints", keep=1, best_metric="modes", higher_is_better=True)
+@pytest.mark.parametrize(
+    ("name", "metrics", "best_metric", "choose"),
+    [("pix2pix", "", "modes", max), ("segmenter", "l1,squeezenet_caffe,segmentation", "squeezenet_caffe", min),
+     ("segmenter", "l1,squeezenet_caffe,segmentation", "iou", max)],
+)  # fmt: skip
+def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir, trained, request, name, metrics, best_metric, choose):
+    options = {"train.steps": 4, "train.eval_every": 1, "train.keep": 1, "eval.best_metric": best_metric, "train.sample_every": 4}
+    if metrics:
+        weights = request.getfixturevalue("shared") / "weights"
+        options |= {"eval.metrics": metrics, "eval.weights": str(weights), "eval.segmenter": str(trained("segmenter"))}
+    runs.train(runs.tiny(name, shapes_dir, options), tmp_path)
+    figures = {row["step"]: row[f"eval/{best_metric}"] for row in rows(tmp_path)}
+    assert not metrics or len({*figures.values()}) > 1
+    best = choose(figures, key=lambda step: (figures[step], step if choose is max else -step))
+    kept = checkpoints.Checkpoints(tmp_path / "checkpoints", keep=1, best_metric=best_metric, higher_is_better=choose is max)
     assert kept.best() == best
     assert kept.latest() == 4
     kept.close()
