@@ -62,11 +62,11 @@ def translations(
     """A function from a state and places in `pairs` to the cases there, `batch_size` at a time on this process's devices.
 
     What becomes of a pair depends on the state, `seed` and its place alone. `sync` gives all inputs the same latents.
-    Without z and without dropout all translations of an input are the same: then one is made instead of `samples`.
+    Of each input `distinct(networks, mode, samples)` translations are made.
     """
     mesh = mesh or parallel.make_mesh(jax.local_devices())
     batch_size += -batch_size % mesh.size
-    samples = samples if networks.latent_dim or mode.dropout else 1
+    samples = distinct(networks, mode, samples)
     key = jax.random.key(seed)
 
     def translated(state: TrainState, inputs: _Inputs) -> Cases:
@@ -86,6 +86,11 @@ def translations(
             yield Part(translate(state, inputs), len(here))
 
     return run
+
+
+def distinct(networks: models.Networks, mode: sampling.Mode, samples: int) -> int:
+    """How many of `samples` translations of an input can differ: without z and without dropout only one."""
+    return samples if networks.latent_dim or mode.dropout else 1
 
 
 def of_outputs(outputs: Sequence[Output], *, direction: str | None, batch_size: int) -> Callable[[Iterable[int]], Iterator[Part]]:

@@ -85,12 +85,13 @@ def _of_run() -> Subject:
     metrics = build_metrics.metrics(options, validate_metrics(config))
     pairs = build.pairs(config, _SPLIT.value)
     game, state = build.load(_RUN.value, step=app.checkpoint(_STEP.value))
-    size, count = config.data.crop_size, min(options.inputs, len(pairs))
+    mode, size, count = build.mode(config), config.data.crop_size, min(options.inputs, len(pairs))
+    samples = evaluation.distinct(game.networks, mode, options.samples)
     translate = evaluation.translations(
-        game.networks, build.mode(config), pairs, size=size, samples=options.samples, batch_size=options.batch_size, seed=_SEED.value
+        game.networks, mode, pairs, size=size, samples=samples, batch_size=options.batch_size, seed=_SEED.value
     )
     at = functools.partial(translate, state)
-    protocol = {"step": int(state.step), "split": _SPLIT.value, "inputs": count, "samples": options.samples, "size": size}
+    protocol = {"step": int(state.step), "split": _SPLIT.value, "inputs": count, "samples": samples, "size": size}
     return Subject(at(range(count)), count, at, metrics, protocol | {"seed": _SEED.value})
 
 
