@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 
 from i2i_jax import checkpoints, losses, models, objectives
-from i2i_jax.config import Config, ConfigError, ModelConfig, from_json, validate
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, from_json, validate
 from i2i_jax.data import folder, pix2pix, shapes
 from i2i_jax.data.pairs import Pairs
+from i2i_jax.metrics import segmentation
 from i2i_jax.models.layers import INITIALIZERS, scale_init
 from i2i_jax.sampling import Mode
 from i2i_jax.train_state import Game, TrainState
@@ -29,7 +30,7 @@ def networks(config: Config) -> models.Networks:
         encoder=models.ENCODERS[model.encoder](
             latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_common(model)
         ),
-        latent_dim=0 if config.objective == "pix2pix" else model.latent_dim,
+        latent_dim=0 if config.objective in WITHOUT_LATENT else model.latent_dim,
         conditional=model.conditional,
     )
 
@@ -71,6 +72,7 @@ def objective(config: Config) -> Any:
         losses.GAN_LOSSES[config.gan_loss],
         sum_kl=config.kl_reduction == "sum",
         latent_trains_encoder=config.latent_trains_encoder,
+        palette=segmentation.PALETTES[config.data.palette],
     )
     return partial(objectives.OBJECTIVES[config.objective], rules=rules)
 

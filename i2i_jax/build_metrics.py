@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from i2i_jax import build, config, sampling
+from i2i_jax import build, sampling
 from i2i_jax.config import METRICS, PERCEPTUAL, ConfigError, EvalConfig
 from i2i_jax.data import augment, shapes
 from i2i_jax.metrics import Cases, Figures, Metric, distortion, diversity, frechet, inception, kernel, latent, lpips, modes, segmentation
@@ -143,17 +143,17 @@ def _segmentation(options: EvalConfig) -> Metric:
         raise ConfigError("metric 'segmentation' needs eval.segmenter (--segmenter), the run that makes label maps from targets")
     run = build.read_config(options.segmenter)
     game, state = build.load(options.segmenter)
-    palette = segmentation.PALETTES[options.palette]
-    if config.knows_modes(run) or run.data.target_channels != 3:
-        raise ConfigError(f"eval.segmenter {options.segmenter}: a run that makes colour label maps is needed")
+    if run.objective != "segmenter":
+        raise ConfigError(f"eval.segmenter {options.segmenter}: a run of {run.objective}: one of configs/segmenter.py is needed")
+    palette = segmentation.PALETTES[run.data.palette]
 
     @jax.jit
     def measure(state: Any, cases: Cases) -> dict[str, Array]:
         truth = segmentation.classes_of(cases.input, palette)
 
         def confusion(images: Image) -> Array:
-            z = jnp.zeros((len(images), 1, game.networks.latent_dim))
-            maps = sampling.translate(game.networks, state, images, z, jax.random.key(0), mode=build.mode(run))[:, 0]
+            without_z = jnp.zeros((len(images), 1, 0))
+            maps = sampling.translate(game.networks, state, images, without_z, jax.random.key(0), mode=build.mode(run))[:, 0]
             return segmentation.confusion(segmentation.classes_of(maps, palette), truth, classes=len(palette.classes))
 
         return {"real": confusion(cases.target), "fake": jax.lax.map(confusion, cases.samples.swapaxes(0, 1)).sum(0)}

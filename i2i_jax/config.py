@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
-OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
+OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan", "segmenter")
 
 PERCEPTUAL = (*(f"lpips_{v}_{net}" for v in ("v0.0", "v0.1") for net in ("alex", "vgg", "squeeze")), "squeezenet_caffe")
 
@@ -49,10 +49,12 @@ CHOICES = {
     "model.initializer": ("normal", "xavier", "kaiming", "orthogonal"),
     "model.dtype": ("float32", "bfloat16"),
     "train.parallel": ("shard_map", "pmap"),
-    "eval.palette": ("facades", "cityscapes"),
+    "data.palette": ("facades", "cityscapes"),
 }
 
 ENCODER_METRICS = ("l1_encoded", "latent")
+
+WITHOUT_LATENT = ("pix2pix", "segmenter")
 
 # These have an encoder, and split a batch in two halves.
 HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
@@ -114,6 +116,7 @@ class DataConfig:
     flip: bool = True  # mirror half of the pairs
     input_channels: int = 3  # 1: read as grey
     target_channels: int = 3
+    palette: str = "facades"  # the colours of label maps, to the objective segmenter
     val_fraction: float = (
         0.1  # share of the training pairs held out where a folder has no val split; 0: nothing, it is measured on training pairs
     )
@@ -186,7 +189,6 @@ class EvalConfig:
     batch_size: int = 4  # inputs evaluated at a time, over all devices
     weights: str = ""  # folder of pretrained weights ("": the user's cache folder, into which published ones are downloaded)
     segmenter: str = ""  # of the metric segmentation: the run that makes label maps from targets
-    palette: str = "facades"  # the colours of the label maps
 
 
 @dataclass
@@ -257,8 +259,10 @@ def validate(config: Config) -> Config:
             raise ConfigError(f"{name} is {value}: must be {bounds}")
     if config.data.load_size < config.data.crop_size:
         raise ConfigError(f"data.load_size {config.data.load_size} is smaller than data.crop_size {config.data.crop_size}")
-    if config.objective not in ("pix2pix",) and config.model.latent_dim == 0:
+    if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
+    if config.objective == "segmenter" and config.data.target_channels != 3:
+        raise ConfigError(f"data.target_channels is {config.data.target_channels}: label maps are told apart by colour: must be 3")
     if config.objective in HALVING and config.data.batch_size % 2:
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
     _validate_best(config)
@@ -299,7 +303,7 @@ def validate_metrics(config: Config) -> tuple[str, ...]:
             raise ConfigError(f"metric {name!r}: {config.objective} has no encoder: l1 would do")
         if name.startswith("diversity_") and config.eval.samples < 2:
             raise ConfigError(f"metric {name!r} compares samples of one input: eval.samples must be at least 2")
-        if name.startswith("diversity_") and config.objective == "pix2pix" and not config.sampling.dropout:
+        if name.startswith("diversity_") and config.objective in WITHOUT_LATENT and not config.sampling.dropout:
             raise ConfigError(f"metric {name!r}: pix2pix without sampling.dropout has one output an input")
     return chosen
 

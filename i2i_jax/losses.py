@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import optax
+from jaxtyping import Array, Float, Int
 
 from i2i_jax.types import Gaussian
 
@@ -25,6 +26,13 @@ def kl(q: Gaussian) -> Float[Array, " b"]:
     if q.mean.shape != q.log_var.shape:
         raise ValueError(f"shapes differ: {q.mean.shape} and {q.log_var.shape}")
     return -0.5 * (1 + q.log_var - jnp.square(q.mean) - jnp.exp(q.log_var)).sum(-1)
+
+
+def cross_entropy(logits: Float[Array, "... k"], classes: Int[Array, "..."]) -> Scalar:
+    """Mean of -log softmax(logits) at the true class, in nats; where the class is negative nothing is known, and not counted."""
+    known = classes >= 0
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(known, classes, 0))
+    return jnp.where(known, losses, 0).sum() / jnp.maximum(known.sum(), 1)
 
 
 class GANLoss(NamedTuple):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from i2i_jax import losses, parallel
+from i2i_jax.metrics.segmentation import PALETTES, Palette, classes_of
 from i2i_jax.types import Batch, Gaussian, Image, Latent
 
 
@@ -43,6 +44,7 @@ class Rules(NamedTuple):
     gan: losses.GANLoss = losses.GAN_LOSSES["lsgan"]
     sum_kl: bool = False  # over the batch, instead of its mean
     latent_trains_encoder: bool = False  # in BicycleGAN
+    palette: Palette = PALETTES["facades"]  # the segmenter's
 
 
 def pix2pix(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
@@ -92,6 +94,12 @@ def bicycle_gan(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
     return cvae_gan(nets, batch, rules) | clr_gan(nets, batch, rules, train_encoder=rules.latent_trains_encoder)
 
 
+def segmenter(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
+    """No game: a label map by the cross-entropy of each pixel's class, softmax(-|G(A) - colour of the class|^2 / 0.2)."""
+    distance = jnp.square(nets.generator(batch.input)[..., None, :] - rules.palette.colours()[None, None, None]).sum(-1)
+    return Losses({"cross_entropy": losses.cross_entropy(-distance / 0.2, classes_of(batch.target, rules.palette))}, {})
+
+
 OBJECTIVES = {
     "pix2pix": pix2pix,
     "pix2pix_noise": pix2pix_noise,
@@ -99,6 +107,7 @@ OBJECTIVES = {
     "cvae_gan": cvae_gan,
     "clr_gan": clr_gan,
     "bicycle_gan": bicycle_gan,
+    "segmenter": segmenter,
 }
 
 

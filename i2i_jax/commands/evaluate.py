@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import CHOICES, HIGHER_IS_BETTER, METRICS, ConfigError, EvalConfig, metric_names, validate_metrics
+from i2i_jax.config import HIGHER_IS_BETTER, METRICS, ConfigError, EvalConfig, metric_names, validate_metrics
 
 SHOWN = 6  # cases on each sheet of pictures
 LIBRARIES = ("i2i-jax", "jax", "flax", "numpy")
@@ -30,7 +30,6 @@ _INPUTS = flags.DEFINE_integer("inputs", None, "Pairs measured, at most (default
 _METRICS = flags.DEFINE_string("metrics", None, f"What to measure (default: the config's): {', '.join(METRICS)}.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder of pretrained weights (default: downloaded into the user's cache folder).")
 _SEGMENTER = flags.DEFINE_string("segmenter", None, "Of the metric segmentation: the run that makes label maps.")
-_PALETTE = flags.DEFINE_enum("palette", None, CHOICES["eval.palette"], "The colours of the label maps (default: facades).")
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Of side-by-side real images: the real half is right or left.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over all devices; changes no figure.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
@@ -38,7 +37,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "Where the figures and the page of
 
 
 _GIVEN = {"metrics": _METRICS, "inputs": _INPUTS, "samples": _SAMPLES, "batch_size": _BATCH_SIZE, "weights": _WEIGHTS,
-          "segmenter": _SEGMENTER, "palette": _PALETTE}  # fmt: skip
+          "segmenter": _SEGMENTER}  # fmt: skip
 
 
 class Subject(NamedTuple):

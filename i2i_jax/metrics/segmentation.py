@@ -23,6 +23,10 @@ class Palette(NamedTuple):
     classes: dict[str, RGB]
     unlabelled: tuple[RGB, ...] = ()
 
+    def colours(self) -> Float[np.ndarray, "k 3"]:
+        """Of the classes, in [-1, 1]."""
+        return np.array([*self.classes.values()], np.float32) / 127.5 - 1
+
 
 PALETTES = {
     # CMP Facade Database (Tylecek 2013) in the pix2pix archive: class k of 12 has colour 5 k of MATLAB's jet(64), counted from 0.
