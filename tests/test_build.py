@@ -32,6 +32,7 @@ def init_shapes(config, size=64):
         ("cvae_gan", {"generator", "encoder", "discriminator"}),
         ("clr_gan", {"generator", "encoder", "discriminator_lr"}),
         ("bicycle_gan", {"generator", "encoder", "discriminator", "discriminator_lr"}),
+        ("segmenter", {"generator"}),
     ],
 )
 def test_system_has_the_networks_that_it_uses(objective, expected):
@@ -42,12 +43,12 @@ def test_system_has_the_networks_that_it_uses(objective, expected):
 
 
 def test_every_objective_is_covered_above():
-    assert len(OBJECTIVES) == 6
+    assert len(OBJECTIVES) == 7
 
 
 def test_pix2pix_gives_its_generator_no_latent():
     config = config_with(latent_dim=8, generator="unet_64", width=2)
-    for objective, channels in (("pix2pix", 3), ("pix2pix_noise", 3 + 8)):
+    for objective, channels in (("pix2pix", 3), ("segmenter", 3), ("pix2pix_noise", 3 + 8)):
         config.objective = objective
         assert init_shapes(config).params["generator"]["down_0"]["kernel"].shape[2] == channels
 

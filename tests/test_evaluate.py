@@ -100,9 +100,10 @@ def test_a_published_models_images(command, shared):
     fake = shared / "data" / "facades_reference"
     if not fake.is_dir():
         pytest.skip(f"no outputs of the published model at {fake}")
-    status, out, err = command("evaluate", f"--real={shared / 'data' / 'facades' / 'test'}", f"--fake={fake}", "--direction=BtoA")
+    real = shared / "data" / "facades" / "test"
+    status, out, err = command("evaluate", f"--real={real}", f"--fake={fake}", "--direction=BtoA")
     assert (status, err) == (0, "")
-    assert out.splitlines()[0] == "inputs 50, samples 1"
+    assert out.splitlines()[0] == f"real {real}, fake {fake}, direction BtoA, inputs 50, samples 1"
     assert figures(out) == {"l1": 0.1795, "psnr": pytest.approx(12.7015, abs=2e-4), "ssim": 0.2329}
 
 
@@ -132,7 +133,8 @@ def test_sets_need_no_names(command, shared, tmp_path):
     for real, *options in (("half",), ("whole", "--direction=BtoA"), ("whole", "--direction=AtoB")):
         folders = f"--real={tmp_path / real}", f"--fake={tmp_path / 'fake'}", f"--weights={shared / 'weights'}"
         status, out, err = command("evaluate", *folders, f"--metrics=kernel_{CAFFE},frechet_{CAFFE}", *options)
-        assert (status, err, out.splitlines()[0]) == (0, "", "real 4, fake 3")
+        assert (status, err) == (0, "")
+        assert out.splitlines()[0].endswith("reals 4, fakes 3")
         found.append(figures(out)[f"frechet_{CAFFE}"])
     assert found[0] == pytest.approx(found[1], rel=1e-4) != found[2]
     assert "note: 3 images, 512 features: the covariance is singular" in out
@@ -170,6 +172,8 @@ def test_bad_folders(command, trained, tmp_path):
         (folders("real", "one")[:1], 2, "give --run=RUN, or"),
         (folders("real", "one")[1:], 2, "give --run=RUN, or"),
         ([run, *folders("real", "one")[1:]], 2, "give --run=RUN, or"),
+        ([*folders("real", "one"), "--samples=2"], 2, "--samples says nothing of two folders"),
+        ([run], 2, "--output says nothing of a run"),
         (folders("none", "one"), 1, f"{tmp_path}/none: no such folder"),
         (folders("real", "empty"), 1, f"{tmp_path}/empty: has no image files"),
         (folders("real", "named"), 1, f"named/c.png: no image in {tmp_path}/real has its name"),
@@ -223,7 +227,7 @@ def test_bad_options_of_a_run(command, copied, trained):
         ([f"--run={run.parent}"], 2, "is no run: it has no config.json"),
         ([f"--run={other}", "--metrics=modes"], 2, "metric 'modes' can be measured on data.name 'shapes'"),
         ([f"--run={run}", "--metrics=latent"], 2, "metric 'latent': pix2pix has no encoder"),
-        ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "a run that makes colour label maps is needed"),
+        ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "one of configs/segmenter.py is needed"),
         ([f"--run={run}", f"--metrics=diversity_{CAFFE}", "--samples=1"], 2, "eval.samples must be at least 2"),
         ([f"--run={run}", "--step=7"], 1, "no checkpoint 7: there is 2"),
         ([f"--run={run}", "--step=newest"], 2, "--step is 'newest': a number or best"),

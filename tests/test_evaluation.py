@@ -268,8 +268,7 @@ class Same(nn.Module):
 @pytest.fixture
 def perfect_segmenter(monkeypatch):
     """For images that are label maps themselves."""
-    options = tiny.config_of("pix2pix")
-    options.data.name, options.data.direction = "folder", "BtoA"
+    options = tiny.config_of("segmenter")
     game = build.game(options)
     game = dataclasses.replace(game, networks=game.networks.clone(generator=Same()))
     state = TrainState(jnp.int32(7), {"generator": {}}, {}, {})
@@ -300,7 +299,7 @@ def test_segmenters_that_cannot_judge(trained, tmp_path):
     for segmenter, message in (
         ("", r"metric 'segmentation' needs eval.segmenter \(--segmenter\)"),
         (str(tmp_path), "is no run: it has no config.json"),
-        (str(trained("pix2pix")), "a run that makes colour label maps is needed"),
+        (str(trained("pix2pix")), "one of configs/segmenter.py is needed"),
     ):
         with pytest.raises(ConfigError, match=message):
             metrics("segmentation", segmenter=segmenter)

@@ -59,6 +59,15 @@ ORACLES = {
 }
 
 
+def test_cross_entropy_matches_numpy_and_leaves_out_what_is_unknown():
+    rng = np.random.default_rng(0)
+    logits, classes = rng.normal(0, 3, (2, 3, 4, 5)), rng.integers(-1, 5, (2, 3, 4))
+    share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    terms = [-np.log(share[place][classes[place]]) for place in np.ndindex(2, 3, 4) if classes[place] >= 0]
+    np.testing.assert_allclose(losses.cross_entropy(jnp.asarray(logits), jnp.asarray(classes)), np.mean(terms), rtol=1e-5)
+    assert losses.cross_entropy(jnp.asarray(logits), jnp.full((2, 3, 4), -1)) == 0
+
+
 @pytest.mark.parametrize("name", losses.GAN_LOSSES)
 def test_gan_losses_match_numpy(name):
     ours = losses.GAN_LOSSES[name]

@@ -1,6 +1,7 @@
 """Which loss reaches which network, for every system."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,8 @@ from tiny import batch_of, config_of, game_of, state_of
 
 from i2i_jax import losses, objectives
 from i2i_jax.config import OBJECTIVES
-from i2i_jax.types import PLAYERS
+from i2i_jax.metrics import segmentation
+from i2i_jax.types import PLAYERS, Batch
 
 G, E, D, D_LR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_lr")
 
@@ -28,6 +30,7 @@ REACH = {
         "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_lr": {G, D_LR}, "latent": {G}},
         "discriminator": {"gan": {G, E, D}, "gan_lr": {G, D_LR}},
     },
+    "segmenter": {"generator": {"cross_entropy": {G}}, "discriminator": {}},
 }
 
 
@@ -52,6 +55,25 @@ def test_each_term_reaches_its_networks_and_no_other(objective):
     jacobian = jax.jit(jax.jacrev(playing(config)))(parameters(config), BATCH)  # a gradient for every term
     found = {p: {term: reached(gradient) for term, gradient in getattr(jacobian, p).items()} for p in PLAYERS}
     assert found == REACH[objective]
+
+
+def test_the_latent_loss_can_reach_the_encoder():
+    config = config_of("bicycle_gan")
+    config.latent_trains_encoder = True
+    gradient = jax.jit(jax.grad(lambda params: playing(config)(params, BATCH).generator["latent"]))(parameters(config))
+    assert reached(gradient) == {G, E}
+
+
+def test_the_segmenter_knows_its_palette():
+    """Its loss is least where the output is the label map."""
+    palette = segmentation.PALETTES["cityscapes"]
+    labels = jnp.asarray(np.random.default_rng(0).choice(palette.colours(), (2, 4, 4)))
+    rules = objectives.Rules(config_of("segmenter").weights, palette=palette)
+
+    def loss(image):
+        return objectives.segmenter(SimpleNamespace(generator=lambda _: image), Batch(labels, labels), rules).generator["cross_entropy"]
+
+    assert loss(labels) < loss(labels + 0.05) < loss(-labels)
 
 
 def test_bicycle_gan_is_its_two_branches(monkeypatch):
@@ -93,6 +115,8 @@ def test_term_of_weight_zero_is_not_there(objective):
     for player in PLAYERS:
         for term in REACH[objective][player]:
             config = config_of(objective)
+            if not hasattr(config.weights, term):
+                continue
             setattr(config.weights, term, 0.0)
             params = parameters(config)
             terms = jax.eval_shape(playing(config), params, BATCH)

@@ -36,6 +36,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_
 _OUTPUT = flags.DEFINE_string("output", None, "Where the figures and the page of two folders are written.")
 
 
+_OF_RUNS, _OF_FOLDERS = ("split", "step", "samples", "seed"), ("direction", "output")
 _GIVEN = {"metrics": _METRICS, "inputs": _INPUTS, "samples": _SAMPLES, "batch_size": _BATCH_SIZE, "weights": _WEIGHTS,
           "segmenter": _SEGMENTER}  # fmt: skip
 
@@ -57,6 +58,9 @@ def main(argv: Sequence[str]) -> None:
 
     if (_RUN.value is None) == (_REAL.value is None) or (_REAL.value is None) != (_FAKE.value is None):
         raise ConfigError("give --run=RUN, or --real=DIR and --fake=DIR")
+    for name in _OF_FOLDERS if _RUN.value else _OF_RUNS:
+        if flags.FLAGS[name].present:
+            raise ConfigError(f"--{name} says nothing of {'a run' if _RUN.value else 'two folders'}: leave it out")
     subject = _of_run() if _RUN.value else _of_folders()
     with tqdm(total=subject.total, unit="case", leave=False, disable=None) as progress:
         found = evaluation.evaluate(_counted(subject.parts, progress), subject.metrics)
@@ -99,11 +103,12 @@ def _of_folders() -> Subject:
     from i2i_jax.data import outputs
 
     options = _options(EvalConfig(metrics=OF_IMAGES))
+    folders = {"real": _REAL.value, "fake": _FAKE.value} | ({"direction": _DIRECTION.value} if _DIRECTION.value else {})
     metrics = build_metrics.metrics(options, metric_names(options.metrics))
     if all(metric.unpaired for metric in metrics.values()):
         reals, fakes = (outputs.files(folder)[: _INPUTS.value] for folder in (_REAL.value, _FAKE.value))
         parts = evaluation.of_images(reals, fakes, direction=_DIRECTION.value, batch_size=options.batch_size)
-        return Subject(parts, len(reals) + len(fakes), None, metrics, {"real": len(reals), "fake": len(fakes)})
+        return Subject(parts, len(reals) + len(fakes), None, metrics, folders | {"reals": len(reals), "fakes": len(fakes)})
     found = outputs.matched(_REAL.value, _FAKE.value)[: _INPUTS.value]
     at = evaluation.of_outputs(found, direction=_DIRECTION.value, batch_size=options.batch_size)
     has = {"target", "samples"} | ({"input"} if _DIRECTION.value else set())
@@ -113,7 +118,7 @@ def _of_folders() -> Subject:
         if missing := [need for need in metric.needs if need not in has]:
             advice = "; side-by-side real images have one, with --direction" if missing[0] == "input" else ""
             raise ConfigError(f"--metrics: {name!r} needs the {missing[0]} of each case, which a folder of images has not{advice}")
-    return Subject(at(range(len(found))), len(found), at, metrics, {"inputs": len(found), "samples": len(found[0].fakes)})
+    return Subject(at(range(len(found))), len(found), at, metrics, folders | {"inputs": len(found), "samples": len(found[0].fakes)})
 
 
 def _options(options: EvalConfig) -> EvalConfig:
