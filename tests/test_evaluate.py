@@ -193,6 +193,8 @@ def test_bad_folders(command, trained, tmp_path):
         ([*folders("real", "one", "segmentation"), f"--segmenter={real}"], 2, "real is no run"),
         ([*folders("real", "one", CAFFE), f"--weights={real}"], 1, "no squeezenet1_1_caffe.npz in this folder of weights"),
         ([*folders("real", "one", CAFFE), f"--weights={tmp_path / 'empty'}"], 1, "not the weights of this network"),
+        ([*folders("real", "one", "fid,kid"), f"--weights={real}"], 1, "no pt_inception-2015-12-05-6726825d.pth or"),
+        ([*folders("real", "one", "lpips_v0.1_alex"), f"--weights={real}"], 1, "no alexnet-owt-7be5be79.pth or"),
         ([*folders("real", "one"), "--batch_size=0"], 2, "batch_size"),
     ):
         assert_refused(command("evaluate", f"--output={tmp_path / 'out'}", *options), status, message)

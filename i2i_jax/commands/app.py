@@ -72,7 +72,7 @@ def _help(module: ModuleType) -> None:
     """Prints what the command is for and its options, and exits."""
     print(module.__doc__, end="\n\n")
     for flag in flags.FLAGS.get_key_flags_for_module(module):
-        default = "" if flag.default is None else f" (default: {str(flag.default).lower()})"
+        default = "" if flag.default in (None, "") else f" (default: {str(flag.default).lower()})"
         print(f"  --{flag.name:<10} {flag.help}{default}")
     sys.exit(0)
 

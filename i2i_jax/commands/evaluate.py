@@ -20,9 +20,9 @@ SHOWN = 6  # cases on each sheet of pictures
 LIBRARIES = ("i2i-jax", "jax", "flax", "numpy")
 OF_IMAGES = "l1,psnr,ssim"
 
-_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.")
-_REAL = flags.DEFINE_string("real", None, "Instead of a run: a folder of real images, ...")
-_FAKE = flags.DEFINE_string("fake", None, "... and one of images made in their place, named NAME or NAME_anything.")
+_RUN = flags.DEFINE_string("run", "", "The folder of the trained run.")
+_REAL = flags.DEFINE_string("real", "", "Instead of a run: a folder of real images, ...")
+_FAKE = flags.DEFINE_string("fake", "", "... and one of images made in their place, named NAME or NAME_anything.")
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "The pairs to measure on.")
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 _SAMPLES = flags.DEFINE_integer("samples", None, "Translations of each input (default: the config's).", lower_bound=1)
@@ -33,7 +33,7 @@ _SEGMENTER = flags.DEFINE_string("segmenter", None, "Of the metric segmentation:
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Of side-by-side real images: the real half is right or left.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over all devices; changes no figure.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string("output", None, "Where the figures and the page of two folders are written.")
+_OUTPUT = flags.DEFINE_string("output", "", "Where the figures and the page of two folders are written.")
 
 
 _OF_RUNS, _OF_FOLDERS = ("split", "step", "samples", "seed"), ("direction", "output")
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 
     from i2i_jax import evaluation
 
-    if (_RUN.value is None) == (_REAL.value is None) or (_REAL.value is None) != (_FAKE.value is None):
+    if bool(_RUN.value) == bool(_REAL.value) or bool(_REAL.value) != bool(_FAKE.value):
         raise ConfigError("give --run=RUN, or --real=DIR and --fake=DIR")
     for name in _OF_FOLDERS if _RUN.value else _OF_RUNS:
         if flags.FLAGS[name].present:
@@ -141,9 +141,10 @@ def _write(subject: Subject, found: Any) -> None:
     else:
         return
     sheets = {}
-    for title, places in _places(subject, found).items():
-        sheets[title] = folder / stem / f"{title.split()[0]}.png"
-        pictures.save(sheets[title], subject.at(places))
+    if at := subject.at:
+        for title, places in _places(subject.total, found).items():
+            sheets[title] = folder / stem / f"{title.split()[0]}.png"
+            pictures.save(sheets[title], at(places))
     figures = {name: [logs.as_json(x) for x in f] if isinstance(f, list) else logs.as_json(f) for name, f in found.figures.items()}
     weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
     written = {**subject.protocol, "figures": figures, "standard_errors": found.standard_errors(), "metrics": list(subject.metrics),
@@ -155,11 +156,9 @@ def _write(subject: Subject, found: Any) -> None:
     print(f"written: {folder / stem}.json; open {folder / stem}.html")
 
 
-def _places(subject: Subject, found: Any) -> dict[str, list[int]]:
+def _places(total: int, found: Any) -> dict[str, list[int]]:
     """Cases to look at: the first, and the best and worst by the first figure that each case has by itself."""
-    if subject.at is None:
-        return {}
-    places = {"first": list(range(min(SHOWN, subject.total)))}
+    places = {"first": list(range(min(SHOWN, total)))}
     ranked = next((name for name in found.by_case if name in HIGHER_IS_BETTER), None)
     if ranked is not None:
         rising = found.by_case[ranked].argsort(kind="stable").tolist()

@@ -89,8 +89,8 @@ def real(file: Path, *, direction: str | None, like: tuple[int, int]) -> tuple[n
         return None, whole
     if width % 2:
         raise FolderError(odd_width(file, width))
-    halves = whole[:, : width // 2], whole[:, width // 2 :]
-    return halves if direction == "AtoB" else halves[::-1]
+    left, right = whole[:, : width // 2], whole[:, width // 2 :]
+    return (left, right) if direction == "AtoB" else (right, left)
 
 
 def pixels(file: Path) -> np.ndarray:

@@ -1,12 +1,10 @@
 """What evaluation measures: each metric one file of pure functions; here the form in which they are put together."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Float
-
-from i2i_jax.types import Gaussian, Image
+from jaxtyping import Array
 
 Figures = dict[str, float | list[float]]
 
@@ -14,16 +12,17 @@ Figures = dict[str, float | list[float]]
 class Cases(NamedTuple):
     """Inputs with what a system made of them, images in [-1, 1] at 8 bits; None is what there is not.
 
-    `encoded` is the translation from the target's own latent, `posterior` E(target), `recovered` E(samples).mean.
+    `input` and `target` [b, h, w, c]; `samples` [b, n, h, w, c] from the latents `z` [b, n, d]; `encoded` [b, h, w, c], the translation
+    from the target's own latent; `posterior` the Gaussian E(target), `recovered` [b, n, d] E(samples).mean.
     """
 
-    input: Image | None = None
-    target: Image | None = None
-    samples: Float[Array, "b n h w c"] | None = None
-    encoded: Image | None = None
-    z: Float[Array, "b n d"] | None = None
-    posterior: Gaussian | None = None
-    recovered: Float[Array, "b n d"] | None = None
+    input: Any = None
+    target: Any = None
+    samples: Any = None
+    encoded: Any = None
+    z: Any = None
+    posterior: Any = None
+    recovered: Any = None
 
 
 def means(measured: Mapping[str, np.ndarray]) -> Figures:

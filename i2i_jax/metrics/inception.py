@@ -22,6 +22,7 @@ from i2i_jax.metrics.backbones import ImageShapeError
 from i2i_jax.metrics.weights import WeightsError, take
 from i2i_jax.types import Image
 
+FILE = "pt_inception-2015-12-05-6726825d.pth"
 SIDE = 299
 CLASSES = 1008  # of the unused classifier; torchvision's Inception has the same keys and 1000
 BATCH_NORM_EPSILON = 1e-3
