@@ -36,6 +36,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs a
 
 Options = dict[str, Any]
 SEGMENTER = "segmenter"
+REAL = "real photos"
 PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
 
 
@@ -97,11 +98,12 @@ def layout(scale: str) -> dict[str, tables.Table]:
     family = ("pix2pix+noise", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
+    ceiling = () if known else (REAL,)
     parts = ("BicycleGAN", "D sees B alone", "one D", "latent loss reaches E", "nz 2", "nz 8", "nz 64", "z at the input")
     return {
         "a": tables.Table("(a) Realism against diversity", family, of_family, plane),
-        "b": tables.Table("(b) pix2pix's losses", losses, of_pix2pix),
-        "c": tables.Table("(c) The discriminator's receptive field, pixels", fields, of_pix2pix),
+        "b": tables.Table("(b) pix2pix's losses", (*losses, *ceiling), of_pix2pix),
+        "c": tables.Table("(c) The discriminator's receptive field, pixels", (*fields, *ceiling), of_pix2pix),
         "d": tables.Table("(d) What BicycleGAN is made of", parts, of_family, plane),
     }
 
@@ -174,7 +176,7 @@ def main(argv: list[str]) -> None:
     if _SCALE.value != "shapes" and not _DATA.value:
         raise app.UsageError("--data: name the folder of the facades")
     shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
-    names = dict.fromkeys(name for table in shown.values() for name in table.systems)
+    names = dict.fromkeys(name for table in shown.values() for name in table.systems if name != REAL)
     configs = {(name, seed): config_of(name, seed) for seed in map(int, _SEEDS.value) for name in names}
     metrics = {run: metrics_of(config) for run, config in configs.items()}
     judged = any("segmentation" in of_run for of_run in metrics.values())
@@ -196,6 +198,10 @@ def main(argv: list[str]) -> None:
             if not ends[folders[run]]
         }
         measured = _all(jobs, "run measured")
+    if judged:
+        of_real = next(figures for figures in measured.values() if "iou_real" in figures)
+        measured[REAL, 0] = {name.removesuffix("_real"): value for name, value in of_real.items() if name.endswith("_real")}
+        folders[REAL, 0] = folders[SEGMENTER, 0]
     for name, table in shown.items():
         print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 
