@@ -52,7 +52,7 @@ def _family(objective: str, options: Options | None = None) -> System:
 
 
 SYSTEMS = {
-    SEGMENTER: System(presets.segmenter, {"model.width": 32}),
+    SEGMENTER: System(presets.segmenter, {"optimizer.learning_rate": 1e-3}),
     "pix2pix+noise": _family("pix2pix_noise"),
     "cAE-GAN": _family("cae_gan"),
     "cVAE-GAN": _family("cvae_gan"),

@@ -36,10 +36,17 @@ def networks(config: Config) -> models.Networks:
 
 
 def _generator(config: Config) -> Any:
+    if config.objective != "segmenter":
+        return _translator(config, config.data.target_channels)
+    colours = segmentation.PALETTES[config.data.palette].colours()
+    return models.Painted(_translator(config, len(colours)), tuple(map(tuple, colours.tolist())))
+
+
+def _translator(config: Config, channels: int) -> Any:
     model = config.model
     of_unet = {"latent_at": model.latent_at, "skip": model.skip, "skip_order": model.skip_order}
     return models.GENERATORS[model.generator](
-        channels=config.data.target_channels,
+        channels=channels,
         width=model.width,
         norm=model.norm,
         upsample=model.upsample,

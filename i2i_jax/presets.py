@@ -56,13 +56,13 @@ def pix2pix(dataset: str) -> Config:
 
 
 def segmenter(dataset: str) -> Config:
-    """What the metric `segmentation` asks: pix2pix's generator, from a target back to its label map; noise in training only."""
+    """What the metric `segmentation` asks: pix2pix's generator, without noise, from a target back to its label map."""
     config = pix2pix(dataset)
     config.objective, config.update = "segmenter", "simultaneous"
     config.data.direction = {"AtoB": "BtoA", "BtoA": "AtoB"}[config.data.direction]
     config.data.palette = dataset if dataset in CHOICES["data.palette"] else "facades"
     config.model.norm = "instance"
-    config.sampling.dropout = False
+    config.model.dropout = config.sampling.dropout = False
     return config
 
 

@@ -63,25 +63,20 @@ def test_the_latent_loss_can_reach_the_encoder():
     assert reached(gradient) == {G, E}
 
 
-class _Paints(nn.Module):
-    """A generator with the same answer to everything."""
-
-    image: jax.Array
-
-    def generator(self, _):
-        return self.image
-
-
-def test_the_segmenter_knows_its_palette():
-    """Its loss is least where the output is the label map."""
-    palette = segmentation.PALETTES["cityscapes"]
-    labels = jnp.asarray(np.random.default_rng(0).choice(palette.colours(), (2, 4, 4)))
-    rules = objectives.Rules(config_of("segmenter").weights, palette=palette)
-
-    def loss(image):
-        return objectives.segmenter(_Paints(image), Batch(labels, labels), rules).generator["cross_entropy"]
-
-    assert loss(labels) < loss(labels + 0.05) < loss(-labels)
+def test_the_segmenter_learns_the_classes_of_its_palette():
+    """The cross-entropy of its scores; its output has the colours of its best classes."""
+    config = config_of("segmenter")
+    game, palette = game_of(config), segmentation.PALETTES[config.data.palette]
+    labels = jnp.asarray(np.random.default_rng(0).choice(palette.colours(), BATCH.target.shape[:3]))
+    params = parameters(config)
+    found = playing(config)(params, Batch(BATCH.input, labels)).generator["cross_entropy"]
+    network, options = game.networks.generator, {"use_running_average": False, "deterministic": True}
+    scores = network.scores.apply({"params": params[G]["scores"]}, BATCH.input, **options)
+    truth = segmentation.classes_of(labels, palette)
+    expected = -jnp.take_along_axis(jax.nn.log_softmax(6 * scores), truth[..., None], -1).mean()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    painted = network.apply({"params": params[G]}, BATCH.input, **options)
+    np.testing.assert_array_equal(segmentation.classes_of(painted, palette), scores.argmax(-1))
 
 
 def test_bicycle_gan_is_its_two_branches(monkeypatch):

@@ -27,8 +27,13 @@ def game_of(config: Config) -> Game:
     """The config's game with shallower networks."""
     game = build.game(config)
     nets = game.networks
-    small = nets.clone(generator=nets.generator.clone(depth=3), encoder=nets.encoder.clone(layers=2))
+    shallow = (lambda generator: generator.clone(depth=3)) if config.objective != "segmenter" else _shallow_painted
+    small = nets.clone(generator=shallow(nets.generator), encoder=nets.encoder.clone(layers=2))
     return dataclasses.replace(game, networks=small)
+
+
+def _shallow_painted(generator):
+    return generator.clone(scores=generator.scores.clone(depth=3))
 
 
 def state_of(game: Game, batch: Batch) -> TrainState:

@@ -5,6 +5,7 @@ from functools import partial
 import flax.linen as nn
 
 from i2i_jax.models.encoders import ConvEncoder, ResNetEncoder
+from i2i_jax.models.painted import Painted
 from i2i_jax.models.patchgan import MultiScale, PatchGAN, PixelGAN
 from i2i_jax.models.resnet import ResNet
 from i2i_jax.models.unet import UNet
@@ -49,6 +50,6 @@ class Networks(nn.Module):
 
 
 __all__ = [
-    "DISCRIMINATORS", "ENCODERS", "GENERATORS", "ConvEncoder", "MultiScale", "Networks", "PatchGAN", "PixelGAN", "ResNet",
+    "DISCRIMINATORS", "ENCODERS", "GENERATORS", "ConvEncoder", "MultiScale", "Networks", "Painted", "PatchGAN", "PixelGAN", "ResNet",
     "ResNetEncoder", "UNet",
 ]  # fmt: skip

@@ -1,0 +1,23 @@
+"""A segmenter's generator: class scores, shown as a label map."""
+
+from typing import Any, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from i2i_jax.types import Image
+
+
+class Painted(nn.Module):
+    """Each pixel in the colour of its best class; `scores` is a generator with a channel for each class, in [-1, 1]."""
+
+    scores: nn.Module
+    colours: tuple[tuple[float, float, float], ...]  # of the classes, in [-1, 1]
+
+    @property
+    def multiple(self) -> int:
+        """Height and width must be multiples of this."""
+        return cast(Any, self.scores).multiple
+
+    def __call__(self, image: Image, **switches: bool) -> Image:
+        return jnp.asarray(self.colours, image.dtype)[cast(Any, self.scores)(image, **switches).argmax(-1)]
