@@ -31,6 +31,9 @@ LABELS = {
     "ssim": "SSIM",
     "fid": "FID",
     "kid": "KID",
+    "iou": "IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "class_accuracy": "class accuracy",
 }
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
