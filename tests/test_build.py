@@ -48,9 +48,16 @@ def test_every_objective_is_covered_above():
 
 def test_pix2pix_gives_its_generator_no_latent():
     config = config_with(latent_dim=8, generator="unet_64", width=2)
-    for objective, channels in (("pix2pix", 3), ("segmenter", 3), ("pix2pix_noise", 3 + 8)):
+    for objective, channels in (("pix2pix", 3), ("pix2pix_noise", 3 + 8)):
         config.objective = objective
         assert init_shapes(config).params["generator"]["down_0"]["kernel"].shape[2] == channels
+
+
+def test_a_segmenter_scores_the_classes_of_its_palette():
+    config = config_with(generator="unet_64", width=2)
+    config.objective = "segmenter"
+    for config.data.palette, classes in (("facades", 12), ("cityscapes", 19)):
+        assert init_shapes(config).params["generator"]["scores"]["up_0"]["bias"].shape == (classes,)
 
 
 @pytest.mark.parametrize(
