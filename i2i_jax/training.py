@@ -100,8 +100,9 @@ def _rows(config: Config, mesh: Mesh) -> np.ndarray:
 
 def _refuse_other_run(workdir: Path, config: Config) -> None:
     """Raises ConfigError where `workdir` cannot be the folder of this run."""
-    if workdir.exists() and not workdir.is_dir():
-        raise ConfigError(f"{workdir} is a file: name another --workdir")
+    for place in (workdir, *workdir.parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"{place} is a file: name another --workdir")
     if (workdir / "config.json").exists():
         for name, (old, new) in configs.changed(build.read_config(workdir), config).items():
             raise ConfigError(f"{workdir} is a run with {name} {old!r}, not {new!r}: give it back its value, or name another --workdir")
