@@ -146,8 +146,7 @@ def metrics_of(config: Config) -> tuple[str, ...]:
     names = ["l1", "ssim", *(["l1_encoded"] if has_encoder(config) else []), *(["modes"] if knows_modes(config) else [])]
     if config.objective != "pix2pix":
         return (*names, *(PERCEPTUAL if _WEIGHTS.value else ()))
-    judged = config.data.name != "shapes" and config.data.direction == "BtoA"
-    return (*names, "segmentation") if judged else tuple(names)
+    return tuple(names) if config.data.name == "shapes" else (*names, "segmentation")
 
 
 def _pin(cores: Any) -> None:

@@ -29,13 +29,12 @@ def metrics(options: EvalConfig, names: tuple[str, ...]) -> dict[str, Metric]:
 
 def _of_samples(name: str, function: OfPairs) -> Metric:
     """Mean over an input's samples of `function(sample, target)`."""
+    return Metric(jax.jit(lambda cases: {name: _mean_to_target(function, cases)}))
 
-    @jax.jit
-    def measure(cases: Cases) -> dict[str, Array]:
-        by_sample = jax.lax.map(lambda images: function(images, cases.target), cases.samples.swapaxes(0, 1))
-        return {name: by_sample.mean(0)}
 
-    return Metric(measure)
+def _mean_to_target(function: OfPairs, cases: Cases) -> Float[Array, " b"]:
+    """One sample of every input at a time, so memory does not grow with their number."""
+    return jax.lax.map(lambda images: function(images, cases.target), cases.samples.swapaxes(0, 1)).mean(0)
 
 
 def _l1_encoded(options: EvalConfig) -> Metric:
@@ -80,7 +79,7 @@ def _distance(name: str, folder: str) -> tuple[lpips.Distance, Mapping[str, str]
 
 def _perceptual(name: str, options: EvalConfig) -> Metric:
     distance, checksums = _distance(name, options.weights)
-    between = jax.jit(lambda distance, cases: jax.lax.map(lambda x: distance(x, cases.target), cases.samples.swapaxes(0, 1)).mean(0))
+    between = jax.jit(_mean_to_target)
     return Metric(lambda cases: {name: between(distance, cases)}, weights=checksums)
 
 

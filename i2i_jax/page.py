@@ -108,8 +108,9 @@ def _figure(output_dir: Path, label: str, path: str | os.PathLike, kind: str) ->
     return f'<figure class="{kind}"><a href="{source}">{image}</a><figcaption>{html.escape(label)}</figcaption></figure>'
 
 
-def _write(path: Path, template: str, **parts: str) -> None:
-    page = Template(_template(template)).substitute(parts, style=_template("style.css"))
+def _write(path: Path, template: str, *, title: str, **parts: str) -> None:
+    body = Template(_template(template)).substitute(parts, title=title)
+    page = Template(_template("page.html")).substitute(title=title, style=_template("style.css"), body=body)
     atomic_write(path, page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no text
 
 
