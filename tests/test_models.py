@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from i2i_jax.models import DISCRIMINATORS, ENCODERS, GENERATORS, MultiScale, PatchGAN, PixelGAN, ResNet, UNet
 from i2i_jax.models import layers as L
@@ -179,39 +178,6 @@ def test_output_is_in_range_and_float32_when_computed_in_bfloat16():
 
 
 # ---- layers
-
-
-def plain_convolution(x, kernel, stride, padding):
-    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    k = kernel.shape[0]
-    steps = range(0, x.shape[1] - k + 1, stride), range(0, x.shape[2] - k + 1, stride)
-    return np.stack([np.stack([np.einsum("bhwi,hwio->bo", x[:, r : r + k, c : c + k], kernel) for c in steps[1]], 1) for r in steps[0]], 1)
-
-
-@pytest.mark.parametrize(("k", "stride", "padding"), [(4, 2, 1), (4, 1, 1), (3, 2, 1), (7, 1, 0)])
-def test_convolution(k, stride, padding):
-    x, kernel = RNG.normal(size=(2, 9, 8, 3)), RNG.normal(size=(k, k, 3, 2))
-    ours = L.convolve(jnp.float32(x), jnp.float32(kernel), stride=stride, padding=padding)
-    np.testing.assert_allclose(ours, plain_convolution(x, kernel, stride, padding), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("k", "output_padding"), [(4, 0), (3, 1)])
-def test_transposed_convolution_spreads_each_pixel_by_the_flipped_kernel(k, output_padding):
-    """PyTorch's: every input pixel adds its value times the kernel around twice its place. Ours holds the kernel flipped."""
-    x, kernel = RNG.normal(size=(1, 5, 4, 3)), RNG.normal(size=(k, k, 3, 2))
-    canvas = np.zeros((1, 2 * 5 + k, 2 * 4 + k, 2))
-    for r, c in np.ndindex(5, 4):
-        canvas[:, 2 * r : 2 * r + k, 2 * c : 2 * c + k] += np.einsum("bi,hwio->bhwo", x[:, r, c], kernel[::-1, ::-1])
-    ours = L.transposed_convolve(jnp.float32(x), jnp.float32(kernel), output_padding)
-    np.testing.assert_allclose(ours, canvas[:, 1:11, 1:9], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(("k", "output_padding"), [(4, 0), (3, 1)])
-def test_gradients_of_the_transposed_convolution(k, output_padding):
-    with jax.enable_x64(True):
-        x, kernel = jnp.asarray(RNG.normal(size=(2, 4, 5, 2))), jnp.asarray(RNG.normal(size=(k, k, 2, 3)))
-        run = jax.jit(lambda x, kernel: jnp.sin(L.transposed_convolve(x, kernel, output_padding)))
-        check_grads(run, (x, kernel), order=1, modes=["rev"])
 
 
 def test_bilinear_upsampling_has_half_pixel_centres():

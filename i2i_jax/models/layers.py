@@ -11,42 +11,9 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+from i2i_jax.models.convolutions import convolve, transposed_convolve
+
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
-
-
-def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
-    """Convolution with explicit zero padding on both sides (`SAME` is another thing at stride 2)."""
-    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
-
-
-def _adjoint_kernel(kernel: Array) -> Array:
-    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
-    """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped.
-
-    Its gradients are written as those of that ordinary convolution: XLA's own weight gradient of an input-dilated convolution is
-    over fifty times slower on CPU.
-    """
-    low = kernel.shape[0] - 2
-    padding = [(low, low + output_padding)] * 2
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
-
-
-def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return transposed_convolve(x, kernel, output_padding), (x, kernel)
-
-
-def _transposed_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
-    return dx, _adjoint_kernel(pull(x)[0])
-
-
-transposed_convolve.defvjp(_transposed_forward, _transposed_backward)
 
 
 def reflect_pad(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h2 w2 c"]:

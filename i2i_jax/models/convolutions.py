@@ -1,0 +1,98 @@
+"""Convolutions, each in the form that is fast at its size: XLA's own, or products of matrices.
+
+A convolution is sum_k S_k(x) K_k over the places k of its kernel: S_k(x) are the pixels that meet place k, zero outside the image, and
+K_k is a matrix. Where weights outnumber pixels, as in the deepest layers, XLA's convolutions spend most of their time on turning
+weights and their gradients around; the products take them as they lie.
+"""
+
+import itertools
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
+    """Convolution with explicit zero padding on both sides (`SAME` is another thing at stride 2)."""
+    size, _, channels, features = kernel.shape
+    if stride == 1 and features * size**2 <= channels:
+        return _convolve_to_few(x, kernel, padding)
+    height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
+    if len(x) * height * width < min(channels, features):
+        met = _met(x, size=size, stride=stride, padding=padding).reshape(size**2, -1, channels)
+        return _products(met, kernel).sum(0).reshape(len(x), height, width, features).astype(x.dtype)
+    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
+
+
+def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
+    """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped."""
+    size, _, channels, features = kernel.shape
+    batch, height, width, _ = x.shape
+    if batch * height * width >= min(channels, features):
+        return _dilated(x, kernel, output_padding)
+    products = _products(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
+    upsampled = (2 * side - 4 + size + output_padding for side in (height, width))
+    image = jax.ShapeDtypeStruct((batch, *upsampled, features), products.dtype)
+    spread = jax.linear_transpose(partial(_met, size=size, stride=2, padding=1), image)
+    return spread(products.reshape(size**2, batch, height, width, features)[::-1])[0].astype(x.dtype)
+
+
+def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:
+    """S_k(x) for the places k of a kernel of `size`."""
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = (side - size + 1 for side in padded.shape[1:3])
+    return jnp.stack([padded[:, top : top + height : stride, left : left + width : stride] for top, left in _places(size)])
+
+
+def _products(met: Float[Array, "places n i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "places n o"]:
+    """S_k K_k, in float32 or better."""
+    flat = kernel.reshape(-1, *kernel.shape[2:])
+    return lax.dot_general(met, flat, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.promote_types(met.dtype, jnp.float32))
+
+
+def _convolve_to_few(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], padding: int) -> Float[Array, "b h2 w2 o"]:
+    """At stride 1, as sum_k S_k(x K_k): one product, whose result is smaller than x."""
+    size = len(kernel)
+    products = jnp.einsum("bhwi,klio->klbhwo", x, kernel, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
+    padded = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = (side - size + 1 for side in padded.shape[3:5])
+    shifted = (padded[top, left, :, top : top + height, left : left + width] for top, left in _places(size))
+    return sum(shifted, start=jnp.zeros((), products.dtype)).astype(x.dtype)
+
+
+def _places(size: int) -> Iterator[tuple[int, int]]:
+    return itertools.product(range(size), repeat=2)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _dilated(x: Array, kernel: Array, output_padding: int) -> Array:
+    """`transposed_convolve` as a convolution of x with zeros between its pixels.
+
+    Its gradients are written as those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an
+    input-dilated convolution is over fifty times slower on CPU.
+    """
+    low = kernel.shape[0] - 2
+    padding = [(low, low + output_padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+
+
+def _dilated_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return _dilated(x, kernel, output_padding), (x, kernel)
+
+
+def _dilated_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
+    return dx, _adjoint_kernel(pull(x)[0])
+
+
+def _adjoint_kernel(kernel: Array) -> Array:
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+_dilated.defvjp(_dilated_forward, _dilated_backward)
