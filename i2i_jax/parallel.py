@@ -84,6 +84,12 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def run_once(function: Callable, *arguments: Any, mesh: Mesh) -> Any:
+    """Its result, replicated over the mesh. A CPU's compiler is told not to try hard: on random initial values it would for 20 s."""
+    hasty = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
+    return jax.jit(function, out_shardings=replicated(mesh), compiler_options=hasty)(*arguments)
+
+
 def local(tree: Any) -> Any:
     """This process's own copy of replicated values, on its first device."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)

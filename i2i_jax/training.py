@@ -130,9 +130,9 @@ def _checkpoints(config: Config, workdir: Path) -> Checkpoints:
 def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mesh) -> TrainState:
     first = partial(game.init, batch=build.example_batch(config))
     key = jax.random.key(config.train.seed)
-    replicated = parallel.replicated(mesh)
     if checkpoints.latest() is None:
-        return jax.jit(first, out_shardings=replicated)(key)
+        return parallel.run_once(first, key, mesh=mesh)
+    replicated = parallel.replicated(mesh)
     template = jax.eval_shape(first, key)
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
 
