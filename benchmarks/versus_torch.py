@@ -1,48 +1,53 @@
-"""Training steps of the public PyTorch code and of ours, taking turns in one run: same sizes, losses, dropout and dtype.
+"""The public PyTorch code and ours, taking turns in one run: same sizes, losses, dropout and number format.
 
-    python benchmarks/versus_torch.py --reference=DIR [--rounds=10] [--size=256] [--width=64]
+    python benchmarks/versus_torch.py --reference=DIR [--batch=2 --size=256 --width=64 --rounds=10]
+    python benchmarks/versus_torch.py --reference=DIR --task=translate [--samples=20]
 
-DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix; which one it is decides what is compared. Prints
-medians and the ratio ours / PyTorch, and writes benchmarks/results/versus_torch_SYSTEM.json.
+DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix; which one it is decides what is compared. `train` is a
+training step, `translate` are samples of one input. On a GPU the PyTorch code also runs as its users would speed it up (channels
+last, bfloat16 autocast, torch.compile), and ours in bfloat16. Needs the extra `torch`.
 """
 
-import json
+import contextlib
 import os
-import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import timing
 import torch
 from absl import app, flags
 
-from i2i_jax import build, presets
+from i2i_jax import build, parallel, presets, sampling
 from i2i_jax.config import Config
 from i2i_jax.types import Batch
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each.")
+_TASK = flags.DEFINE_enum("task", "train", ["train", "translate"], "What is compared.")
+_BATCH = flags.DEFINE_integer("batch", None, "Pairs a step (default: the papers').", lower_bound=1)
+_SAMPLES = flags.DEFINE_integer("samples", 20, "Translations of one input.", lower_bound=1)
 _SIZE = flags.DEFINE_enum("size", "256", ["128", "256"], "Pixels.")
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed runs of each.", lower_bound=1)
 
-COMMON = {"isTrain": True, "gpu_ids": [], "name": "benchmark", "preprocess": "resize_and_crop", "direction": "AtoB", "lr": 2e-4,
-          "beta1": 0.5, "input_nc": 3, "output_nc": 3, "init_gain": 0.02, "verbose": False, "model": "", "lr_policy": "linear"}  # fmt: skip
+Run = Callable[[], None]
+EAGER = "PyTorch"
 
 
-def bicycle_gan(config: Config) -> object:
+def bicycle_gan(config: Config, options: dict[str, Any]) -> Any:
     """BicycleGAN's public model with its default options."""
     from models.bicycle_gan_model import BiCycleGANModel
 
     size, width = config.data.crop_size, config.model.width
     return BiCycleGANModel(
         SimpleNamespace(
-            **COMMON, checkpoints_dir=tempfile.mkdtemp(), batch_size=config.data.batch_size, nz=8, ngf=width, ndf=width, nef=width,
+            **options, batch_size=config.data.batch_size, nz=8, ngf=width, ndf=width, nef=width,
             netG=f"unet_{size}", netD=f"basic_{size}_multi", netD2=f"basic_{size}_multi", netE=f"resnet_{size}", norm="instance",
             nl="relu", use_dropout=False, init_type="xavier", upsample="basic", where_add="all", conditional_D=False, num_Ds=2,
             gan_mode="lsgan", lambda_L1=10.0, lambda_GAN=1.0, lambda_GAN2=1.0, lambda_z=0.5, lambda_kl=0.01, use_same_D=False,
@@ -51,95 +56,101 @@ def bicycle_gan(config: Config) -> object:
     )  # fmt: skip
 
 
-def pix2pix(config: Config) -> object:
+def pix2pix(config: Config, options: dict[str, Any]) -> Any:
     """pix2pix's public model with its default options."""
     from models.pix2pix_model import Pix2PixModel
 
     return Pix2PixModel(
         SimpleNamespace(
-            **COMMON, checkpoints_dir=tempfile.mkdtemp(), ngf=config.model.width, ndf=config.model.width,
-            netG=f"unet_{config.data.crop_size}", netD="basic", n_layers_D=3, norm="batch", no_dropout=False, init_type="normal",
-            gan_mode="vanilla", lambda_L1=100.0,
+            **options, ngf=config.model.width, ndf=config.model.width, netG=f"unet_{config.data.crop_size}", netD="basic", n_layers_D=3,
+            norm="batch", no_dropout=False, init_type="normal", gan_mode="vanilla", lambda_L1=100.0,
         )
     )  # fmt: skip
 
 
-def main(argv: list[str]) -> None:
-    sys.path.insert(0, _REFERENCE.value)
-    is_bicycle = (Path(_REFERENCE.value) / "models" / "bicycle_gan_model.py").exists()
+def config_of(is_bicycle: bool, *, dtype: str = "float32") -> Config:
     config = presets.bicycle_family("bicycle_gan", "facades") if is_bicycle else presets.pix2pix("facades")
-    config.data.crop_size, config.model.width = int(_SIZE.value), _WIDTH.value
+    config.data.crop_size, config.data.batch_size = int(_SIZE.value), _BATCH.value or config.data.batch_size
     config.model.generator, config.model.encoder = f"unet_{_SIZE.value}", f"resnet_{_SIZE.value}"
+    config.model.width, config.model.dtype = _WIDTH.value, dtype
     if is_bicycle and _SIZE.value == "128":
         config.model.discriminator_layers = 2
-    torch.set_num_threads(os.cpu_count() or 1)
-    theirs = _torch_step((bicycle_gan if is_bicycle else pix2pix)(config), config)
-    ours = _jax_step(config)
-    seconds = {"torch": [], "jax": []}
-    for _ in range(_ROUNDS.value):
-        seconds["torch"].append(_timed(theirs))
-        seconds["jax"].append(_timed(ours))
-    _report(config, seconds)
+    return config
 
 
-def _images(config: Config) -> list[np.ndarray]:
+def images(config: Config) -> list[np.ndarray]:
+    """Input and target, [b, h, w, 3]."""
     random = np.random.default_rng(0)
     shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size, 3)
     return [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
 
 
-def _torch_step(model: object, config: Config) -> Callable[[], None]:
-    a, b = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in _images(config))
+def torch_run(config: Config, *, compiled: bool = False) -> Run:
+    """A step or a translation of theirs; `compiled`: channels last, bfloat16 autocast, torch.compile."""
+    gpu = torch.cuda.is_available()
+    options = {"isTrain": True, "gpu_ids": [0] if gpu else [], "name": "benchmark", "checkpoints_dir": tempfile.mkdtemp(), "lr": 2e-4,
+               "preprocess": "resize_and_crop", "direction": "AtoB", "beta1": 0.5, "input_nc": 3, "output_nc": 3, "init_gain": 0.02,
+               "verbose": False, "model": "", "lr_policy": "linear"}  # fmt: skip
+    model = (bicycle_gan if config.objective == "bicycle_gan" else pix2pix)(config, options)
+    for name in model.model_names if compiled else ():
+        setattr(model, f"net{name}", torch.compile(getattr(model, f"net{name}").to(memory_format=torch.channels_last)))
+    a, b = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in images(config))
+    autocast = (lambda: torch.autocast("cuda", torch.bfloat16)) if compiled else contextlib.nullcontext
 
-    def step() -> None:
+    def run() -> None:
         model.set_input({"A": a, "B": b, "A_paths": "", "B_paths": ""})
-        model.optimize_parameters()
+        with autocast():
+            (_torch_samples if _TASK.value == "translate" else _torch_step)(model)
+        if gpu:
+            torch.cuda.synchronize()
 
-    step()
-    return step
+    return run
 
 
-def _jax_step(config: Config) -> Callable[[], None]:
-    game, batch, key = build.game(config), Batch(*(jax.device_put(x) for x in _images(config))), jax.random.key(0)
-    state = jax.jit(game.init)(key, batch)
-    start = time.perf_counter()
-    run = jax.jit(game.train_step, donate_argnums=0).lower(state, batch, key).compile()
-    print(f"compiled in {time.perf_counter() - start:.1f} s, {run.cost_analysis()['flops'] / 1e9:.1f} GFLOP a step")
+def _torch_step(model: Any) -> None:
+    model.optimize_parameters()
 
-    def step() -> None:
+
+def _torch_samples(model: Any) -> None:
+    """One after the other, as its test script makes them."""
+    model.real_A, model.real_B = model.real_A[:1], model.real_B[:1]
+    for _ in range(_SAMPLES.value):
+        model.test()
+
+
+def jax_run(config: Config) -> Run:
+    """A step or a translation of ours."""
+    game, key = build.game(config), jax.random.key(0)
+    batch = Batch(*map(jnp.asarray, images(config)))
+    state = parallel.run_once(game.init, key, batch, mesh=parallel.make_mesh(jax.devices()[:1]))
+    step = jax.jit(game.train_step, donate_argnums=0)
+    translate = jax.jit(lambda state, z: sampling.translate(game.networks, state, batch.input[:1], z, key, mode=build.mode(config)))
+    z = sampling.latents(key, 1, _SAMPLES.value, game.networks.latent_dim)
+
+    def train() -> None:
         nonlocal state
-        state, _ = run(state, batch, key)
-        jax.block_until_ready(state)
+        state, losses = step(state, batch, key)
+        jax.block_until_ready((state, losses))
 
-    step()
-    return step
-
-
-def _timed(step: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+    return train if _TASK.value == "train" else lambda: jax.block_until_ready(translate(state, z))
 
 
-def _report(config: Config, seconds: dict[str, list[float]]) -> None:
-    ratios = sorted(ours / theirs for ours, theirs in zip(seconds["jax"], seconds["torch"], strict=True))
-    result = {
-        "system": config.objective,
-        "size": config.data.crop_size,
-        "batch": config.data.batch_size,
-        "width": config.model.width,
-        "rounds": len(ratios),
-        "torch_seconds": statistics.median(seconds["torch"]),
-        "jax_seconds": statistics.median(seconds["jax"]),
-        "ratio": statistics.median(ratios),
-        "ratio_range": [ratios[0], ratios[-1]],
-        "versions": {"jax": jax.__version__, "torch": torch.__version__},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.devices()[0].device_kind}",
-    }
-    path = Path(__file__).parent / "results" / f"versus_torch_{config.objective}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+def main(argv: list[str]) -> None:
+    sys.path.insert(0, _REFERENCE.value)
+    is_bicycle = (Path(_REFERENCE.value) / "models" / "bicycle_gan_model.py").exists()
+    torch.set_num_threads(os.cpu_count() or 1)
+    config = config_of(is_bicycle)
+    runs = {EAGER: torch_run(config), "ours": jax_run(config)}
+    if torch.cuda.is_available():
+        runs["PyTorch, compiled, bfloat16"] = torch_run(config, compiled=True)
+        runs["ours, bfloat16"] = jax_run(config_of(is_bicycle, dtype="bfloat16"))
+    measured = timing.in_turns(runs, rounds=_ROUNDS.value)
+    ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
+    table = timing.markdown(
+        [f"{config.objective}, {_TASK.value}", "milliseconds", f"of {EAGER}'s time", "rounds"],
+        [[name, timing.shown(timing.spread(x), unit=1e-3), timing.shown(ratios[name]), len(x)] for name, x in measured.items()],
+    )
+    timing.write(f"versus_torch_{config.objective}_{_TASK.value}", {"seconds": measured, "ratios": ratios}, table, "torch")
 
 
 if __name__ == "__main__":

@@ -90,6 +90,15 @@ def run_once(function: Callable, *arguments: Any, mesh: Mesh) -> Any:
     return jax.jit(function, out_shardings=replicated(mesh), compiler_options=hasty)(*arguments)
 
 
+def in_chunks(function: Callable, *rows: jax.Array, pixels: int) -> Any:
+    """`function(*row)` of each row, stacked: as many rows at a time as have few enough of their `pixels` for this kind of device.
+
+    A CPU's caches hold the activations of about one image; elsewhere this bounds the memory that many rows take.
+    """
+    at_once = (2**16 if jax.default_backend() == "cpu" else 2**22) // pixels
+    return lax.map(lambda row: function(*row), rows, batch_size=min(max(1, at_once), len(rows[0])))
+
+
 def local(tree: Any) -> Any:
     """This process's own copy of replicated values, on its first device."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from i2i_jax import models
+from i2i_jax import models, parallel
 from i2i_jax.train_state import TrainState
 from i2i_jax.types import Gaussian, Image
 
@@ -53,7 +53,9 @@ def translate(
         return output[0, :height, :width]
 
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), z.shape[1]))(jnp.arange(len(inputs)))
-    return jax.vmap(jax.vmap(one, (None, 0, 0)))(padded, z, keys)
+    pixels = padded[0, ..., 0].size
+    samples = partial(parallel.in_chunks, pixels=pixels)
+    return parallel.in_chunks(lambda image, *of: samples(partial(one, image), *of), padded, z, keys, pixels=pixels * z.shape[1])
 
 
 def encode(networks: models.Networks, state: TrainState, targets: Image) -> Gaussian:

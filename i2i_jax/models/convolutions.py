@@ -1,7 +1,7 @@
 """Convolutions, each in the form that is fast at its size: XLA's own, or products of matrices.
 
 A convolution is sum_k S_k(x) K_k over the places k of its kernel: S_k(x) are the pixels that meet place k, zero outside the image, and
-K_k is a matrix. Where weights outnumber pixels, as in the deepest layers, XLA's convolutions spend most of their time on turning
+K_k is a matrix. Where weights far outnumber pixels, as in the deepest layers, XLA's convolutions spend most of their time on turning
 weights and their gradients around; the products take them as they lie.
 """
 
@@ -23,7 +23,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     if stride == 1 and features * size**2 <= channels:
         return _convolve_to_few(x, kernel, padding)
     height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
-    if len(x) * height * width < min(channels, features):
+    if 2 * len(x) * height * width <= min(channels, features):
         met = _met(x, size=size, stride=stride, padding=padding).reshape(size**2, -1, channels)
         return _products(met, kernel).sum(0).reshape(len(x), height, width, features).astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
@@ -33,7 +33,7 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
     """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped."""
     size, _, channels, features = kernel.shape
     batch, height, width, _ = x.shape
-    if batch * height * width >= min(channels, features):
+    if 2 * batch * height * width > min(channels, features):
         return _dilated(x, kernel, output_padding)
     products = _products(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
     upsampled = (2 * side - 4 + size + output_padding for side in (height, width))

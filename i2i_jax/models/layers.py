@@ -113,26 +113,33 @@ class BatchNorm(nn.Module):
         if use_running_average:
             mean, var = running_mean.value, running_var.value
         else:
-            mean, var = _moments(x, (0, 1, 2))
+            mean, var = _moments(x, kept=(3,))
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
                 count = x.size // x.shape[-1]
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
                 running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
-        mean, var, scale, bias = (v[None, None, None] for v in (mean, var, scale, bias))
-        return ((x - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias).astype(x.dtype)
+        mean, factor, bias = (lax.broadcast_in_dim(v, x.shape, (3,)) for v in (mean, lax.rsqrt(var + 1e-5) * scale, bias))
+        return ((x - mean) * factor + bias).astype(x.dtype)
 
 
 def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Each image and channel to mean 0 and variance 1; no parameters, eps 1e-5; statistics in float32 or better (Ulyanov 2016)."""
-    mean, var = _moments(x, (1, 2), keepdims=True)
-    return ((x - mean) * lax.rsqrt(var + 1e-5)).astype(x.dtype)
+    mean, var = _moments(x, kept=(0, 3))
+    mean, factor = (lax.broadcast_in_dim(v, x.shape, (0, 3)) for v in (mean, lax.rsqrt(var + 1e-5)))
+    return ((x - mean) * factor).astype(x.dtype)
 
 
-def _moments(x: Array, axes: tuple[int, ...], keepdims: bool = False) -> tuple[Array, Array]:
+def _moments(x: Array, *, kept: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and variance over all but the axes `kept`.
+
+    They are broadcast back without reshapes, which XLA would move differently in a forward pass that is differentiated and one that
+    is not: pix2pix's two turns, which share the generator's forward pass, would each compute it.
+    """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = x.mean(axes, keepdims=True)
-    var = jnp.square(x - mean).mean(axes, keepdims=keepdims)  # mean(x^2) - mean(x)^2 would cancel on flat maps
-    return mean if keepdims else mean.squeeze(axes), var
+    reduced = tuple(axis for axis in range(x.ndim) if axis not in kept)
+    mean = x.mean(reduced)
+    var = jnp.square(x - lax.broadcast_in_dim(mean, x.shape, kept)).mean(reduced)  # mean(x^2) - mean(x)^2 would cancel on flat maps
+    return mean, var
 
 
 class Normalize(nn.Module):
