@@ -16,7 +16,7 @@ from i2i_jax.metrics import segmentation
 from i2i_jax.models.layers import INITIALIZERS, scale_init
 from i2i_jax.sampling import Mode
 from i2i_jax.train_state import Game, TrainState
-from i2i_jax.types import Batch
+from i2i_jax.types import Batch, Share
 
 
 def networks(config: Config) -> models.Networks:
@@ -99,7 +99,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 def game(config: Config) -> Game:
     """The game that `config` describes. Raises ConfigError on an option out of range."""
     validate(config)
-    return Game(networks(config), objective(config), optimizer(config), update=config.update)
+    return Game(
+        networks(config), objective(config), optimizer(config), update=config.update,
+        share=Share(parts=config.train.microbatches), rematerialize=config.train.rematerialize,
+    )  # fmt: skip
 
 
 def pairs(config: Config, split: str) -> Pairs:

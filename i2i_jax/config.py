@@ -95,6 +95,7 @@ BOUNDS = {
     "train.keep": (1, None),
     "train.samples": (1, None),
     "train.seed": (0, 2**32 - 1),
+    "train.microbatches": (1, None),
     "eval.inputs": (1, None),
     "eval.samples": (1, None),
     "eval.batch_size": (1, None),
@@ -178,6 +179,8 @@ class TrainConfig:
     samples: int = 4  # random translations of each input in a sample grid
     seed: int = 0
     parallel: str = "shard_map"
+    microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
+    rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory
 
 
 @dataclass
@@ -263,10 +266,18 @@ def validate(config: Config) -> Config:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
     if config.objective == "segmenter" and config.data.target_channels != 3:
         raise ConfigError(f"data.target_channels is {config.data.target_channels}: label maps are told apart by colour: must be 3")
-    if config.objective in HALVING and config.data.batch_size % 2:
-        raise ConfigError(f"data.batch_size is {config.data.batch_size}: {config.objective} splits a batch in two halves: must be even")
+    if config.data.batch_size % (least := least_batch(config)):
+        halves = f"{config.objective} splits a batch in two halves" if config.objective in HALVING else ""
+        parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
+        why = " and ".join(filter(None, (halves, parts)))
+        raise ConfigError(f"data.batch_size is {config.data.batch_size}: {why}: must be a multiple of {least}")
     _validate_best(config)
     return config
+
+
+def least_batch(config: Config) -> int:
+    """The number of pairs of which every device's batch is a multiple."""
+    return config.train.microbatches * (2 if config.objective in HALVING else 1)
 
 
 def metrics(config: Config) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def cvae_gan(nets: nn.Module, batch: Batch, rules: Rules) -> Losses:
     terms = _reconstruct(nets, pairs, _sample(nets, posterior), rules)
     if rules.weights.kl:
         kl = losses.kl(posterior)
-        terms.generator["kl"] = rules.weights.kl * kl.mean() * (len(kl) * parallel.size(nets.axis) if rules.sum_kl else 1)
+        terms.generator["kl"] = rules.weights.kl * kl.mean() * (len(kl) * parallel.shares(nets.share) if rules.sum_kl else 1)
     return terms
 
 
@@ -113,7 +113,7 @@ OBJECTIVES = {
 
 def standard_normal(nets: nn.Module, shape: tuple[int, ...]) -> Latent:
     """z ~ N(0, I), [b, d]: the one place where latents are drawn."""
-    return parallel.draw(jax.random.normal, nets.make_rng("latent"), shape, nets.axis)
+    return parallel.draw(jax.random.normal, nets.make_rng("latent"), shape, nets.share)
 
 
 def _sample(nets: nn.Module, q: Gaussian) -> Latent:
@@ -174,7 +174,7 @@ def _judged(nets: nn.Module, pair: Batch) -> Image:
 
 def _penalty(nets: nn.Module, discriminator: nn.Module, real: Image, fake: Image) -> jax.Array:
     """Gulrajani 2017, eq. 3, at random points on the lines from fake to real."""
-    share = parallel.draw(jax.random.uniform, nets.make_rng("latent"), (len(real), 1, 1, 1), nets.axis)
+    share = parallel.draw(jax.random.uniform, nets.make_rng("latent"), (len(real), 1, 1, 1), nets.share)
     between = jax.lax.stop_gradient(share * real + (1 - share) * fake)
     judge, variables = discriminator.unbind()
     return losses.gradient_penalty(jax.grad(lambda x: losses.over_scales(jnp.sum, cast(list, judge.apply(variables, x))))(between))

@@ -1,18 +1,21 @@
 """The one file that knows there are devices.
 
 A training step is written for one device with a named axis; `data_parallel` maps it over all of them. Outside a mapped step the
-axis is None, and every function here is then the plain single-device one.
+axis is None, and every function here is then the plain single-device one. A device may compute its rows in parts, one after another.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from i2i_jax.config import ConfigError
+from i2i_jax.types import Share
 
 AXIS = "data"
 
@@ -22,22 +25,46 @@ def mean(tree: Any, axis: str | None) -> Any:
     return tree if axis is None else lax.pmean(tree, axis)
 
 
-def size(axis: str | None) -> int:
-    """Number of devices."""
-    return 1 if axis is None else lax.axis_size(axis)
+def shares(share: Share) -> int:
+    """Into how many the global batch is split."""
+    return share.parts * (1 if share.axis is None else lax.axis_size(share.axis))
 
 
-def own_key(key: jax.Array, axis: str | None) -> jax.Array:
-    """A key of this device's own."""
-    return key if axis is None else jax.random.fold_in(key, lax.axis_index(axis))
+def _number(share: Share) -> Any:
+    return share.part + share.parts * (0 if share.axis is None else lax.axis_index(share.axis))
 
 
-def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], axis: str | None) -> jax.Array:
-    """This device's rows, of `shape`, of one draw made for the global batch: the same numbers on any number of devices."""
-    if axis is None:
+def own_key(key: jax.Array, share: Share) -> jax.Array:
+    """A key of this share's own."""
+    return key if shares(share) == 1 else jax.random.fold_in(key, _number(share))
+
+
+def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], share: Share) -> jax.Array:
+    """This share's rows, of `shape`, of one draw made for the global batch: the same numbers however it is split."""
+    if shares(share) == 1:
         return sampler(key, shape)
-    everywhere = sampler(key, (lax.axis_size(axis) * shape[0], *shape[1:]))
-    return lax.dynamic_slice_in_dim(everywhere, lax.axis_index(axis) * shape[0], shape[0])
+    everywhere = sampler(key, (shares(share) * shape[0], *shape[1:]))
+    return lax.dynamic_slice_in_dim(everywhere, _number(share) * shape[0], shape[0])
+
+
+def mean_over_parts(function: Callable[[Share, Any], Any], batch: Any, share: Share) -> Any:
+    """Mean of `function(share of a part, rows of it)` over the parts of this device's batch, computed one after another.
+
+    Each part has rows of the batch's first and of its second half, as each device has.
+    """
+    if share.parts == 1:
+        return function(share, batch)
+    order = device_order(len(jax.tree.leaves(batch)[0]), share.parts)
+    parts = jax.tree.map(lambda x: x[order].reshape(share.parts, -1, *x.shape[1:]), batch)
+
+    def add(total: Any, one: tuple[jax.Array, Any]) -> tuple[Any, None]:
+        number, rows = one
+        return jax.tree.map(jnp.add, total, function(share._replace(part=number), rows)), None
+
+    first = jax.eval_shape(partial(function, share), jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
+    total, _ = lax.scan(add, zeros, (jnp.arange(share.parts), parts))
+    return jax.tree.map(lambda x: x / share.parts, total)
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import flax.linen as nn
@@ -12,10 +13,13 @@ from flax import struct
 
 from i2i_jax import parallel
 from i2i_jax.models import Networks
+from i2i_jax.models.layers import CONVOLVED
 from i2i_jax.objectives import Losses
-from i2i_jax.types import PLAYERS, Batch, Params
+from i2i_jax.types import PLAYERS, Batch, Params, Share
 
 PLAYER = {"generator": "generator", "encoder": "generator", "discriminator": "discriminator", "discriminator_lr": "discriminator"}
+
+KEEP_CONVOLVED = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
 
 
 @struct.dataclass
@@ -35,14 +39,17 @@ class Game:
 
     `objective(networks, batch)` gives the Losses of the players in `networks.players`; `tx` optimises each network by itself.
     `simultaneous`: all networks step against the others as they were (BicycleGAN's code). `alternating`: the discriminator steps
-    first, the generator against the new one (pix2pix's code). `axis` names the device axis where `train_step` is mapped.
+    first, the generator against the new one (pix2pix's code). `share.axis` names the device axis where `train_step` is mapped; in
+    `share.parts` a batch is computed one after another, with the gradient of the whole. `rematerialize`: the backward pass keeps what
+    convolutions gave, and computes the rest again.
     """
 
     networks: Networks
     objective: Callable[..., Losses]
     tx: optax.GradientTransformation
     update: str = "simultaneous"
-    axis: str | None = None
+    share: Share = Share()
+    rematerialize: bool = False
 
     def init(self, key: jax.Array, batch: Batch) -> TrainState:
         """State at step 0; of `batch` only the shapes matter: images [b, h, w, c]."""
@@ -55,7 +62,7 @@ class Game:
 
     def on_axis(self, axis: str) -> "Game":
         """The same game as part of a step that is mapped over the devices of `axis`."""
-        return dataclasses.replace(self, networks=self.networks.clone(axis=axis), axis=axis)
+        return dataclasses.replace(self, share=self.share._replace(axis=axis))
 
     def train_step(self, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Losses]:
         """Every network takes one step down its own player's loss. Randomness is a function of `key` and the step."""
@@ -69,19 +76,24 @@ class Game:
 
     def _grade(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
         """The players' losses, the statistics after them, and the gradient of each player's loss for its own networks."""
+        grade = partial(self._grade_share, state, key, players)
+        return parallel.mean(parallel.mean_over_parts(grade, batch, self.share), self.share.axis)
+
+    def _grade_share(self, state: TrainState, key: jax.Array, players: tuple[str, ...], share: Share, batch: Batch) -> tuple:
         latent_key, dropout_key = jax.random.split(key)
-        rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, self.axis)}
+        rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, share)}
 
         def play(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
-            run = nn.apply(self.objective, self.networks.clone(players=players), mutable=["batch_stats"])
+            run = nn.apply(self.objective, self.networks.clone(players=players, share=share), mutable=["batch_stats"])
             losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
             totals = {player: sum(getattr(losses, player).values(), start=jnp.zeros(())) for player in players}
             return totals, (losses, updated.get("batch_stats", {}))
 
+        play = jax.checkpoint(play, policy=KEEP_CONVOLVED) if self.rematerialize else play
         totals, pull, (losses, stats) = jax.vjp(play, state.params, has_aux=True)
         rows = {p: pull({q: jnp.full_like(total, q == p) for q, total in totals.items()})[0] for p in players}
         grads = {name: rows[PLAYER[name]][name] for name in state.params if PLAYER[name] in players}
-        return parallel.mean((losses, stats, grads), self.axis)
+        return losses, stats, grads
 
     def _descend(self, state: TrainState, stats: dict, grads: dict[str, Params]) -> TrainState:
         params, opt_state = dict(state.params), dict(state.opt_state)

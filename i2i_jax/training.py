@@ -90,10 +90,10 @@ def _rows(config: Config, mesh: Mesh) -> np.ndarray:
     """The rows of the global batch that this process reads. Raises ConfigError where the devices cannot share the batch."""
     batch_size, devices = config.data.batch_size, mesh.size
     rows = parallel.local_rows(batch_size, mesh)
-    if config.objective in configs.HALVING and (batch_size // devices) % 2:
+    if (batch_size // devices) % (least := configs.least_batch(config)):
         raise ConfigError(
-            f"data.batch_size {batch_size} is an odd number for each of {devices} devices, and {config.objective} splits it in two "
-            f"halves: make it a multiple of {2 * devices}"
+            f"data.batch_size {batch_size} gives each of {devices} devices {batch_size // devices} pairs, and {config.objective} in "
+            f"{config.train.microbatches} parts needs a multiple of {least}: make it a multiple of {least * devices}"
         )
     return rows
 

@@ -1,6 +1,6 @@
 """The arrays that pass between modules."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
@@ -23,3 +23,11 @@ class Gaussian(NamedTuple):
 
     mean: Latent
     log_var: Latent
+
+
+class Share(NamedTuple):
+    """Whose rows of the global batch a computation has: those of a device of `axis` (None: all), of which `part` is one of `parts`."""
+
+    axis: str | None = None
+    parts: int = 1
+    part: Any = 0

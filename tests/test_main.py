@@ -47,7 +47,7 @@ def assert_one_line(answer, status, *parts):
         ([BICYCLE, "--config.train.steps=0"], ["train.steps is 0: must be at least 1"]),
         ([BICYCLE, "--config.data.val_fraction=0.9"], ["data.val_fraction is 0.9: must be from 0 to 0.5"]),
         ([BICYCLE, "--config.data.crop_size=128"], ["data.load_size 64 is smaller than data.crop_size 128"]),
-        ([BICYCLE, "--config.data.batch_size=3"], ["data.batch_size is 3", "must be even"]),
+        ([BICYCLE, "--config.data.batch_size=3"], ["data.batch_size is 3", "must be a multiple of 2"]),
         ([BICYCLE, "--config.model.generator=unet"], ["unknown model.generator 'unet': one of unet_64"]),
         ([BICYCLE, "--config.eval.best_metric=fid"], ["eval.best_metric is 'fid', which this run does not measure: one of l1, psnr"]),
         ([BICYCLE, "--config.eval.metrics=l1,fdi"], ["unknown metric 'fdi': one of l1", "did you mean 'fid'"]),

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 from tiny import batch_of, config_of, game_of, state_of
 
 from i2i_jax import parallel
-from i2i_jax.types import Batch
+from i2i_jax.types import Batch, Share
 
 KEY = jax.random.key(1)
 
@@ -73,13 +73,26 @@ def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
         assert len(others) == 7 and all(np.array_equal(first, other) for other in others)
 
 
+def in_two_parts(game):
+    return dataclasses.replace(game, share=game.share._replace(parts=2))
+
+
+def test_a_batch_in_parts_gives_the_same_step(eight_devices):
+    game, batch, state, (after, losses) = eight_devices
+    by_parts, losses_by_parts = mapped_step(in_two_parts(game), 4)(state, batch)
+    assert_close(losses_by_parts, losses)
+    assert_close(by_parts.params, after.params)
+
+
 def test_batch_statistics_are_averaged():
     game, batch = sgd_game("pix2pix", norm="batch"), batch_of(4)
     state, step = state_of(game, batch), jax.jit(game.train_step)
     both, _ = mapped_step(game, 2)(state, batch)
     rows = parallel.device_order(4, 2).reshape(2, 2)
     alone = [step(state, Batch(*(x[own] for x in batch)), KEY)[0].batch_stats for own in rows]
-    assert_close(both.batch_stats, jax.tree.map(lambda a, b: (a + b) / 2, *alone))
+    average = jax.tree.map(lambda a, b: (a + b) / 2, *alone)
+    assert_close(both.batch_stats, average)
+    assert_close(jax.jit(in_two_parts(game).train_step)(state, batch, KEY)[0].batch_stats, average)
 
 
 # ---- rows
@@ -128,25 +141,32 @@ def on_devices(function, devices):
 
 @pytest.mark.parametrize("devices", [2, 8])
 def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
-    expected = parallel.draw(jax.random.normal, KEY, (8, 3), None)
-    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), parallel.AXIS)
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
+    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), Share(parallel.AXIS))
     np.testing.assert_array_equal(on_devices(draw, devices).reshape(8, 3), expected)
 
 
+def test_latents_are_the_same_numbers_in_any_number_of_parts():
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
+    parts = [Share(parallel.AXIS, parts=2, part=part) for part in range(2)]
+    drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), part) for part in parts]), 2)
+    np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
+
+
 def test_every_device_has_a_key_of_its_own():
-    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, parallel.AXIS)), 8)
+    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, Share(parallel.AXIS))), 8)
     assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 8
 
 
-def test_mean_and_size_count_the_devices():
+def test_mean_and_shares_count_the_devices():
     def function():
         mine = jax.lax.axis_index(parallel.AXIS)
-        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.size(parallel.AXIS))])
+        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.shares(Share(parallel.AXIS)))])
 
     np.testing.assert_array_equal(on_devices(function, 4), 4 * [[1.5, 4.0]])
 
 
 def test_off_the_devices_nothing_is_mapped():
-    assert parallel.size(None) == 1
+    assert parallel.shares(Share()) == 1
     assert parallel.mean({"x": 3.0}, None) == {"x": 3.0}
-    assert parallel.own_key(KEY, None) is KEY
+    assert parallel.own_key(KEY, Share()) is KEY

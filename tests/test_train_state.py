@@ -1,6 +1,7 @@
 """The training step: who steps when, against whom, and that it is a function of its arguments."""
 
 import dataclasses
+import re
 
 import flax.linen as nn
 import jax
@@ -135,6 +136,36 @@ def test_discriminator_statistics_follow_its_images(update, passes):
     for name, count in {"discriminator": passes, "generator": 1}.items():
         for leaf in jax.tree.leaves(moved[name]):
             np.testing.assert_allclose(leaf, 0.9**count, rtol=1e-3)
+
+
+def convolutions(text):
+    return len(re.findall(r"\bconvolution\(|\bdot\(", text))
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_both_turns_share_the_generators_pass(norm):
+    """XLA finds it twice and computes it once: with a norm, as without."""
+
+    def compiled(norm):
+        game = dataclasses.replace(game_of(config_of("pix2pix", norm=norm)), update="alternating")
+        return step_of(game).lower(state_of(game, BATCH), BATCH, jax.random.key(1)).compile().as_text()
+
+    assert convolutions(compiled(norm)) == convolutions(compiled("none"))
+
+
+def test_rematerialisation_computes_all_but_the_convolutions_again():
+    game = game_of(config_of("bicycle_gan"))
+    state, sparing = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
+    usual, again = (step_of(g).lower(state, BATCH, jax.random.key(1)).as_text() for g in (game, sparing))
+    assert again.count("stablehlo.convolution") == usual.count("stablehlo.convolution")
+    assert again.count("stablehlo.rsqrt") > usual.count("stablehlo.rsqrt")
+
+
+def test_rematerialisation_changes_nothing():
+    game = sgd(game_of(config_of("bicycle_gan")))
+    state, sparing = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
+    expected, ours = (step_of(g)(state, BATCH, jax.random.key(1)) for g in (game, sparing))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, expected)
 
 
 def test_losses_are_merged_by_player():

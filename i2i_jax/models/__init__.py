@@ -9,7 +9,7 @@ from i2i_jax.models.painted import Painted
 from i2i_jax.models.patchgan import MultiScale, PatchGAN, PixelGAN
 from i2i_jax.models.resnet import ResNet
 from i2i_jax.models.unet import UNet
-from i2i_jax.types import PLAYERS
+from i2i_jax.types import PLAYERS, Share
 
 GENERATORS = {
     "unet_64": partial(UNet, depth=6),
@@ -36,7 +36,7 @@ class Networks(nn.Module):
     """The networks of a system; those that its objective never calls get no parameters.
 
     One module given as both discriminators is one discriminator with one set of parameters. `players` says whose losses are
-    wanted of this application; `axis` names the device axis of a mapped step (None: not mapped).
+    wanted of this application, `share` whose rows of the global batch it is given.
     """
 
     generator: nn.Module
@@ -46,7 +46,7 @@ class Networks(nn.Module):
     latent_dim: int = 0
     conditional: bool = True
     players: tuple[str, ...] = PLAYERS
-    axis: str | None = None
+    share: Share = Share()
 
 
 __all__ = [

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.models.convolutions import convolve, transposed_convolve
 
+CONVOLVED = "convolved"  # the name of what convolutions give, to rules of rematerialisation
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
 
@@ -50,7 +52,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = convolve(x, kernel, stride=self.stride, padding=self.padding)
+        x = checkpoint_name(convolve(x, kernel, stride=self.stride, padding=self.padding), CONVOLVED)
         return x if bias is None else x + bias[None, None, None]
 
 
@@ -68,7 +70,7 @@ class TransposedConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=_swapped(self.kernel_init))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = transposed_convolve(x, kernel, self.output_padding)
+        x = checkpoint_name(transposed_convolve(x, kernel, self.output_padding), CONVOLVED)
         return x if bias is None else x + bias[None, None, None]
 
 
