@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import shlex
@@ -9,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +18,43 @@ import jax
 
 from i2i_jax import logs
 
-
-def in_turns(runs: Mapping[str, Callable[[], None]], *, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in each round: what disturbs the machine disturbs them alike. Each runs once before it is timed."""
-    for run in runs.values():
-        run()
-    rows = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
-    return {name: [row[name] for row in rows] for name in runs}
+Run = Callable[[], Any]
 
 
-def seconds(run: Callable[[], None]) -> float:
+def in_turns(makers: Mapping[str, Callable[[], Run]], *, rounds: int) -> dict[str, list[float]]:
+    """Seconds of each run in each round, each made and run in a process of its own, once before it is timed.
+
+    What disturbs the machine disturbs them alike, and they do not disturb each other.
+    """
+    context = multiprocessing.get_context("spawn")
+    pipes = {name: context.Pipe() for name in makers}
+    processes = [context.Process(target=_serve, args=(make, pipes[name][1]), daemon=True) for name, make in makers.items()]
+    for process in processes:
+        process.start()
+    ends = {name: end for name, (end, _) in pipes.items()}
+    for end in ends.values():
+        end.recv()
+    rows = [{name: _ask(end) for name, end in ends.items()} for _ in range(rounds)]
+    for process in processes:
+        process.terminate()
+    return {name: [row[name] for row in rows] for name in makers}
+
+
+def _serve(make: Callable[[], Run], questions: Connection) -> None:
+    run = make()
+    run()
+    questions.send("ready")
+    while True:
+        questions.recv()
+        questions.send(seconds(run))
+
+
+def _ask(end: Connection) -> float:
+    end.send("again")
+    return end.recv()
+
+
+def seconds(run: Run) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

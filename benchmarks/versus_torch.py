@@ -12,10 +12,10 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ import torch
 from absl import app, flags
 
 from i2i_jax import build, parallel, presets, sampling
+from i2i_jax.commands.app import keep_freed_memory
 from i2i_jax.config import Config
 from i2i_jax.types import Batch
 
@@ -36,7 +37,6 @@ _SIZE = flags.DEFINE_enum("size", "256", ["128", "256"], "Pixels.")
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed runs of each.", lower_bound=1)
 
-Run = Callable[[], None]
 EAGER = "PyTorch"
 
 
@@ -78,79 +78,80 @@ def config_of(is_bicycle: bool, *, dtype: str = "float32") -> Config:
     return config
 
 
-def images(config: Config) -> list[np.ndarray]:
-    """Input and target, [b, h, w, 3]."""
-    random = np.random.default_rng(0)
-    shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size, 3)
-    return [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
+class Job(NamedTuple):
+    """What both do: `task` is train or translate."""
+
+    task: str
+    config: Config
+    samples: int
+    reference: str
+
+    def images(self) -> list[np.ndarray]:
+        """Input and target, [b, h, w, 3]."""
+        random, data = np.random.default_rng(0), self.config.data
+        shape = (data.batch_size if self.task == "train" else 1, data.crop_size, data.crop_size, 3)
+        return [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
 
 
-def torch_run(config: Config, *, compiled: bool = False) -> Run:
-    """A step or a translation of theirs; `compiled`: channels last, bfloat16 autocast, torch.compile."""
+def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
+    """`compiled`: channels last, bfloat16 autocast, torch.compile."""
+    sys.path.insert(0, job.reference)
+    torch.set_num_threads(os.cpu_count() or 1)
     gpu = torch.cuda.is_available()
     options = {"isTrain": True, "gpu_ids": [0] if gpu else [], "name": "benchmark", "checkpoints_dir": tempfile.mkdtemp(), "lr": 2e-4,
                "preprocess": "resize_and_crop", "direction": "AtoB", "beta1": 0.5, "input_nc": 3, "output_nc": 3, "init_gain": 0.02,
                "verbose": False, "model": "", "lr_policy": "linear"}  # fmt: skip
-    model = (bicycle_gan if config.objective == "bicycle_gan" else pix2pix)(config, options)
+    model = (bicycle_gan if job.config.objective == "bicycle_gan" else pix2pix)(job.config, options)
     for name in model.model_names if compiled else ():
         setattr(model, f"net{name}", torch.compile(getattr(model, f"net{name}").to(memory_format=torch.channels_last)))
-    a, b = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in images(config))
-    autocast = (lambda: torch.autocast("cuda", torch.bfloat16)) if compiled else contextlib.nullcontext
+    a, b = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in job.images())
 
     def run() -> None:
         model.set_input({"A": a, "B": b, "A_paths": "", "B_paths": ""})
-        with autocast():
-            (_torch_samples if _TASK.value == "translate" else _torch_step)(model)
+        with torch.autocast("cuda", torch.bfloat16) if compiled else contextlib.nullcontext():
+            if job.task == "train":
+                model.optimize_parameters()
+            else:  # one after the other, as its test script makes them
+                for _ in range(job.samples):
+                    model.test()
         if gpu:
             torch.cuda.synchronize()
 
     return run
 
 
-def _torch_step(model: Any) -> None:
-    model.optimize_parameters()
-
-
-def _torch_samples(model: Any) -> None:
-    """One after the other, as its test script makes them."""
-    model.real_A, model.real_B = model.real_A[:1], model.real_B[:1]
-    for _ in range(_SAMPLES.value):
-        model.test()
-
-
-def jax_run(config: Config) -> Run:
-    """A step or a translation of ours."""
-    game, key = build.game(config), jax.random.key(0)
-    batch = Batch(*map(jnp.asarray, images(config)))
-    state = parallel.run_once(game.init, key, batch, mesh=parallel.make_mesh(jax.devices()[:1]))
+def ours(job: Job) -> timing.Run:
+    keep_freed_memory()  # as every command does
+    game, key = build.game(job.config), jax.random.key(0)
+    state = parallel.run_once(game.init, key, build.example_batch(job.config), mesh=parallel.make_mesh(jax.devices()[:1]))
+    batch = Batch(*map(jnp.asarray, job.images()))
     step = jax.jit(game.train_step, donate_argnums=0)
-    translate = jax.jit(lambda state, z: sampling.translate(game.networks, state, batch.input[:1], z, key, mode=build.mode(config)))
-    z = sampling.latents(key, 1, _SAMPLES.value, game.networks.latent_dim)
+    translate = jax.jit(lambda state, z: sampling.translate(game.networks, state, batch.input, z, key, mode=build.mode(job.config)))
+    z = sampling.latents(key, 1, job.samples, game.networks.latent_dim)
 
     def train() -> None:
         nonlocal state
         state, losses = step(state, batch, key)
         jax.block_until_ready((state, losses))
 
-    return train if _TASK.value == "train" else lambda: jax.block_until_ready(translate(state, z))
+    return train if job.task == "train" else lambda: jax.block_until_ready(translate(state, z))
 
 
 def main(argv: list[str]) -> None:
-    sys.path.insert(0, _REFERENCE.value)
     is_bicycle = (Path(_REFERENCE.value) / "models" / "bicycle_gan_model.py").exists()
-    torch.set_num_threads(os.cpu_count() or 1)
-    config = config_of(is_bicycle)
-    runs = {EAGER: torch_run(config), "ours": jax_run(config)}
+    job = Job(_TASK.value, config_of(is_bicycle), _SAMPLES.value, _REFERENCE.value)
+    makers = {EAGER: partial(theirs, job), "ours": partial(ours, job)}
     if torch.cuda.is_available():
-        runs["PyTorch, compiled, bfloat16"] = torch_run(config, compiled=True)
-        runs["ours, bfloat16"] = jax_run(config_of(is_bicycle, dtype="bfloat16"))
-    measured = timing.in_turns(runs, rounds=_ROUNDS.value)
+        makers["PyTorch, compiled, bfloat16"] = partial(theirs, job, compiled=True)
+        makers["ours, bfloat16"] = partial(ours, job._replace(config=config_of(is_bicycle, dtype="bfloat16")))
+    measured = timing.in_turns(makers, rounds=_ROUNDS.value)
     ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
+    images = f"{job.config.data.crop_size}² x {job.config.data.batch_size if job.task == 'train' else job.samples}"
     table = timing.markdown(
-        [f"{config.objective}, {_TASK.value}", "milliseconds", f"of {EAGER}'s time", "rounds"],
+        [f"{job.config.objective}, {job.task}, {images}", "milliseconds", f"of {EAGER}'s time", "rounds"],
         [[name, timing.shown(timing.spread(x), unit=1e-3), timing.shown(ratios[name]), len(x)] for name, x in measured.items()],
     )
-    timing.write(f"versus_torch_{config.objective}_{_TASK.value}", {"seconds": measured, "ratios": ratios}, table, "torch")
+    timing.write(f"versus_torch_{job.config.objective}_{job.task}", {"seconds": measured, "ratios": ratios}, table, "torch")
 
 
 if __name__ == "__main__":

@@ -17,15 +17,16 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder("compiled")))  # before anything imports jax
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-    _keep_freed_memory()
+    keep_freed_memory()
     app.run(lambda argv: _in_one_line(main, argv), flags_parser=lambda argv: _parse(main, argv))
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """On a CPU each step takes its scratch memory from malloc, which would fetch it page by page from the kernel every time."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's
         trim_threshold, mmap_max, arena_max = -1, -4, -8
-        mallopt(trim_threshold, -1), mallopt(mmap_max, 0), mallopt(arena_max, 1)
+        for option, value in ((trim_threshold, -1), (mmap_max, 0), (arena_max, 1)):
+            mallopt(option, value)
 
 
 def fail(message: str, status: int) -> NoReturn:

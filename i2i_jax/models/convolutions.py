@@ -65,7 +65,7 @@ def _convolve_to_few(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
     return sum(shifted, start=jnp.zeros((), products.dtype)).astype(x.dtype)
 
 
-def _places(size: int) -> Iterator[tuple[int, int]]:
+def _places(size: int) -> Iterator[tuple[int, ...]]:
     return itertools.product(range(size), repeat=2)
 
 

@@ -1,0 +1,156 @@
+"""Training steps of the reference configs on the devices present: how long they compile and take, what they compute and hold.
+
+    python benchmarks/step.py [--steps=quickstart,pix2pix_256_1,bicycle_256_2] [--dtype=bfloat16 --rounds=10]
+
+A step is the whole one of training: crop, flip and scale on the device, both players, Adam. Arithmetic is counted by XLA in the
+program as it is given to the compiler; the share of the peak is of the accelerator's data sheet, on a CPU of a large matrix product timed
+in the same run. Memory is what the compiler plans: the state, the batch and scratch.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+from absl import app, flags
+
+from i2i_jax import build, parallel, presets, training
+from i2i_jax.config import Config
+from i2i_jax.data.loader import RawBatch
+
+Preset = Callable[[str], Config]
+bicycle = partial(presets.bicycle_family, "bicycle_gan")
+
+
+class Reference(NamedTuple):
+    """A step to measure: `size` in pixels, `batch` in pairs over all devices."""
+
+    preset: Preset
+    dataset: str
+    size: int
+    batch: int
+
+
+STEPS = {
+    "quickstart": Reference(bicycle, "shapes", 64, 4),
+    "pix2pix_256_1": Reference(presets.pix2pix, "facades", 256, 1),
+    "pix2pix_256_16": Reference(presets.pix2pix, "facades", 256, 16),
+    "bicycle_256_2": Reference(bicycle, "facades", 256, 2),
+    "bicycle_256_16": Reference(bicycle, "facades", 256, 16),
+    "bicycle_256_64": Reference(bicycle, "facades", 256, 64),
+    "bicycle_512_2": Reference(bicycle, "facades", 512, 2),
+    "bicycle_1024_2": Reference(bicycle, "facades", 1024, 2),
+}
+ON_CPU = ("quickstart", "pix2pix_256_1", "bicycle_256_2")  # the others take minutes there
+
+# Dense operations a second, from the makers' data sheets.
+PEAKS = {
+    ("NVIDIA H100 80GB HBM3", "bfloat16"): 989e12,
+    ("NVIDIA H200", "bfloat16"): 989e12,
+    ("NVIDIA A100-SXM4-40GB", "bfloat16"): 312e12,
+    ("NVIDIA A100-SXM4-80GB", "bfloat16"): 312e12,
+    ("TPU v4", "bfloat16"): 275e12,
+    ("TPU v5 lite", "bfloat16"): 197e12,
+    ("TPU v5p", "bfloat16"): 459e12,
+    ("TPU v6 lite", "bfloat16"): 918e12,
+}
+
+_STEPS = flags.DEFINE_list("steps", None, f"Which (default: all; on a CPU {', '.join(ON_CPU)}).")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed steps of each.", lower_bound=2)
+_REMATERIALIZE = flags.DEFINE_bool("rematerialize", False, "With config.train.rematerialize.")
+
+
+def config_of(reference: Reference) -> Config:
+    config = reference.preset(reference.dataset)
+    config.data.load_size = config.data.crop_size = reference.size
+    config.data.batch_size, config.model.dtype = reference.batch, _DTYPE.value
+    config.train.rematerialize = _REMATERIALIZE.value
+    return config
+
+
+def raw_batch(config: Config) -> RawBatch:
+    data, random = config.data, np.random.default_rng(0)
+    images = (
+        random.integers(0, 256, (data.batch_size, data.load_size, data.load_size, channels), np.uint8)
+        for channels in (data.input_channels, data.target_channels)
+    )
+    return RawBatch(*images, np.arange(data.batch_size, dtype=np.int32))
+
+
+def measure(reference: Reference, peak: float) -> dict[str, Any]:
+    config, mesh, key = config_of(reference), parallel.make_mesh(), jax.random.key(0)
+    game = build.game(config)
+    state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
+    batch = parallel.global_batch(raw_batch(config), mesh)
+    start = time.perf_counter()
+    lowered = training.training_step(config, game, mesh).lower(state, batch, key)
+    traced = time.perf_counter()
+    step = lowered.compile()
+    compiled = time.perf_counter()
+
+    def run() -> None:
+        nonlocal state
+        state, losses = step(state, batch, key)
+        jax.block_until_ready((state, losses))
+
+    run()
+    seconds = [timing.seconds(run) for _ in range(_ROUNDS.value)]
+    operations, memory = lowered.cost_analysis()["flops"], step.memory_analysis()
+    rate = operations / statistics.median(seconds)
+    return {
+        "trace_seconds": traced - start,
+        "compile_seconds": compiled - traced,
+        "step_seconds": timing.spread(seconds),
+        "images_per_second": reference.batch / statistics.median(seconds),
+        "operations": operations,
+        "operations_per_second": rate,
+        "share_of_peak": rate / peak,
+        "memory_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+    }
+
+
+def peak_rate() -> float:
+    """Operations a second of all devices."""
+    known = PEAKS.get((jax.devices()[0].device_kind, _DTYPE.value))
+    return (known or _matrix_product_rate()) * len(jax.devices())
+
+
+def _matrix_product_rate(side: int = 4096) -> float:
+    matrix = jnp.ones((side, side), _DTYPE.value)
+    product = jax.jit(jnp.dot)
+    run = lambda: jax.block_until_ready(product(matrix, matrix))  # noqa: E731
+    run()
+    return 2 * side**3 / min(timing.seconds(run) for _ in range(5))
+
+
+def main(argv: list[str]) -> None:
+    on_cpu = jax.default_backend() == "cpu"
+    names = _STEPS.value or (ON_CPU if on_cpu else list(STEPS))
+    if unknown := set(names) - set(STEPS):
+        raise app.UsageError(f"--steps: unknown {min(unknown)!r}: one of {', '.join(STEPS)}")
+    peak = peak_rate()
+    results = {name: measure(STEPS[name], peak) for name in names}
+    head = ["step", "trace + compile, s", "milliseconds", "images/s", "GFLOP", f"of {peak / 1e9:,.0f} GFLOP/s", "memory, GB"]
+    rows = [
+        [
+            name,
+            f"{one['trace_seconds']:.1f} + {one['compile_seconds']:.1f}",
+            timing.shown(one["step_seconds"], unit=1e-3),
+            f"{one['images_per_second']:.3g}",
+            f"{one['operations'] / 1e9:.3g}",
+            f"{one['share_of_peak']:.0%}",
+            f"{one['memory_bytes'] / 1e9:.2f}",
+        ]
+        for name, one in results.items()
+    ]
+    timing.write(f"step_{jax.default_backend()}_{_DTYPE.value}", results, timing.markdown(head, rows))
+
+
+if __name__ == "__main__":
+    app.run(main)
