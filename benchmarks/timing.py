@@ -40,6 +40,12 @@ def in_turns(makers: Mapping[str, Callable[[], Run]], *, rounds: int) -> dict[st
     return {name: [row[name] for row in rows] for name in makers}
 
 
+def alone(function: Callable[[], Any]) -> Any:
+    """Its result, from a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function)
+
+
 def _serve(make: Callable[[], Run], questions: Connection) -> None:
     run = make()
     run()
