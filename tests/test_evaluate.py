@@ -76,6 +76,22 @@ def test_the_figures_are_those_of_training(command, copied):
         assert value == pytest.approx(row[f"eval/{name}"], abs=1e-5)
 
 
+def test_another_question_is_answered_beside_the_first(command, copied):
+    """The same one in the same place, even where a file there is broken."""
+    run = copied("segmenter")
+    folder = run / "evaluation"
+    folder.mkdir()
+    (folder / "00000002.json").write_text("{")
+    for options in (["--metrics=l1"], ["--metrics=psnr"], ["--metrics=l1", "--seed=1"], ["--metrics=l1"]):
+        assert command("evaluate", f"--run={run}", "--inputs=1", *options)[0] == 0
+    answers = {path.stem: strict(path) for path in folder.glob("*_*.json")}
+    assert {name: (list(of["figures"]), of["seed"]) for name, of in answers.items()} == {
+        "00000002_2": (["l1"], 0), "00000002_3": (["psnr"], 0), "00000002_4": (["l1"], 1),
+    }  # fmt: skip
+    assert (folder / "00000002.json").read_text() == "{"
+    assert 'href="evaluation/00000002_4.html"' in (run / "index.html").read_text()
+
+
 def test_a_run_measured_by_its_saved_images(command, copied, tmp_path):
     """Without z and dropout: `translate` keys these by file names, evaluation by places."""
     run = copied("segmenter")

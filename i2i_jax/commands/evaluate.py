@@ -5,6 +5,7 @@ python -m i2i_jax evaluate --real=DIR --fake=DIR [--metrics=a,b --output=DIR]
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import distributions
@@ -133,27 +134,43 @@ def _write(subject: Subject, found: Any) -> None:
     """Figures and page of a run into RUN/evaluation; of folders into --output, if given."""
     from i2i_jax import logs, page, pictures
 
+    weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
+    question = {**subject.protocol, "metrics": list(subject.metrics), "weights": weights}
     if _RUN.value:
-        folder = Path(_RUN.value) / "evaluation"
-        stem = f"{subject.protocol['step']:08d}" + ("" if _SPLIT.value == "test" else f"_{_SPLIT.value}")
+        split = "" if _SPLIT.value == "test" else f"_{_SPLIT.value}"
+        place = _place(Path(_RUN.value) / "evaluation" / f"{subject.protocol['step']:08d}{split}", question)
     elif _OUTPUT.value:
-        folder, stem = Path(_OUTPUT.value), "evaluation"
+        place = _place(Path(_OUTPUT.value) / "evaluation", question)
     else:
         return
     sheets = {}
     if at := subject.at:
         for title, places in _places(subject.total, found).items():
-            sheets[title] = folder / stem / f"{title.split()[0]}.png"
+            sheets[title] = place / f"{title.split()[0]}.png"
             pictures.save(sheets[title], at(places))
     figures = {name: [logs.as_json(x) for x in f] if isinstance(f, list) else logs.as_json(f) for name, f in found.figures.items()}
-    weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
-    written = {**subject.protocol, "figures": figures, "standard_errors": found.standard_errors(), "metrics": list(subject.metrics),
-               "notes": found.notes, "weights": weights, "versions": _versions()}  # fmt: skip
-    logs.atomic_write(folder / f"{stem}.json", (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
-    page.write_evaluation(folder / f"{stem}.html", written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
+    written = {**question, "figures": figures, "standard_errors": found.standard_errors(), "notes": found.notes, "versions": _versions()}
+    logs.atomic_write(Path(f"{place}.json"), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
+    page.write_evaluation(Path(f"{place}.html"), written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
     if _RUN.value:
         page.write_run(_RUN.value)
-    print(f"written: {folder / stem}.json; open {folder / stem}.html")
+    print(f"written: {place}.json; open {place}.html")
+
+
+def _place(first: Path, question: dict[str, Any]) -> Path:
+    """The first of FIRST, FIRST_2, FIRST_3 ... whose JSON is not there, or answers the same question, which is then replaced."""
+    places = itertools.chain([first], (first.with_name(f"{first.name}_{number}") for number in itertools.count(2)))
+    return next(place for place in places if _is_free(Path(f"{place}.json"), question))
+
+
+def _is_free(path: Path, question: dict[str, Any]) -> bool:
+    try:
+        kept = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return isinstance(kept, dict) and question.items() <= kept.items()
 
 
 def _places(total: int, found: Any) -> dict[str, list[int]]:
