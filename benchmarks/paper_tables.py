@@ -35,7 +35,10 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each is given i
 _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
 
 Options = dict[str, Any]
+Run = tuple[str, int]  # a system and a seed
+Configs = dict[Run, Config]
 SEGMENTER = "segmenter"
+JUDGE = (SEGMENTER, 0)
 REAL = "real photos"
 PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
 
@@ -171,36 +174,53 @@ def _all(jobs: dict[Any, Future], unit: str) -> dict[Any, Any]:
     return {run: job.result() for run, job in jobs.items()}
 
 
+def folders_of(configs: Configs) -> dict[Run, Path]:
+    """Of the runs; systems of one config share one."""
+    folders: dict[Run, Path] = {}
+    for (name, seed), config in configs.items():
+        twin = next((run for run in folders if configs[run] == config), None)
+        own = Path(_WORKDIR.value) / _SCALE.value / f"{name.replace('+', '_').replace(' ', '_')}_{seed}"
+        folders[name, seed] = folders[twin] if twin else own
+    return folders
+
+
+def train_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Path]) -> dict[Run, str]:
+    """Why each ended before its last step, if it did."""
+    by_folder = {folders[run]: config for run, config in configs.items()}
+    ends = _all({folder: pool.submit(train, config, folder) for folder, config in by_folder.items()}, "run trained")
+    print(*(f"{folder}: {end}" for folder, end in ends.items() if end), sep="\n")
+    return {run: ends[folders[run]] for run in configs}
+
+
+def measure_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Path]) -> dict[Run, dict[str, Any]]:
+    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get(JUDGE, ""))}
+
+    def job(run: Run, config: Config) -> Future:
+        samples = 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value]
+        return pool.submit(measure, config, folders[run], metrics_of(config), options | {"samples": samples})
+
+    return _all({run: job(run, config) for run, config in configs.items()}, "run measured")
+
+
+def of_real(measured: dict[Run, dict[str, Any]]) -> dict[str, Any]:
+    """What the judge says of the targets, the same beside every run that it judged."""
+    figures = next(figures for figures in measured.values() if "iou_real" in figures)
+    return {name.removesuffix("_real"): value for name, value in figures.items() if name.endswith("_real")}
+
+
 def main(argv: list[str]) -> None:
     if _SCALE.value != "shapes" and not _DATA.value:
         raise app.UsageError("--data: name the folder of the facades")
     shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
-    names = dict.fromkeys(name for table in shown.values() for name in table.systems if name != REAL)
-    configs = {(name, seed): config_of(name, seed) for seed in map(int, _SEEDS.value) for name in names}
-    metrics = {run: metrics_of(config) for run, config in configs.items()}
-    judged = any("segmentation" in of_run for of_run in metrics.values())
-    trained = ({(SEGMENTER, 0): config_of(SEGMENTER, 0)} if judged else {}) | configs
-    workdir = Path(_WORKDIR.value) / _SCALE.value
-    folders: dict[tuple[str, int], Path] = {}
-    for name, seed in trained:  # systems of one config share a run
-        twin = next((run for run in folders if trained[run] == trained[name, seed]), None)
-        folders[name, seed] = folders[twin] if twin else workdir / f"{name.replace('+', '_').replace(' ', '_')}_{seed}"
-    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get((SEGMENTER, 0), ""))}
+    systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
+    configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
+    judge = {JUDGE: config_of(*JUDGE)} if any("segmentation" in metrics_of(config) for config in configs.values()) else {}
+    folders = folders_of(judge | configs)
     with _pool() as pool:
-        runs = {folders[run]: config for run, config in trained.items()}
-        ends = _all({folder: pool.submit(train, config, folder) for folder, config in runs.items()}, "run trained")
-        print(*(f"{folder}: {end}" for folder, end in ends.items() if end), sep="\n")
-        samples = {run: 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value] for run, config in configs.items()}
-        jobs = {
-            run: pool.submit(measure, config, folders[run], metrics[run], options | {"samples": samples[run]})
-            for run, config in configs.items()
-            if not ends[folders[run]]
-        }
-        measured = _all(jobs, "run measured")
-    if judged:
-        of_real = next(figures for figures in measured.values() if "iou_real" in figures)
-        measured[REAL, 0] = {name.removesuffix("_real"): value for name, value in of_real.items() if name.endswith("_real")}
-        folders[REAL, 0] = folders[SEGMENTER, 0]
+        ends = train_all(pool, judge | configs, folders)
+        measured = measure_all(pool, {run: config for run, config in configs.items() if not ends[run]}, folders)
+    if judge:
+        measured[REAL, 0], folders[REAL, 0] = of_real(measured), folders[JUDGE]
     for name, table in shown.items():
         print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 
