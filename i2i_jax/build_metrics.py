@@ -77,16 +77,28 @@ def _distance(name: str, folder: str) -> tuple[lpips.Distance, Mapping[str, str]
     return lpips.DISTANCES[name](folder), _checksums(lpips.files(name), folder)
 
 
-def _perceptual(name: str, options: EvalConfig) -> Metric:
-    distance, checksums = _distance(name, options.weights)
-    between = jax.jit(_mean_to_target)
-    return Metric(lambda cases: {name: between(distance, cases)}, weights=checksums)
+@functools.cache
+def _measured_distances(name: str, folder: str) -> tuple[Callable[[Cases], Mapping[str, Array]], Mapping[str, str]]:
+    """Quantities `name`, to the target, and `diversity_name`, between two samples or more; one function for both."""
+    distance, checksums = _distance(name, folder)
+
+    @jax.jit
+    def measure(distance: lpips.Distance, cases: Cases) -> dict[str, Array]:
+        to_target, to_next = diversity.distances(distance, cases.target, cases.samples)
+        return {name: to_target.mean(0)} | ({f"diversity_{name}": to_next.mean(0)} if len(to_next) else {})
+
+    return functools.partial(measure, distance), checksums
 
 
-def _diversity(name: str, options: EvalConfig) -> Metric:
-    distance, checksums = _distance(name, options.weights)
-    between = jax.jit(lambda distance, samples: diversity.consecutive(distance, samples))
-    return Metric(lambda cases: {f"diversity_{name}": between(distance, cases.samples)}, needs=("samples",), weights=checksums)
+def _perceptual(figure: str, options: EvalConfig) -> Metric:
+    measure, checksums = _measured_distances(figure.removeprefix("diversity_"), options.weights)
+
+    def summarise(measured: Measured) -> Figures:
+        if figure not in measured:
+            raise diversity.DiversityError("diversity needs at least 2 samples an input: found 1")
+        return {figure: float(measured[figure].mean())}
+
+    return Metric(measure, summarise, weights=checksums)
 
 
 Features = Callable[[Image], Float[Array, "b d"]]
@@ -183,8 +195,7 @@ _METRICS: dict[str, Callable[[EvalConfig], Metric]] = {
     "l1_encoded": _l1_encoded,
     "latent": _latent,
     "modes": _modes,
-    **{name: functools.partial(_perceptual, name) for name in PERCEPTUAL},
-    **{f"diversity_{name}": functools.partial(_diversity, name) for name in PERCEPTUAL},
+    **{name: functools.partial(_perceptual, name) for of in PERCEPTUAL for name in (of, f"diversity_{of}")},
     "fid": functools.partial(_of_sets, "fid", _inception, _frechet),
     "kid": functools.partial(_of_sets, "kid", _inception, _kernel),
     "frechet_squeezenet_caffe": functools.partial(_of_sets, "frechet_squeezenet_caffe", _squeezenet, _frechet),

@@ -1,4 +1,6 @@
-"""Distance between consecutive samples, against a loop."""
+"""Distances of samples to their target and to the next, by NumPy."""
+
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -7,45 +9,63 @@ import pytest
 
 from i2i_jax.metrics import distortion, diversity
 
+L1 = SimpleNamespace(embed=lambda images: images, between=distortion.l1)
+
 
 @pytest.fixture(scope="module")
-def samples():
-    return np.random.default_rng(0).uniform(-1, 1, (3, 5, 8, 9, 3)).astype(np.float32)
+def images():
+    return np.random.default_rng(0).uniform(-1, 1, (3, 6, 8, 9, 3)).astype(np.float32)
 
 
-def measured(samples: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.jit(lambda x: diversity.consecutive(distortion.l1, x))(jnp.asarray(samples)))
+@pytest.fixture(scope="module")
+def target(images):
+    return images[:, 5]
 
 
-def test_mean_over_consecutive_pairs(samples):
-    expected = [np.mean([np.abs(a - b).mean() / 2 for a, b in zip(x[:-1], x[1:], strict=True)]) for x in samples]
-    np.testing.assert_allclose(measured(samples), expected, rtol=1e-5)
+@pytest.fixture(scope="module")
+def samples(images):
+    return images[:, :5]
 
 
-def test_each_sample_is_compared_with_the_next_of_its_own_input():
+def measured(target: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = jax.jit(lambda *x: diversity.distances(L1, *x))(jnp.asarray(target), jnp.asarray(samples))
+    return tuple(map(np.asarray, found))
+
+
+def test_every_sample_to_its_target_and_to_the_next(target, samples):
+    to_target, to_next = measured(target, samples)
+    distance = lambda a, b: np.abs(a - b).mean((2, 3, 4)) / 2  # noqa: E731
+    np.testing.assert_allclose(to_target.T, distance(samples, target[:, None]), rtol=1e-5)
+    np.testing.assert_allclose(to_next.T, distance(samples[:, :-1], samples[:, 1:]), rtol=1e-5)
+
+
+def test_a_sample_is_compared_with_the_next_of_its_own_input():
     """By a distance that is not symmetric, on samples that carry their names."""
     named = jnp.arange(6.0).reshape(2, 3, 1, 1, 1)
-    distance = lambda images, others: (10 * images + others).sum((1, 2, 3))  # noqa: E731
-    np.testing.assert_allclose(diversity.consecutive(distance, named), [(1 + 12) / 2, (34 + 45) / 2])
+    distance = SimpleNamespace(embed=lambda x: 10 * x.sum((1, 2, 3)), between=lambda embedded, others: embedded + others / 10)
+    to_target, to_next = diversity.distances(distance, jnp.full((2, 1, 1, 1), 7.0), named)
+    np.testing.assert_allclose(to_target, [[7, 37], [17, 47], [27, 57]])
+    np.testing.assert_allclose(to_next, [[1, 34], [12, 45]])
 
 
-def test_equal_samples_have_none(samples):
-    assert (measured(np.repeat(samples[:, :1], 5, 1)) == 0).all()
+def test_every_image_is_embedded_once(target, samples):
+    embedded = []
+    distance = SimpleNamespace(embed=lambda x: jax.debug.callback(embedded.append, len(x)) or x, between=distortion.l1)
+    jax.block_until_ready(diversity.distances(distance, jnp.asarray(target), jnp.asarray(samples)))
+    jax.effects_barrier()
+    assert sum(map(int, embedded)) == 3 * (1 + 5)
 
 
-def test_grows_with_the_spread_of_the_samples(samples):
-    found = [measured(samples * spread) for spread in (0.1, 0.3, 1)]
-    assert (np.diff(found, axis=0) > 0).all()
+def test_equal_samples_have_no_distance(target, samples):
+    assert (measured(target, np.repeat(samples[:, :1], 5, 1))[1] == 0).all()
 
 
-def test_two_samples_are_one_pair(samples):
-    np.testing.assert_allclose(measured(samples[:, :2]), distortion.l1(jnp.asarray(samples[:, 0]), jnp.asarray(samples[:, 1])), rtol=1e-6)
+def test_independent_of_the_batch(target, samples):
+    alone = [measured(t[None], x[None]) for t, x in zip(target, samples, strict=True)]
+    for whole, parts in zip(measured(target, samples), zip(*alone, strict=True), strict=True):
+        np.testing.assert_allclose(whole, np.concatenate(parts, 1), rtol=1e-6)
 
 
-def test_independent_of_the_batch(samples):
-    np.testing.assert_allclose(measured(samples), np.concatenate([measured(x[None]) for x in samples]), rtol=1e-6)
-
-
-def test_one_sample_is_refused(samples):
-    with pytest.raises(diversity.DiversityError, match="at least 2 samples an input: found 1"):
-        measured(samples[:, :1])
+def test_one_sample_has_no_next(target, samples):
+    to_target, to_next = measured(target, samples[:, :1])
+    assert (to_target.shape, to_next.shape) == ((1, 3), (0, 3))

@@ -1,27 +1,36 @@
-"""How far apart the answers to one input are."""
+"""How far the answers to one input are from its target, and from one another."""
 
-from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float
 
 from i2i_jax.types import Image
 
-Distance = Callable[[Image, Image], Float[Array, " b"]]
+
+@runtime_checkable
+class Distance(Protocol):
+    """Between what is made of images, each image once."""
+
+    def embed(self, images: Image, /) -> Any: ...
+
+    def between(self, embedded: Any, others: Any, /) -> Float[Array, " b"]: ...
 
 
 class DiversityError(ValueError):
     """Too few samples to compare: one line."""
 
 
-def consecutive(distance: Distance, samples: Float[Array, "b n h w c"]) -> Float[Array, " b"]:
-    """Mean distance between each sample of an input and the next, n - 1 pairs an input (Zhu 2017, section 5: 100 inputs of 20 samples).
+def distances(distance: Distance, target: Image, samples: Float[Array, "b n h w c"]) -> tuple[Float[Array, "n b"], Float[Array, "n-1 b"]]:
+    """Of each sample of an input to its target, and of each to the next (Zhu 2017, section 5: 100 inputs of 20 samples).
 
-    One pair of every input is compared at a time, so memory does not grow with n. Raises DiversityError for n = 1.
+    One sample of every input is embedded at a time, so memory does not grow with n.
     """
-    n = samples.shape[1]
-    if n < 2:
-        raise DiversityError(f"diversity needs at least 2 samples an input: found {n}")
-    by_sample = samples.swapaxes(0, 1)
-    distances = jax.lax.map(lambda pair: distance(*pair), (by_sample[:-1], by_sample[1:]))
-    return distances.mean(0)
+    embedded_target = distance.embed(target)
+
+    def step(previous: Any, sample: Image) -> tuple[Any, tuple[Array, Array]]:
+        embedded = distance.embed(sample)
+        return embedded, (distance.between(embedded, embedded_target), distance.between(previous, embedded))
+
+    _, (to_target, from_previous) = jax.lax.scan(step, embedded_target, samples.swapaxes(0, 1))
+    return to_target, from_previous[1:]
