@@ -149,7 +149,7 @@ def _kernel(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
 
 
 def _segmentation(options: EvalConfig) -> Metric:
-    """`_real` are the scores of the targets themselves, the ceiling."""
+    """`_real` are the scores of the targets themselves. All is enlarged or reduced to the size that the segmenter was trained at."""
     if not options.segmenter:
         raise ConfigError("metric 'segmentation' needs eval.segmenter (--segmenter), the run that makes label maps from targets")
     run = build.read_config(options.segmenter)
@@ -158,13 +158,16 @@ def _segmentation(options: EvalConfig) -> Metric:
         raise ConfigError(f"eval.segmenter {options.segmenter}: a run of {run.objective}: one of configs/segmenter.py is needed")
     palette = segmentation.PALETTES[run.data.palette]
 
+    def resized(images: Array, method: str) -> Array:
+        return jax.image.resize(images, (len(images), run.data.crop_size, run.data.crop_size, *images.shape[3:]), method)
+
     @jax.jit
     def measure(state: Any, cases: Cases) -> dict[str, Array]:
-        truth = segmentation.classes_of(cases.input, palette)
+        truth = resized(segmentation.classes_of(cases.input, palette), "nearest")
 
         def confusion(images: Image) -> Array:
-            without_z = jnp.zeros((len(images), 1, 0))
-            maps = sampling.translate(game.networks, state, images, without_z, jax.random.key(0), mode=build.mode(run))[:, 0]
+            shown, without_z = resized(images, "cubic"), jnp.zeros((len(images), 1, 0))
+            maps = sampling.translate(game.networks, state, shown, without_z, jax.random.key(0), mode=build.mode(run))[:, 0]
             return segmentation.confusion(segmentation.classes_of(maps, palette), truth, classes=len(palette.classes))
 
         return {"real": confusion(cases.target), "fake": jax.lax.map(confusion, cases.samples.swapaxes(0, 1)).sum(0)}

@@ -267,9 +267,10 @@ class Same(nn.Module):
 
 @pytest.fixture
 def perfect_segmenter(monkeypatch):
-    """For images that are label maps themselves."""
+    """For images of 4 pixels a side that are label maps themselves."""
     options = tiny.config_of("segmenter")
     game = build.game(options)
+    options.data.crop_size = 4
     game = dataclasses.replace(game, networks=game.networks.clone(generator=Same()))
     state = TrainState(jnp.int32(7), {"generator": {}}, {}, {})
     monkeypatch.setattr(build, "read_config", lambda run: options)
@@ -293,6 +294,20 @@ def test_segmentation_of_known_label_maps(perfect_segmenter):
         "class_accuracy_real": 1,
         "iou_real": 1,
     }
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_segmentation_at_the_segmenters_size(perfect_segmenter, size):
+    """Of images that are quarters of one colour each, whose edges a resize blends; the truth keeps its classes."""
+    palette = segmentation.PALETTES["facades"].classes
+    quarters = np.array([[palette["window"], palette["door"]], [palette["shop"], palette["window"]]], np.uint8)
+    labels = augment.scale(quarters.repeat(size // 2, 0).repeat(size // 2, 1)[None])
+    [metric] = metrics("segmentation", segmenter="runs/judge").values()
+    measured = metric.measure(Cases(input=labels, target=labels, samples=labels[:, None]))
+    np.testing.assert_array_equal(measured["real"], measured["fake"])
+    assert measured["real"].shape == (1, 12, 13)
+    by_class = dict(zip(palette, np.asarray(measured["real"][0]).sum(1), strict=True))
+    assert {name: count for name, count in by_class.items() if count} == {"window": 8, "door": 4, "shop": 4}
 
 
 def test_segmenters_that_cannot_judge(trained, tmp_path):
