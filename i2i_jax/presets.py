@@ -63,6 +63,7 @@ def segmenter(dataset: str) -> Config:
     config.data.palette = dataset if dataset in CHOICES["data.palette"] else "facades"
     config.model.norm = "instance"
     config.model.dropout = config.sampling.dropout = False
+    config.optimizer.beta1 = 0.9  # Adam's own; the lower one is for games
     return config
 
 
