@@ -15,20 +15,30 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :DATASET after it to choose the data; single options as --config.data.path=DIR."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, made or resumed (default: runs/CONFIG-DATASET).")
+_DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed", None, "One of several processes, which jax finds by itself (default: if SLURM, Open MPI or GKE says so)."
+)
+_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "One of several processes: HOST:PORT of process 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "One of several processes: how many there are.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "One of several processes: which one this is, from 0.")
 
 
 def main(argv: Sequence[str]) -> None:
     config = _config()
     workdir = Path(_WORKDIR.value or f"runs/{Path(_config_file()).stem}-{config.data.name}")
-    from i2i_jax import training  # after the options are known to be good: it takes seconds
+    from i2i_jax import processes, training  # after the options are known to be good: it takes seconds
 
-    print(f"run folder: {workdir}", flush=True)
-    try:
-        training.train(config, workdir, command=shlex.join(["python", "-m", "i2i_jax.main", *sys.argv[1:]]))
-    except training.Stopped as stopped:
-        print(stopped)
-    else:
-        print(f"done: open {workdir / 'index.html'}")
+    agreed = (ConfigError, training.Diverged)
+    with processes.together(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value, agreed=agreed
+    ):
+        processes.say(f"run folder: {workdir}")
+        try:
+            training.train(config, workdir, command=shlex.join(["python", "-m", "i2i_jax.main", *sys.argv[1:]]))
+        except training.Stopped as stopped:
+            processes.say(str(stopped))
+        else:
+            processes.say(f"done: open {workdir / 'index.html'}")
 
 
 def _config_file() -> str:

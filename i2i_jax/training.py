@@ -13,7 +13,7 @@ import numpy as np
 from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
-from i2i_jax import build, logs, parallel
+from i2i_jax import build, logs, parallel, processes
 from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
@@ -39,19 +39,21 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     page shows as the one that made it.
     """
     workdir, mesh = Path(workdir), parallel.make_mesh()
+    processes.refuse_different({"--workdir": str(workdir.absolute()), **configs.flatten(config)})
     game, rows = build.game(config), _rows(config, mesh)
     _refuse_other_run(workdir, config)
-    train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
+    with processes.first_before_others():  # it may make a data set
+        train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
     _describe(workdir, config, command)
-    with contextlib.closing(_checkpoints(config, workdir)) as checkpoints, _stop_signal() as asked_to_stop:
+    with contextlib.closing(_checkpoints(config, workdir)) as checkpoints, _stop_signal(config) as asked_to_stop:
         state = _newest_state(checkpoints, config, game, mesh)
         start = int(state.step)
         if start >= config.train.steps:
-            print(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
+            processes.say(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
             return state
-        print("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()), flush=True)
+        processes.say("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()))
         if start:
-            print(f"goes on after step {start} of {config.train.steps}", flush=True)
+            processes.say(f"goes on after step {start} of {config.train.steps}")
         key = jax.random.key(config.train.seed)
         step_state = training_step(config, game, mesh)
         batches = loader.batches(
@@ -61,7 +63,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         with Report(config, workdir, game, held_out, start) as report:
             for step in range(start + 1, config.train.steps + 1):
                 state, losses = step_state(state, parallel.global_batch(next(batches), mesh), key)
-                stopping = asked_to_stop()
+                stopping = asked_to_stop(step)
                 saving = stopping or due(config, step, "checkpoint_every", "eval_every")
                 if saving or due(config, step, "log_every", "sample_every"):
                     values = terms(losses)
@@ -154,17 +156,25 @@ def _finite(params: dict) -> dict[str, jax.Array]:
 
 
 @contextlib.contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or Ctrl-C came; a second one acts as it always does."""
+def _stop_signal(config: Config) -> Iterator[Callable[[int], bool]]:
+    """Whether to stop after a step, because SIGTERM or Ctrl-C came; a second one acts as it always does.
+
+    Several processes stop as one, wherever it came, at the next step at which they report or save: there they wait anyway.
+    """
     came: list[int] = []
 
     def remember(number: int, frame: object) -> None:
         came.append(number)
         signal.signal(number, before[number])
 
+    def asked_to_stop(step: int) -> bool:
+        if jax.process_count() == 1:
+            return bool(came)
+        return due(config, step, "log_every", "sample_every", "checkpoint_every", "eval_every") and processes.anywhere(bool(came))
+
     before: dict[int, Any] = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: bool(came)
+        yield asked_to_stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "parallel", "presets"),
+    ("types", "cache", "config", "parallel", "presets", "processes"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),

@@ -1,0 +1,162 @@
+"""The one file that knows there are several processes: they find each other, agree, and end when one is gone. One alone does nothing."""
+
+import atexit
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from i2i_jax.config import ConfigError
+
+JOIN_SECONDS = 50  # for all processes to find each other
+HEARTBEAT_SECONDS = 30  # of silence, after which a process counts as dead
+GONE = "another process of this run has ended or cannot be reached: its own output says why"
+
+
+class Lost(RuntimeError):
+    """The processes of a run cannot work together, or no longer."""
+
+
+@contextlib.contextmanager
+def together(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    *,
+    distributed: bool | None = None,
+    agreed: tuple[type[Exception], ...] = (ConfigError,),
+) -> Iterator[None]:
+    """Inside, this process is one of several, if the arguments say so, or (with `distributed` None) a launcher's variables.
+
+    The first three are those of `jax.distributed.initialize`, all or none; `distributed` lets jax find them by itself. `agreed` are the
+    errors that every process raises; after any other one this process ends without waiting for the rest, who may be waiting for it.
+    Raises ConfigError on arguments that cannot be, and Lost where the processes do not find each other or lose one.
+    """
+    explicit = _checked(coordinator_address, num_processes, process_id)
+    if not (explicit or distributed or (distributed is None and _launched_together())):
+        yield
+        return
+    _join(explicit)
+    try:
+        yield
+    except agreed:
+        raise
+    except Exception as error:
+        atexit.register(_leave)
+        if re.search("gloo|nccl|coordination service", str(error), re.IGNORECASE):
+            raise Lost(f"{GONE} ({_first_line(error)})") from error
+        raise
+
+
+def _checked(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> dict[str, Any]:
+    """The three by name, or none."""
+    given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return {}
+    if missing:
+        raise ConfigError(f"--{missing[0]} is missing: --coordinator_address, --num_processes and --process_id belong together")
+    if not re.fullmatch(r"\S+:\d+", str(coordinator_address)):
+        raise ConfigError(f"--coordinator_address is {coordinator_address!r}: must be HOST:PORT, where process 0 is")
+    if not 0 <= int(process_id or 0) < int(num_processes or 0):
+        raise ConfigError(f"--process_id is {process_id}: must be from 0 to --num_processes minus 1, and --num_processes is {num_processes}")
+    return given
+
+
+def _launched_together() -> bool:
+    """Whether a launcher that jax knows says that it started several processes."""
+    tasks = (os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES"))
+    return any(number not in ("", "0", "1") for number in tasks) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+
+
+def _join(explicit: Mapping[str, Any]) -> None:
+    # Where a process dies, jax's coordination service aborts the others from C++, or this one if it never gets to join.
+    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the training loop
+    limit = threading.Timer(JOIN_SECONDS, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
+    limit.daemon = True
+    limit.start()
+    try:
+        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except Exception as error:
+        named = "--coordinator_address, --num_processes and --process_id"
+        raise Lost(f"cannot join the other processes ({_first_line(error)}): {named} name them explicitly") from error
+    finally:
+        limit.cancel()
+
+
+def _give_up(address: str) -> None:
+    _last_words(f"not all processes came together at {address} within {JOIN_SECONDS} seconds")
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _on_abort(_: int) -> None:
+    _last_words(GONE)
+
+
+def _last_words(message: str) -> None:
+    """From any thread, in any state."""
+    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"error: {message}\n".encode())
+    os._exit(1)
+
+
+def _leave() -> None:
+    """jax would wait for the others when the interpreter ends."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def say(line: str) -> None:
+    """Prints it, once for all processes."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
+
+
+def refuse_different(options: Mapping[str, Any]) -> None:
+    """Raises ConfigError, in every process, unless all have the same `options`."""
+    if jax.process_count() == 1:
+        return
+    first, *others = (json.loads(text) for text in _gather(json.dumps(options)))
+    for process, other in enumerate(others, start=1):
+        for name in first:
+            if other[name] != first[name]:
+                raise ConfigError(
+                    f"{name} is {first[name]!r} in process 0 and {other[name]!r} in process {process}: start all with the same options"
+                )
+
+
+def _gather(text: str) -> list[str]:
+    """Everyone's text, by process."""
+    mine = np.frombuffer(text.encode(), np.uint8)
+    room = int(np.max(multihost_utils.process_allgather(np.int32(mine.size))))
+    return [row.tobytes().rstrip(b"\0").decode() for row in multihost_utils.process_allgather(np.pad(mine, (0, room - mine.size)))]
+
+
+@contextlib.contextmanager
+def first_before_others() -> Iterator[None]:
+    """What it holds is done by process 0, and only then by the others."""
+    if jax.process_index() > 0:
+        multihost_utils.sync_global_devices("process 0 is done")
+    yield
+    if jax.process_index() == 0:
+        multihost_utils.sync_global_devices("process 0 is done")
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether it is set in any process; all must ask."""
+    return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
