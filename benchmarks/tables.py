@@ -82,9 +82,12 @@ def markdown(systems: Sequence[str], figures: Sequence[str], measured: Measured)
     seeds = {system: n for system in systems if (n := sum(of == system for of, _ in measured))}
     columns = [_column([_values(measured, system, figure)[:, 0] for system in seeds], HIGHER_IS_BETTER.get(figure)) for figure in figures]
     heads = [_label(figure) + ARROWS[HIGHER_IS_BETTER.get(figure)] for figure in figures]
-    rows = [["system", "seeds", *heads], ["---"] * (len(figures) + 2)]
-    rows += [[system, str(seeds[system]), *cells] for system, *cells in zip(seeds, *columns, strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return lines(["system", "seeds", *heads], [[system, str(seeds[system]), *cells] for system, *cells in zip(seeds, *columns, strict=True)])
+
+
+def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def _label(figure: str) -> str:
@@ -116,8 +119,6 @@ def _cell(values: np.ndarray, decimals: int, best: str | None) -> str:
 
 def record(measured: Measured, runs: Runs) -> dict[str, Any]:
     """What was measured, after training and while training, with the machine, the versions and the command; fit for JSON."""
-    import jax  # here: who imports this file may yet choose the cores that JAX gets
-
     results = []
     for (system, seed), figures in measured.items():
         rows = _rows(runs[system, seed])
@@ -129,11 +130,17 @@ def record(measured: Measured, runs: Runs) -> dict[str, Any]:
         results.append(
             {"system": system, "seed": seed, **spent, "figures": figures, "while_training": [row for row in evaluated if len(row) > 1]}
         )
+    return provenance() | {"results": results}
+
+
+def provenance() -> dict[str, Any]:
+    """What measured: the command, the machine and the versions."""
+    import jax  # here: who imports this file may yet choose the cores that JAX gets
+
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {len(jax.devices())} x {jax.devices()[0].device_kind}",
         "versions": {"python": platform.python_version()} | {x: importlib.metadata.version(x) for x in ("jax", "jaxlib", "flax", "numpy")},
-        "results": results,
     }
 
 

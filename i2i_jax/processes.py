@@ -18,13 +18,12 @@ from jax.experimental import multihost_utils
 
 from i2i_jax.config import ConfigError
 
-JOIN_SECONDS = 50  # for all processes to find each other
-HEARTBEAT_SECONDS = 30  # of silence, after which a process counts as dead
+PATIENCE = 50  # seconds for all processes to find each other, and of silence until one counts as dead
 GONE = "another process of this run has ended or cannot be reached: its own output says why"
 
 
-class Lost(RuntimeError):
-    """The processes of a run cannot work together, or no longer."""
+class Unjoined(RuntimeError):
+    """The processes of a run cannot be brought together."""
 
 
 @contextlib.contextmanager
@@ -40,7 +39,7 @@ def together(
 
     The first three are those of `jax.distributed.initialize`, all or none; `distributed` lets jax find them by itself. `agreed` are the
     errors that every process raises; after any other one this process ends without waiting for the rest, who may be waiting for it.
-    Raises ConfigError on arguments that cannot be, and Lost where the processes do not find each other or lose one.
+    Raises ConfigError on arguments that cannot be, and Unjoined where jax cannot join the processes.
     """
     explicit = _checked(coordinator_address, num_processes, process_id)
     if not (explicit or distributed or (distributed is None and _launched_together())):
@@ -48,13 +47,12 @@ def together(
         return
     _join(explicit)
     try:
-        yield
+        with watched():
+            yield
     except agreed:
         raise
-    except Exception as error:
+    except Exception:
         atexit.register(_leave)
-        if re.search("gloo|nccl|coordination service", str(error), re.IGNORECASE):
-            raise Lost(f"{GONE} ({_first_line(error)})") from error
         raise
 
 
@@ -83,20 +81,20 @@ def _join(explicit: Mapping[str, Any]) -> None:
     # Where a process dies, jax's coordination service aborts the others from C++, or this one if it never gets to join.
     ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the training loop
-    limit = threading.Timer(JOIN_SECONDS, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
+    limit = threading.Timer(PATIENCE, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
     limit.daemon = True
     limit.start()
     try:
-        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=PATIENCE)
     except Exception as error:
         named = "--coordinator_address, --num_processes and --process_id"
-        raise Lost(f"cannot join the other processes ({_first_line(error)}): {named} name them explicitly") from error
+        raise Unjoined(f"cannot join the other processes ({_first_line(error)}): {named} name them explicitly") from error
     finally:
         limit.cancel()
 
 
 def _give_up(address: str) -> None:
-    _last_words(f"not all processes came together at {address} within {JOIN_SECONDS} seconds")
+    _last_words(f"not all processes came together at {address} within {PATIENCE} seconds")
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
@@ -115,6 +113,17 @@ def _leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Where what it holds fails because another process is gone, this one ends in one line: to clean up would be to wait for it."""
+    try:
+        yield
+    except Exception as error:
+        if jax.process_count() > 1 and re.search("gloo|nccl|coordination service", str(error), re.IGNORECASE):
+            _last_words(f"{GONE} ({_first_line(error)})")
+        raise
 
 
 def say(line: str) -> None:

@@ -72,12 +72,15 @@ class Game:
         for players in turns:
             losses, stats, grads = self._grade(state, batch, key, players)
             state, total = self._descend(state, stats, grads), total | losses
-        return dataclasses.replace(state, step=state.step + 1), total
+        # Here and not in each turn: so they travel with the last turn's gradients, in one all-reduce.
+        stats, total = parallel.mean((state.batch_stats, total), self.share.axis)
+        return dataclasses.replace(state, step=state.step + 1, batch_stats=stats), total
 
     def _grade(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
-        """The players' losses, the statistics after them, and the gradient of each player's loss for its own networks."""
+        """This device's losses of the players and statistics after them; all devices' gradient of each player's loss for its networks."""
         grade = partial(self._grade_share, state, key, players)
-        return parallel.mean(parallel.mean_over_parts(grade, batch, self.share), self.share.axis)
+        losses, stats, grads = parallel.mean_over_parts(grade, batch, self.share)
+        return losses, stats, parallel.mean(grads, self.share.axis)
 
     def _grade_share(self, state: TrainState, key: jax.Array, players: tuple[str, ...], share: Share, batch: Batch) -> tuple:
         latent_key, dropout_key = jax.random.split(key)

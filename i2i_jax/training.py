@@ -45,7 +45,8 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     with processes.first_before_others():  # it may make a data set
         train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
     _describe(workdir, config, command)
-    with contextlib.closing(_checkpoints(config, workdir)) as checkpoints, _stop_signal(config) as asked_to_stop:
+    saved = contextlib.closing(_checkpoints(config, workdir))
+    with saved as checkpoints, _stop_signal(config) as asked_to_stop, processes.watched():
         state = _newest_state(checkpoints, config, game, mesh)
         start = int(state.step)
         if start >= config.train.steps:

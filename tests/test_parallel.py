@@ -1,40 +1,16 @@
 """Eight devices do what one does; rows are dealt so that they can."""
 
-import dataclasses
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.sharding import PartitionSpec
-from tiny import batch_of, config_of, game_of, state_of
+from tiny import KEY, batch_of, mapped_step, sgd_game, state_of
 
 from i2i_jax import parallel
 from i2i_jax.types import Batch, Share
-
-KEY = jax.random.key(1)
-
-
-def sgd_game(objective, norm="instance"):
-    """SGD, since Adam magnifies rounding."""
-    config = config_of(objective, norm=norm)
-    config.kl_reduction = "sum"
-    return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
-
-
-def mapped_step(game, devices, mode="shard_map"):
-    mesh = parallel.make_mesh(jax.devices()[:devices])
-    step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh, mode=mode)
-
-    def run(state, batch):
-        rows = parallel.local_rows(len(batch.input), mesh)
-        dealt = Batch(*(np.asarray(x)[rows] for x in batch))
-        own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
-        return step(own, parallel.global_batch(dealt, mesh), KEY)
-
-    return run
 
 
 def assert_close(a, b, tolerance=1e-5):

@@ -5,13 +5,15 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from i2i_jax import build
+from i2i_jax import build, parallel
 from i2i_jax.config import Config
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
 SIDE = 16
+KEY = jax.random.key(1)
 
 
 def config_of(objective: str, *, norm: str = "instance") -> Config:
@@ -53,3 +55,23 @@ def state_of(game: Game, batch: Batch) -> TrainState:
 def batch_of(size: int, *, seed: int = 0, channels: int = 3) -> Batch:
     rng = np.random.default_rng(seed)
     return Batch(*(jnp.asarray(rng.uniform(-1, 1, (size, SIDE, SIDE, c)), jnp.float32) for c in (channels, 3)))
+
+
+def sgd_game(objective, norm="instance"):
+    """SGD, since Adam magnifies rounding."""
+    config = config_of(objective, norm=norm)
+    config.kl_reduction = "sum"
+    return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
+
+
+def mapped_step(game, devices, mode="shard_map"):
+    mesh = parallel.make_mesh(jax.devices()[:devices])
+    step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh, mode=mode)
+
+    def run(state, batch):
+        rows = parallel.local_rows(len(batch.input), mesh)
+        dealt = Batch(*(np.asarray(x)[rows] for x in batch))
+        own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
+        return step(own, parallel.global_batch(dealt, mesh), KEY)
+
+    return run

@@ -1,0 +1,224 @@
+"""Several processes on one machine: they train as one does, stop as one, and notice when one is gone."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import runs
+from tiny import batch_of, mapped_step, sgd_game, state_of
+
+from i2i_jax import logs, parallel, processes, training
+from i2i_jax.config import ConfigError
+
+DEADLINE = 240  # seconds, of a machine that is busy
+GONE = "error: another process of this run has ended or cannot be reached"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
+
+
+def environment(compiled: Path, *, devices: int) -> dict[str, str]:
+    here = runs.CONFIGS.parent
+    return os.environ | {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": os.pathsep.join([str(here), str(here / "tests")]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+    }
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return "127.0.0.1:%d" % probe.getsockname()[1]
+
+
+def start(command: list[str], **options) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=DEADLINE)
+    return process.returncode, re.sub(r"^\[Gloo\].*\n", "", out, flags=re.MULTILINE), err
+
+
+@pytest.fixture
+def started():
+    """Processes that do not outlive the test."""
+    all_of_them = []
+    yield all_of_them
+    for process in all_of_them:
+        process.kill()
+        process.communicate()
+
+
+def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path, started):
+    address, out = free_address(), tmp_path / "result.npz"
+    script = [sys.executable, str(Path(__file__).parent / "two_processes.py"), address]
+    for number in "01":
+        command = [*script, number, str(tmp_path / "shapes"), str(out)]
+        started.append(start(command, env=environment(tmp_path / "compiled", devices=2)))
+    game, batch = sgd_game("bicycle_gan"), batch_of(16)
+    after, losses = mapped_step(game, 4)(state_of(game, batch), batch)
+    first, second = map(end, started)
+    assert (first[:2], second[:2]) == ((0, "done\n"), (0, "")), (first, second)
+    with np.load(out) as found:
+        for name, expected in zip(found, jax.tree.leaves((after.params, losses)), strict=True):
+            np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6)
+
+
+# ---- the command
+
+MAIN = f"from i2i_jax import main, processes; processes.PATIENCE = {DEADLINE}; main.cli()"  # a busy machine is silent for long
+STEPS = 40
+OPTIONS = {
+    "train.steps": STEPS,
+    "train.checkpoint_every": 4,
+    "train.sample_every": STEPS,
+    "train.eval_every": STEPS,
+    "eval.metrics": "l1",
+    "eval.best_metric": "l1",
+}
+
+
+@pytest.fixture
+def train(tmp_path, shapes_dir, started):
+    """Starts the training command in two processes of one device each; `differing` are options of the second alone."""
+
+    def train(differing: dict | None = None) -> list[subprocess.Popen[str]]:
+        address, pair = free_address(), []
+        for number in range(2):
+            options = runs.TINY | runs.TINY_NETWORKS | OPTIONS | {"data.path": shapes_dir} 
+            options |= differing if number and differing else {}
+            command = [sys.executable, "-c", MAIN, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
+            command += [f"--workdir={tmp_path / 'run'}", *runs.as_flags(options)]
+            command += [f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"]
+            pair.append(start(command, env=environment(tmp_path / "compiled", devices=1)))
+        started.extend(pair)
+        return pair
+
+    return train
+
+
+def told(process: subprocess.Popen[str], steps: int) -> str:
+    """What it prints until it has told of so many steps."""
+    lines = []
+    for line in process.stdout or ():
+        lines.append(line)
+        if sum(bool(re.match(r" *\d+/", line)) for line in lines) == steps:
+            return "".join(lines)
+    pytest.fail("ended before: " + "".join([*lines, *process.communicate()]))
+
+
+def rows(workdir: Path) -> list[dict]:
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in found]
+
+
+def test_a_run_of_two_processes_is_stopped_and_killed_and_ends_as_an_undisturbed_one_of_one(tmp_path, shapes_dir, train, monkeypatch):
+    first, second = train()
+    told(first, 2)
+    second.send_signal(signal.SIGTERM)
+    (code, out, err), (other_code, other_out, other_err) = end(first), end(second)
+    assert (code, err, other_code, other_out, other_err) == (0, "", 0, "", "")
+    stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command goes on from there", out.splitlines()[-1])
+    assert stopped and (tmp_path / "run" / "checkpoints" / stopped[1]).is_dir()
+
+    first, second = train()
+    assert f"goes on after step {stopped[1]} of {STEPS}" in told(first, 6)
+    second.kill()
+    code, out, err = end(first)
+    assert (code, err.startswith(GONE), err.count("\n")) == (1, True, 1), err
+
+    first, second = train()
+    told(first, 2)
+    first.kill()
+    code, out, err = end(second)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith(GONE), err  # what jax's coordination service says may come before
+
+    mesh = parallel.make_mesh(jax.devices()[:2])
+    monkeypatch.setattr(parallel, "make_mesh", lambda devices=None: mesh)
+    config = runs.tiny("pix2pix_noise", shapes_dir, OPTIONS)
+    ended = training.train(config, tmp_path / "run")
+    whole = training.train(config, tmp_path / "whole")
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(ended), jax.device_get(whole))
+
+
+def test_processes_with_different_options_are_refused(tmp_path, train):
+    for code, out, err in map(end, train({"train.steps": 3})):
+        assert (code, out.count("\n") <= 1) == (2, True)
+        assert err == f"error: train.steps is {STEPS} in process 0 and 3 in process 1: start all with the same options\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_coordinator_that_is_not_there(tmp_path, started):
+    address = free_address()
+    code = f"from i2i_jax import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
+    started.append(start([sys.executable, "-c", code], env=environment(tmp_path, devices=1)))
+    assert end(started[0]) == (1, "", f"error: not all processes came together at {address} within 1 seconds\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--process_id=1"], "--coordinator_address is missing: --coordinator_address, --num_processes and --process_id belong together"),
+        (["--coordinator_address=host", "--num_processes=2", "--process_id=1"], "--coordinator_address is 'host': must be HOST:PORT"),
+        (["--coordinator_address=host:1", "--num_processes=2", "--process_id=2"], "--process_id is 2: must be from 0 to"),
+        (["--coordinator_address=host:1", "--num_processes=0", "--process_id=0"], "--num_processes is 0"),
+        (["--coordinator_address=host:1", "--num_processes=two", "--process_id=0"], "--num_processes=two"),
+    ],
+)
+def test_wrong_usage(command, tmp_path, options, part):
+    code, out, err = command("train", f"--config={runs.CONFIGS / 'bicycle.py'}", f"--workdir={tmp_path / 'run'}", *options)
+    assert (code, out) == (2, "")
+    assert part in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "several"),
+    [
+        ({}, False),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_STEP_NUM_TASKS": "2"}, True),
+        ({"SLURM_NTASKS": "2"}, False),  # of an allocation, in a script that srun did not start
+        ({"OMPI_COMM_WORLD_SIZE": "8"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "one,two"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "one", "MEGASCALE_NUM_SLICES": "2"}, True),
+    ],
+)
+def test_who_is_started_by_a_launcher(monkeypatch, variables, several):
+    joined = []
+    monkeypatch.setattr(processes, "_join", joined.append)
+    for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES", "TPU_WORKER_HOSTNAMES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with processes.together():
+        assert joined == [{}] * several
+    with processes.together(distributed=False):
+        assert joined == [{}] * several
+    with processes.together(distributed=True):
+        assert len(joined) == several + 1
+
+
+def test_an_error_of_one_process_passes_through(monkeypatch):
+    left = []
+    monkeypatch.setattr(processes, "_join", lambda explicit: None)
+    monkeypatch.setattr(processes.atexit, "register", left.append)
+    with pytest.raises(ConfigError, match="^every process says so$"), processes.together(distributed=True):
+        raise ConfigError("every process says so")
+    assert not left
+    with pytest.raises(OSError, match="^disk full$"), processes.together(distributed=True):
+        raise OSError("disk full")
+    assert left == [processes._leave]
