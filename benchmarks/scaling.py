@@ -2,13 +2,14 @@
 
     python benchmarks/scaling.py [--parts=program,clock,start,translate] [--systems=bicycle,pix2pix] [--dataset=shapes]
 
-`program`: collectives and FLOPs of the step on 1 to 8 virtual CPU devices, the same number of pairs on each; `--dataset=facades`
-compiles the full size. `clock`: seconds of such steps, in one process and in two. The virtual devices share this machine's cores, so
-that the clock says how little they wait, and nothing of accelerators. `start`: until the first step, of a new run and of one that
-goes on. `translate`: images per second of the command. Prints tables and writes benchmarks/results/scaling.json.
+`program`: FLOPs and collectives of the step on 1 to 8 virtual CPU devices, with as many pairs on each; `--dataset=facades` compiles the
+full size. `clock`: seconds of such steps, in one process and in two. Virtual devices share this machine's cores, so the clock says
+what it costs to serve many of them, and nothing of accelerators: read the program. `start`: until the first step, of a new run and of
+one that goes on. `translate`: images a second. Prints tables and writes benchmarks/results/scaling_DATASET.json.
 """
 
 import json
+import math
 import os
 import re
 import runpy
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +32,39 @@ from i2i_jax import logs
 _PARTS = flags.DEFINE_list("parts", ["program", "clock", "start", "translate"], "What to measure.")
 _SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Files of configs/.")
 _DATASET = flags.DEFINE_string("dataset", "shapes", "Whose sizes: shapes is the quickstart's, facades the originals'.")
+_DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "How many devices, for `program`; at most 8.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed steps.", lower_bound=1)
 _IMAGES = flags.DEFINE_list("images", ["10", "100", "1000"], "How many to translate.")
-_WORKER = flags.DEFINE_list("worker", None, "For this file's own use: SYSTEM,DEVICES,PROCESSES,PROCESS,PORT.")
+_WORKER = flags.DEFINE_list("worker", None, "For this file itself: SYSTEM,DEVICES,PROCESSES,PROCESS,PORT.")
 
 ROOT = Path(__file__).parents[1]
 PAIRS = 2  # on each device
-COLLECTIVE = re.compile(r"= (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
+LAYOUTS = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)]  # devices in processes
+COLLECTIVE = re.compile(r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
 
+STARTS = [("a new run, s", 1, "run"), ("again, s", 1, "again"), ("one that goes on, s", 2, "run")]
 
-def collectives(program: str) -> dict[str, dict[str, int]]:
-    """By kind, how many operations a compiled program has and the bytes that they result in on one device."""
-    found: dict[str, dict[str, int]] = {}
+Row = dict[str, Any]
+
+
+def collectives(program: str) -> list[tuple[str, int]]:
+    """The kind of each one in a compiled program, and the bytes of its result on a device."""
+    found = []
     for shapes, kind in COLLECTIVE.findall(program):
-        of_kind = found.setdefault(kind, {"count": 0, "bytes": 0})
-        of_kind["count"] += 1
-        for dtype, sizes in re.findall(r"(\w+)\[([\d,]*)\]", shapes):
-            count = 1
-            for size in filter(None, sizes.split(",")):
-                count *= int(size)
-            of_kind["bytes"] += BYTES[dtype] * count
+        arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
+        found.append((kind, sum(BYTES[dtype] * math.prod(map(int, filter(None, sizes.split(",")))) for dtype, sizes in arrays)))
     return found
 
 
-def compiled_step(config: configs.Config, devices: int) -> Any:
-    """The compiled training step on the first of all devices, from shapes alone."""
+def config_of(system: str, devices: int) -> configs.Config:
+    config = runpy.run_path(str(ROOT / "configs" / f"{system}.py"))["get_config"](_DATASET.value)
+    config.data.batch_size = PAIRS * devices
+    return config
+
+
+def lowered(config: configs.Config, devices: int) -> Any:
+    """The training step on the first so many devices, from shapes alone."""
     import jax
     import numpy as np
 
@@ -67,20 +75,169 @@ def compiled_step(config: configs.Config, devices: int) -> Any:
     state = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     pixels = (data.batch_size, data.load_size, data.load_size)
     images = (jax.ShapeDtypeStruct((*pixels, channels), np.uint8) for channels in (data.input_channels, data.target_channels))
-    raw = RawBatch(*images, jax.ShapeDtypeStruct((data.batch_size,), np.int32))
-    return training.training_step(config, game, mesh).lower(state, raw, jax.random.key(0)).compile()
+    raw = RawBatch(*images, row=jax.ShapeDtypeStruct((data.batch_size,), np.int32))
+    return training.training_step(config, game, mesh).lower(state, raw, jax.random.key(0))
 
 
-def config_of(system: str, devices: int) -> configs.Config:
-    config = runpy.run_path(str(ROOT / "configs" / f"{system}.py"))["get_config"](_DATASET.value)
-    config.data.batch_size = PAIRS * devices
-    return config
+def state_bytes(config: configs.Config) -> int:
+    import jax
+
+    from i2i_jax import build
+
+    state = jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
-def measure_program(system: str) -> list[dict[str, Any]]:
-    rows = []
-    for devices in (1, 2, 4, 8):
-        compiled = compiled_step(config_of(system, devices), devices)
-        found = {"system": system, "devices": devices, "gflops_per_device": compiled.cost_analysis()["flops"] / 1e9}
-        rows.append(found | {"collectives": collectives(compiled.as_text())})
-    return rows
+def program() -> Iterator[Row]:
+    for system in _SYSTEMS.value:
+        for devices in map(int, _DEVICES.value):
+            compiled = lowered(config_of(system, devices), devices).compile()
+            found = collectives(compiled.as_text())
+            kinds = {kind: sum(of == kind for of, _ in found) for kind in dict.fromkeys(kind for kind, _ in found)}
+            yield {
+                "system": system,
+                "devices": devices,
+                "GFLOP a device": compiled.cost_analysis()["flops"] / 1e9,
+                "collectives": " + ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none",
+                "MB each device reduces": sum(size for _, size in found) / 1e6,
+                "MB of a checkpoint": state_bytes(config_of(system, devices)) / 1e6,
+            }
+
+
+def clock() -> Iterator[Row]:
+    """Each layout in processes of its own, which are no others' burden."""
+    for system in _SYSTEMS.value:
+        alone = None
+        for devices, processes in LAYOUTS:
+            seconds = _step_seconds(system, devices, processes)
+            alone = alone or seconds
+            times = {"s a step": seconds, "against one device": seconds / alone}
+            yield {"system": system, "devices": devices, "processes": processes, **times}
+
+
+def _step_seconds(system: str, devices: int, processes: int) -> float:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices // processes}"}
+    common = [sys.executable, __file__, f"--dataset={_DATASET.value}", f"--rounds={_ROUNDS.value}"]
+    started = [
+        subprocess.Popen(
+            [*common, f"--worker={system},{devices},{processes},{number},{port}"], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for number in range(processes)
+    ]
+    first, *_ = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        sys.exit(f"{system} on {devices} devices in {processes} processes failed: its error stands above")
+    return json.loads(first.splitlines()[-1])
+
+
+def worker(system: str, devices: int, processes: int, number: int, port: int) -> None:
+    """Prints the median seconds of a step."""
+    from i2i_jax.processes import say, together
+
+    explicit = (f"127.0.0.1:{port}", processes, number) if processes > 1 else ()
+    with together(*explicit, distributed=False):
+        say(json.dumps(statistics.median(_timed_steps(config_of(system, devices)))))
+
+
+def _timed_steps(config: configs.Config) -> list[float]:
+    import jax
+    import numpy as np
+
+    from i2i_jax import build, parallel, training
+    from i2i_jax.data.loader import RawBatch
+
+    mesh, game, data = parallel.make_mesh(), build.game(config), config.data
+    rows = parallel.local_rows(data.batch_size, mesh)
+    pixels, random = (len(rows), data.load_size, data.load_size), np.random.default_rng(0)
+    images = (random.integers(0, 256, (*pixels, channels), np.uint8) for channels in (data.input_channels, data.target_channels))
+    batch = parallel.global_batch(RawBatch(*images, row=rows.astype(np.int32)), mesh)
+    initial = jax.jit(lambda key: game.init(key, build.example_batch(config)), out_shardings=parallel.replicated(mesh))
+    key, step = jax.random.key(0), training.training_step(config, game, mesh)
+    state, seconds = initial(key), []
+    for _ in range(_ROUNDS.value + 2):
+        begun = time.perf_counter()
+        state, _ = step(state, batch, key)
+        jax.block_until_ready(state)
+        seconds.append(time.perf_counter() - begun)
+    return seconds[2:]
+
+
+def start() -> Iterator[Row]:
+    for system in _SYSTEMS.value:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled"}
+            of_steps = {name: _until_step(system, step, f"{folder}/{run}", environment) for name, step, run in STARTS}
+            yield {"system": system, **of_steps, "weights read again, s": _timed(lambda folder=folder: _load(f"{folder}/run"))}
+
+
+def _until_step(system: str, step: int, workdir: str, environment: dict[str, str]) -> float:
+    """Seconds until a run of `step` steps has told of the last one; it is left to end."""
+    options = [f"--config.train.steps={step}", "--config.train.log_every=1", "--config.eval.metrics=l1", "--config.eval.best_metric=l1"]
+    command = [sys.executable, "-m", "i2i_jax.main", f"--config={ROOT}/configs/{system}.py", f"--workdir={workdir}", *options]
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        told = [time.perf_counter() - begun for line in process.stdout or () if line.startswith(f"{step}/")]
+    if process.returncode:
+        sys.exit(f"{system} failed: its error stands above")
+    return told[0]
+
+
+def _load(run: str) -> None:
+    import jax
+
+    from i2i_jax import build
+
+    jax.block_until_ready(build.load(run)[1])
+
+
+def translate() -> Iterator[Row]:
+    from PIL import Image
+
+    from i2i_jax.data import shapes
+
+    for system in _SYSTEMS.value:
+        with tempfile.TemporaryDirectory() as folder:
+            _until_step(system, 1, f"{folder}/run", dict(os.environ))
+            for number in map(int, _IMAGES.value):
+                inputs = Path(folder) / str(number)
+                inputs.mkdir()
+                for index in range(number):
+                    Image.fromarray(shapes.example("train", index)[0]).save(inputs / f"{index:04d}.png")
+                options = [f"--run={folder}/run", f"--input={inputs}", f"--output={inputs}-out"]
+                command = [sys.executable, "-m", "i2i_jax", "translate", *options]
+                seconds = _timed(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+                yield {"system": system, "images": number, "s": seconds, "images a second": number / seconds}
+
+
+def _timed(function: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+PARTS: dict[str, Callable[[], Iterable[Row]]] = {"program": program, "clock": clock, "start": start, "translate": translate}
+
+
+def main(_: list[str]) -> None:
+    if _WORKER.value:
+        system, *numbers = _WORKER.value
+        return worker(system, *map(int, numbers))
+    measured = {}
+    for part in _PARTS.value:
+        measured[part] = list(PARTS[part]())
+        print(f"### {part}\n\n{markdown(measured[part])}\n", flush=True)
+    path = Path(__file__).parent / "results" / f"scaling_{_DATASET.value}.json"
+    logs.atomic_write(path, (json.dumps(tables.provenance() | {"pairs on each device": PAIRS, **measured}, indent=1) + "\n").encode())
+
+
+def markdown(rows: list[Row]) -> str:
+    """A Markdown table of rows with the same names; numbers with three digits."""
+    return tables.lines([*rows[0]], [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values()] for row in rows])
+
+
+if __name__ == "__main__":
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    app.run(main)

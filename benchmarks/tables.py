@@ -82,7 +82,8 @@ def markdown(systems: Sequence[str], figures: Sequence[str], measured: Measured)
     seeds = {system: n for system in systems if (n := sum(of == system for of, _ in measured))}
     columns = [_column([_values(measured, system, figure)[:, 0] for system in seeds], HIGHER_IS_BETTER.get(figure)) for figure in figures]
     heads = [_label(figure) + ARROWS[HIGHER_IS_BETTER.get(figure)] for figure in figures]
-    return lines(["system", "seeds", *heads], [[system, str(seeds[system]), *cells] for system, *cells in zip(seeds, *columns, strict=True)])
+    rows = [[system, str(seeds[system]), *cells] for system, *cells in zip(seeds, *columns, strict=True)]
+    return lines(["system", "seeds", *heads], rows)
 
 
 def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

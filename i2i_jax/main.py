@@ -29,9 +29,7 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax import processes, training  # after the options are known to be good: it takes seconds
 
     agreed = (ConfigError, training.Diverged)
-    with processes.together(
-        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value, agreed=agreed
-    ):
+    with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value, agreed=agreed):
         processes.say(f"run folder: {workdir}")
         try:
             training.train(config, workdir, command=shlex.join(["python", "-m", "i2i_jax.main", *sys.argv[1:]]))

@@ -51,7 +51,7 @@ def together(
             yield
     except agreed:
         raise
-    except Exception:
+    except BaseException:
         atexit.register(_leave)
         raise
 
@@ -67,7 +67,7 @@ def _checked(coordinator_address: str | None, num_processes: int | None, process
     if not re.fullmatch(r"\S+:\d+", str(coordinator_address)):
         raise ConfigError(f"--coordinator_address is {coordinator_address!r}: must be HOST:PORT, where process 0 is")
     if not 0 <= int(process_id or 0) < int(num_processes or 0):
-        raise ConfigError(f"--process_id is {process_id}: must be from 0 to --num_processes minus 1, and --num_processes is {num_processes}")
+        raise ConfigError(f"--process_id is {process_id}, --num_processes {num_processes}: must be from 0 to one less than that")
     return given
 
 

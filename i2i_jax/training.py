@@ -34,6 +34,7 @@ class Stopped(Exception):
 def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainState:
     """Trains `config` to its last step in the folder `workdir`, from where the run there stopped, and returns the state.
 
+    Several processes (see `processes`) all call it, with the same arguments, on a folder that all of them see.
     Raises ConfigError where `workdir` holds a run of another config, Diverged on a loss that is no number, and Stopped after
     SIGTERM or Ctrl-C. The newest good checkpoint is then there, and the same call goes on from it. `command` is what the run's
     page shows as the one that made it.
@@ -93,6 +94,8 @@ def _rows(config: Config, mesh: Mesh) -> np.ndarray:
     """The rows of the global batch that this process reads. Raises ConfigError where the devices cannot share the batch."""
     batch_size, devices = config.data.batch_size, mesh.size
     rows = parallel.local_rows(batch_size, mesh)
+    if config.train.parallel == "pmap" and jax.process_count() > 1:
+        raise ConfigError("train.parallel is 'pmap', which trains in one process: 'shard_map' does in several")
     if (batch_size // devices) % (least := configs.least_batch(config)):
         raise ConfigError(
             f"data.batch_size {batch_size} gives each of {devices} devices {batch_size // devices} pairs, and {config.objective} in "

@@ -15,8 +15,9 @@ import pytest
 import runs
 from tiny import batch_of, mapped_step, sgd_game, state_of
 
-from i2i_jax import logs, parallel, processes, training
-from i2i_jax.config import ConfigError
+from i2i_jax import build, checkpoints, logs, processes
+from i2i_jax.config import Config, ConfigError
+from i2i_jax.train_state import TrainState
 
 DEADLINE = 240  # seconds, of a machine that is busy
 GONE = "error: another process of this run has ended or cannot be reached"
@@ -38,7 +39,7 @@ def environment(compiled: Path, *, devices: int) -> dict[str, str]:
 def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return "127.0.0.1:%d" % probe.getsockname()[1]
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def start(command: list[str], **options) -> subprocess.Popen[str]:
@@ -91,19 +92,20 @@ OPTIONS = {
 
 @pytest.fixture
 def train(tmp_path, shapes_dir, started):
-    """Starts the training command in two processes of one device each; `differing` are options of the second alone."""
+    """Starts the training command in one or two processes with two devices together; `differing` are options of the second alone."""
 
-    def train(differing: dict | None = None) -> list[subprocess.Popen[str]]:
-        address, pair = free_address(), []
-        for number in range(2):
-            options = runs.TINY | runs.TINY_NETWORKS | OPTIONS | {"data.path": shapes_dir} 
+    def train(workdir: str, *, processes: int = 2, differing: dict | None = None) -> list[subprocess.Popen[str]]:
+        address, found = free_address(), []
+        for number in range(processes):
+            options = runs.TINY | runs.TINY_NETWORKS | OPTIONS | {"data.path": shapes_dir}
             options |= differing if number and differing else {}
             command = [sys.executable, "-c", MAIN, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
-            command += [f"--workdir={tmp_path / 'run'}", *runs.as_flags(options)]
-            command += [f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"]
-            pair.append(start(command, env=environment(tmp_path / "compiled", devices=1)))
-        started.extend(pair)
-        return pair
+            command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
+            if processes > 1:
+                command += [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={number}"]
+            found.append(start(command, env=environment(tmp_path / "compiled", devices=2 // processes)))
+        started.extend(found)
+        return found
 
     return train
 
@@ -123,39 +125,43 @@ def rows(workdir: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in found]
 
 
-def test_a_run_of_two_processes_is_stopped_and_killed_and_ends_as_an_undisturbed_one_of_one(tmp_path, shapes_dir, train, monkeypatch):
-    first, second = train()
+def saved_state(workdir: Path, config: Config) -> TrainState:
+    template = jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config))
+    return checkpoints.restore_for_inference(workdir / "checkpoints", template)
+
+
+def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path, shapes_dir, train):
+    first, second = train("run")
     told(first, 2)
     second.send_signal(signal.SIGTERM)
-    (code, out, err), (other_code, other_out, other_err) = end(first), end(second)
-    assert (code, err, other_code, other_out, other_err) == (0, "", 0, "", "")
+    (code, out, err), of_second = end(first), end(second)
+    assert (code, err, *of_second) == (0, "", 0, "", "")
     stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command goes on from there", out.splitlines()[-1])
     assert stopped and (tmp_path / "run" / "checkpoints" / stopped[1]).is_dir()
 
-    first, second = train()
+    first, second = train("run")
     assert f"goes on after step {stopped[1]} of {STEPS}" in told(first, 6)
     second.kill()
     code, out, err = end(first)
     assert (code, err.startswith(GONE), err.count("\n")) == (1, True, 1), err
 
-    first, second = train()
+    first, second = train("run")
     told(first, 2)
     first.kill()
     code, out, err = end(second)
     assert (code, out) == (1, "")
     assert err.splitlines()[-1].startswith(GONE), err  # what jax's coordination service says may come before
 
-    mesh = parallel.make_mesh(jax.devices()[:2])
-    monkeypatch.setattr(parallel, "make_mesh", lambda devices=None: mesh)
-    config = runs.tiny("pix2pix_noise", shapes_dir, OPTIONS)
-    ended = training.train(config, tmp_path / "run")
-    whole = training.train(config, tmp_path / "whole")
+    for workdir in ("run", "whole"):
+        assert end(*train(workdir, processes=1))[0] == 0
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(ended), jax.device_get(whole))
+    assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, STEPS + 1))
+    config = runs.tiny("pix2pix_noise", shapes_dir, OPTIONS)
+    jax.tree.map(np.testing.assert_array_equal, *(saved_state(tmp_path / workdir, config) for workdir in ("run", "whole")))
 
 
 def test_processes_with_different_options_are_refused(tmp_path, train):
-    for code, out, err in map(end, train({"train.steps": 3})):
+    for code, out, err in map(end, train("run", differing={"train.steps": 3})):
         assert (code, out.count("\n") <= 1) == (2, True)
         assert err == f"error: train.steps is {STEPS} in process 0 and 3 in process 1: start all with the same options\n"
     assert not (tmp_path / "run").exists()
@@ -173,8 +179,11 @@ def test_a_coordinator_that_is_not_there(tmp_path, started):
     [
         (["--process_id=1"], "--coordinator_address is missing: --coordinator_address, --num_processes and --process_id belong together"),
         (["--coordinator_address=host", "--num_processes=2", "--process_id=1"], "--coordinator_address is 'host': must be HOST:PORT"),
-        (["--coordinator_address=host:1", "--num_processes=2", "--process_id=2"], "--process_id is 2: must be from 0 to"),
-        (["--coordinator_address=host:1", "--num_processes=0", "--process_id=0"], "--num_processes is 0"),
+        (
+            ["--coordinator_address=host:1", "--num_processes=2", "--process_id=2"],
+            "--process_id is 2, --num_processes 2: must be from 0 to one less",
+        ),
+        (["--coordinator_address=host:1", "--num_processes=0", "--process_id=0"], "--num_processes 0"),
         (["--coordinator_address=host:1", "--num_processes=two", "--process_id=0"], "--num_processes=two"),
     ],
 )
