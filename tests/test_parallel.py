@@ -1,5 +1,6 @@
 """Eight devices do what one does; rows are dealt so that they can."""
 
+import dataclasses
 from functools import partial
 
 import jax
