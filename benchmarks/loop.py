@@ -11,6 +11,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import tables
 import timing
 from absl import app, flags
 
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> None:
     seconds = {name or "steps alone": timing.alone(partial(seconds_of, name, _STEPS.value)) for name in names}
     bare = seconds["steps alone"]
     rows = [[name, f"{1e3 * x / _STEPS.value:.1f}", f"{x / bare - 1:+.1%}"] for name, x in seconds.items()]
-    timing.write("loop", seconds, timing.markdown(["interval", "milliseconds a step", "more than steps alone"], rows))
+    timing.write("loop", seconds, tables.lines(["interval", "milliseconds a step", "more than steps alone"], rows))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ one that goes on. `translate`: images a second. Prints tables and writes benchma
 """
 
 import json
-import math
 import os
-import re
 import runpy
 import socket
 import statistics
@@ -25,6 +23,7 @@ from typing import Any
 
 import tables
 from absl import app, flags
+from compiled import collectives
 
 from i2i_jax import config as configs
 from i2i_jax import logs
@@ -40,21 +39,9 @@ _WORKER = flags.DEFINE_list("worker", None, "For this file itself: SYSTEM,DEVICE
 ROOT = Path(__file__).parents[1]
 PAIRS = 2  # on each device
 LAYOUTS = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)]  # devices in processes
-COLLECTIVE = re.compile(r" = (.*?) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\(")
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
-
 STARTS = [("a new run, s", 1, "run"), ("again, s", 1, "again"), ("one that goes on, s", 2, "run")]
 
 Row = dict[str, Any]
-
-
-def collectives(program: str) -> list[tuple[str, int]]:
-    """The kind of each one in a compiled program, and the bytes of its result on a device."""
-    found = []
-    for shapes, kind in COLLECTIVE.findall(program):
-        arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-        found.append((kind, sum(BYTES[dtype] * math.prod(map(int, filter(None, sizes.split(",")))) for dtype, sizes in arrays)))
-    return found
 
 
 def config_of(system: str, devices: int) -> configs.Config:

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tables
 import timing
 from absl import app, flags
+from compiled import collectives
 
 from i2i_jax import build, parallel, presets, training
 from i2i_jax.config import Config
@@ -111,6 +113,7 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
         "operations": operations,
         "operations_per_second": rate,
         "share_of_peak": rate / peak,
+        "all_reduced_bytes": sum(size for _, size in collectives(step.as_text())),
         "memory_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
     }
 
@@ -136,7 +139,16 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"--steps: unknown {min(unknown)!r}: one of {', '.join(STEPS)}")
     peak = peak_rate()
     results = {name: measure(STEPS[name], peak) for name in names}
-    head = ["step", "trace + compile, s", "milliseconds", "images/s", "GFLOP", f"of {peak / 1e9:,.0f} GFLOP/s", "memory, GB"]
+    head = [
+        "step",
+        "trace + compile, s",
+        "milliseconds",
+        "images/s",
+        "GFLOP",
+        f"of {peak / 1e9:,.0f} GFLOP/s",
+        "memory, GB",
+        "all-reduced, MB",
+    ]
     rows = [
         [
             name,
@@ -146,10 +158,11 @@ def main(argv: list[str]) -> None:
             f"{one['operations'] / 1e9:.3g}",
             f"{one['share_of_peak']:.0%}",
             f"{one['memory_bytes'] / 1e9:.2f}",
+            f"{one['all_reduced_bytes'] / 1e6:.3g}",
         ]
         for name, one in results.items()
     ]
-    timing.write(f"step_{jax.default_backend()}_{_DTYPE.value}", results, timing.markdown(head, rows))
+    timing.write(f"step_{jax.default_backend()}_{_DTYPE.value}", results, tables.lines(head, rows))
 
 
 if __name__ == "__main__":

@@ -134,14 +134,15 @@ def record(measured: Measured, runs: Runs) -> dict[str, Any]:
     return provenance() | {"results": results}
 
 
-def provenance() -> dict[str, Any]:
-    """What measured: the command, the machine and the versions."""
+def provenance(*packages: str) -> dict[str, Any]:
+    """What measured: the command, the machine and the versions, also of `packages`."""
     import jax  # here: who imports this file may yet choose the cores that JAX gets
 
+    named = ("jax", "jaxlib", "flax", "numpy", *packages)
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "versions": {"python": platform.python_version()} | {x: importlib.metadata.version(x) for x in ("jax", "jaxlib", "flax", "numpy")},
+        "versions": {"python": platform.python_version()} | {x: importlib.metadata.version(x) for x in named},
     }
 
 

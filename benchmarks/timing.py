@@ -1,20 +1,15 @@
-"""What the benchmarks of speed share: runs that take turns, the machine they ran on, and results as JSON and Markdown."""
+"""What the benchmarks of speed share: runs that take turns, and results as JSON and Markdown."""
 
-import importlib.metadata
 import json
 import multiprocessing
-import os
-import platform
-import shlex
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import jax
+import tables
 
 from i2i_jax import logs
 
@@ -81,23 +76,11 @@ def shown(of: Mapping[str, float], *, unit: float = 1.0, digits: int = 3) -> str
     return "{} ({} to {})".format(*(f"{of[name] / unit:.{digits}g}" for name in ("median", "lowest", "highest")))
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def about(*packages: str) -> dict[str, Any]:
-    """The command, the machine and the versions, as they stand beside figures."""
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "versions": {"python": platform.python_version()} | {x: importlib.metadata.version(x) for x in ("jax", "flax", "numpy", *packages)},
-    }
-
-
 def write(name: str, results: Any, table: str, *packages: str) -> None:
     """Prints the table and writes it to benchmarks/results/NAME.md, the results to NAME.json."""
     stem = Path(__file__).parent / "results" / name
-    logs.atomic_write(stem.with_suffix(".json"), (json.dumps(about(*packages) | {"results": results}, indent=1) + "\n").encode())
+    logs.atomic_write(
+        stem.with_suffix(".json"), (json.dumps(tables.provenance(*packages) | {"results": results}, indent=1) + "\n").encode()
+    )
     logs.atomic_write(stem.with_suffix(".md"), (table + "\n").encode())
     print(table)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tables
 import timing
 import torch
 from absl import app, flags
@@ -147,7 +148,7 @@ def main(argv: list[str]) -> None:
     measured = timing.in_turns(makers, rounds=_ROUNDS.value)
     ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
     images = f"{job.config.data.crop_size}² x {job.config.data.batch_size if job.task == 'train' else job.samples}"
-    table = timing.markdown(
+    table = tables.lines(
         [f"{job.config.objective}, {job.task}, {images}", "milliseconds", f"of {EAGER}'s time", "rounds"],
         [[name, timing.shown(timing.spread(x), unit=1e-3), timing.shown(ratios[name]), len(x)] for name, x in measured.items()],
     )
