@@ -86,9 +86,9 @@ def markdown(systems: Sequence[str], figures: Sequence[str], measured: Measured)
     return lines(["system", "seeds", *heads], rows)
 
 
-def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def lines(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def _label(figure: str) -> str:
