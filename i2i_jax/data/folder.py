@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from i2i_jax.data import images
-from i2i_jax.data.pairs import Pair, Pairs, SideBySide, odd_width
+from i2i_jax.data.pairs import Pair, Pairs, SideBySide
 
 SPLITS = ("train", "val", "test")
 SHOWN = 3  # names in an error message
@@ -152,7 +152,7 @@ def _problem_of_one(file: Path, *, channels: set[int], max_pixels: int) -> str |
         width = [images.size(file, channels=c, max_pixels=max_pixels)[1] for c in sorted(channels)][0]
     except images.ImageError as error:
         return str(error)
-    return odd_width(file, width) if width % 2 else None
+    return f"{file}: {images.odd_width(width)}" if width % 2 else None
 
 
 def _problem_of_two(files: tuple[Path, Path], *, channels: tuple[int, int], max_pixels: int) -> str | None:

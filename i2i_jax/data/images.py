@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,35 +54,49 @@ def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIX
     1 is grey and 3 is RGB, to which everything usual is converted, transparency over white. Any other number must be the
     file's own. Raises ImageError, which names the path, or `name` for bytes.
     """
+    with _opened(source, (channels,), max_pixels, name) as header:
+        return _with_channels(_decoded(header), header.alpha, channels)
+
+
+def read_halves(
+    source: str | Path | bytes, *, channels: tuple[int, int], max_pixels: int = MAX_PIXELS, name: str = ""
+) -> tuple[Pixels, Pixels]:
+    """As `read`, the left half and the right half of an image, each with its own number of channels."""
     with _opened(source, channels, max_pixels, name) as header:
-        pixels = header.decode()
-        if pixels.dtype not in (np.uint8, np.uint16):
-            raise ValueError(f"has {pixels.dtype} samples: must be 8 or 16 bit")
-        return np.ascontiguousarray(_with_channels(pixels, header.alpha, channels))
+        pixels = _decoded(header)
+        half, odd = divmod(pixels.shape[1], 2)
+        if odd:
+            raise ValueError(odd_width(pixels.shape[1]))
+        left, right = (_with_channels(x, header.alpha, c) for x, c in zip((pixels[:, :half], pixels[:, half:]), channels, strict=True))
+        return left, right
+
+
+def odd_width(width: int) -> str:
+    return f"is {width} pixels wide: a side-by-side pair must have an even width"
 
 
 def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width, from the header alone. Raises ImageError for what `read` would refuse by its header."""
-    with _opened(source, channels, max_pixels, "") as header:
+    with _opened(source, (channels,), max_pixels, "") as header:
         return header.height, header.width
 
 
 def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
     """Channels without alpha, from the header alone. Raises ImageError."""
-    with _opened(source, None, max_pixels, "") as header:
+    with _opened(source, (), max_pixels, "") as header:
         return header.channels - header.alpha
 
 
 @contextlib.contextmanager
-def _opened(source: str | Path | bytes, channels: int | None, max_pixels: int, name: str) -> Iterator[Header]:
+def _opened(source: str | Path | bytes, wanted: Collection[int], max_pixels: int, name: str) -> Iterator[Header]:
     name = name or "image" if isinstance(source, bytes) else str(source)
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             header = _header(file)
             if header.height * header.width > max_pixels:
                 raise ValueError(f"is {header.width}x{header.height}: has more than {max_pixels} pixels")
-            if channels and channels not in _possible_channels(header):
-                raise ValueError(f"has {header.channels} channels: must have {channels}")
+            if impossible := [channels for channels in wanted if channels not in _possible_channels(header)]:
+                raise ValueError(f"has {header.channels} channels: must have {impossible[0]}")
             yield header
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
@@ -183,19 +197,24 @@ def _scientific_tiff(file: File) -> Header | None:
     return Header(height, width, samples, alpha, decode)
 
 
+def _decoded(header: Header) -> Pixels:
+    pixels = header.decode()
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"has {pixels.dtype} samples: must be 8 or 16 bit")
+    return pixels
+
+
 def _possible_channels(header: Header) -> set[int]:
     usual = header.channels - header.alpha in (1, 3)
     return {header.channels, 1, 3} if usual else {header.channels}
 
 
 def _with_channels(pixels: Pixels, alpha: bool, channels: int) -> Pixels:
-    if pixels.shape[2] == channels:
-        return pixels
-    if alpha:
+    if alpha and pixels.shape[2] != channels:
         pixels = _over_white(pixels)
-    if pixels.shape[2] == channels:
-        return pixels
-    return np.repeat(pixels, 3, 2) if channels == 3 else _grey(pixels)
+    if pixels.shape[2] != channels:
+        pixels = np.repeat(pixels, 3, 2) if channels == 3 else _grey(pixels)
+    return np.ascontiguousarray(pixels)
 
 
 def _over_white(pixels: Pixels) -> Pixels:

@@ -7,7 +7,6 @@ import numpy as np
 
 from i2i_jax.data import images
 from i2i_jax.data.folder import FolderError, by_stem
-from i2i_jax.data.pairs import odd_width
 
 
 class Output(NamedTuple):
@@ -88,7 +87,7 @@ def real(file: Path, *, direction: str | None, like: tuple[int, int]) -> tuple[n
                               "--direction=AtoB for the right one, BtoA for the left")  # fmt: skip
         return None, whole
     if width % 2:
-        raise FolderError(odd_width(file, width))
+        raise FolderError(f"{file}: {images.odd_width(width)}")
     left, right = whole[:, : width // 2], whole[:, width // 2 :]
     return (left, right) if direction == "AtoB" else (right, left)
 

@@ -49,16 +49,7 @@ class SideBySide:
         return self.count
 
     def __getitem__(self, index: int, /) -> Pair:
-        source, name = self.load(index), self.name(index)
-        wanted = {self.input_channels, self.target_channels}
-        whole = {c: images.read(source, channels=c, max_pixels=self.max_pixels, name=name) for c in wanted}
-        width = whole[self.input_channels].shape[1]
-        if width % 2:
-            raise images.ImageError(odd_width(name if isinstance(source, bytes) else source, width))
-        halves = slice(None, width // 2), slice(width // 2, None)
-        first, second = halves if self.direction == "AtoB" else halves[::-1]
-        return Pair(whole[self.input_channels][:, first], whole[self.target_channels][:, second])
-
-
-def odd_width(name: str | Path, width: int) -> str:
-    return f"{name}: is {width} pixels wide: a side-by-side pair must have an even width"
+        a_is_input = self.direction == "AtoB"
+        channels = (self.input_channels, self.target_channels) if a_is_input else (self.target_channels, self.input_channels)
+        a, b = images.read_halves(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index))
+        return Pair(a, b) if a_is_input else Pair(b, a)
