@@ -136,13 +136,18 @@ def hours(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
 
 
-def to_rgb8(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture of any uint8 or uint16 image: grey as grey, two channels as red and green, of more than three the first three."""
+def to_8_bits(image: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """uint8 as it is and uint16 rounded. Raises TypeError."""
     if image.dtype == np.uint16:
-        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype != np.uint8:
         raise TypeError(f"image of {image.dtype}: must be uint8 or uint16")
-    image = np.atleast_3d(image)
+    return image
+
+
+def to_rgb8(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture of any uint8 or uint16 image: grey as grey, two channels as red and green, of more than three the first three."""
+    image = np.atleast_3d(to_8_bits(image))
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return np.pad(image[..., :3], ((0, 0), (0, 0), (0, max(0, 3 - image.shape[2]))))

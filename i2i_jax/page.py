@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -18,6 +18,7 @@ from i2i_jax.config import HIGHER_IS_BETTER
 from i2i_jax.logs import atomic_write, hours, parse_row, short
 
 MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
+ROWS = 200  # of a translated folder, on a page
 COLOURS = 6  # in style.css
 
 
@@ -85,11 +86,22 @@ class Translated(NamedTuple):
     style: str | os.PathLike | None = None
 
 
-def write_translation(output_dir: str | os.PathLike, rows: Iterable[Translated], *, title: str) -> None:
-    """Writes `output_dir`/index.html, which shows each input beside its style and outputs. The images stay where they are."""
-    shown = [_translated(Path(output_dir), row) for row in rows]
-    count = f"{len(shown)} {'image' if len(shown) == 1 else 'images'}"
-    _write(Path(output_dir) / "index.html", "translation.html", title=html.escape(title), count=count, rows="\n".join(shown))
+def write_translation(output_dir: str | os.PathLike, rows: Sequence[Translated], *, title: str) -> None:
+    """Writes pages that show each input beside its style and outputs, from `output_dir`/index.html on. The images stay where they are."""
+    parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+    names = ["index.html", *(f"page_{number:04d}.html" for number in range(2, len(parts) + 1))]
+    count = f"{len(rows):,} {'image' if len(rows) == 1 else 'images'}"
+    for name, part in zip(names, parts, strict=True):
+        shown = "\n".join(_translated(Path(output_dir), row) for row in part)
+        _write(Path(output_dir) / name, "translation.html", title=html.escape(title), count=count, rows=shown, pages=_links(names, name))
+
+
+def _links(names: Sequence[str], here: str) -> str:
+    if len(names) == 1:
+        return ""
+    marks = {here: ' aria-current="page"'}
+    links = (f'<a href="{name}"{marks.get(name, "")}>{number}</a>' for number, name in enumerate(names, 1))
+    return f'<nav class="pages" aria-label="Pages">{"".join(links)}</nav>'
 
 
 def _translated(output_dir: Path, row: Translated) -> str:

@@ -15,13 +15,13 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "parallel", "presets", "processes"),
+    ("types", "cache", "config", "parallel", "presets", "processes", "tiling"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
     ("checkpoints",),
     ("build",),
-    ("build_metrics", "evaluation", "logs", "page"),
+    ("build_metrics", "evaluation", "logs", "page", "translation"),
     ("pictures",),
     ("report",),
     ("training",),

@@ -213,6 +213,19 @@ def test_a_translated_folder_shows_each_input_style_and_output(tmp_path):
         assert text in found.text
 
 
+def test_a_large_translated_folder_has_several_pages_that_lead_to_each_other(tmp_path):
+    rows = [page.Translated(tmp_path / f"{i:04d}.png", []) for i in range(2 * page.ROWS + 1)]
+    page.write_translation(tmp_path, rows, title="x")
+    names = ["index.html", "page_0002.html", "page_0003.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    pages = [Page(tmp_path / name) for name in names]
+    assert [source for found in pages for source in found.attributes("src")] == [f"{i:04d}.png" for i in range(len(rows))]
+    for name, found in zip(names, pages, strict=True):
+        assert "401 images" in found.text
+        assert [a["href"] for tag, a in found.elements if tag == "a" and "html" in a["href"]] == 2 * names
+        assert {a["href"] for _, a in found.elements if "aria-current" in a} == {name}
+
+
 def test_a_file_name_that_is_no_text_has_a_page(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     page.write_translation(tmp_path, [page.Translated(tmp_path / name, [])], title="x")

@@ -19,5 +19,10 @@ class Painted(nn.Module):
         """Height and width must be multiples of this."""
         return cast(Any, self.scores).multiple
 
+    @property
+    def reach(self) -> int | None:
+        """An output pixel depends on the input at most this many pixels away (None: on all of it)."""
+        return cast(Any, self.scores).reach
+
     def __call__(self, image: Image, **switches: bool) -> Image:
         return jnp.asarray(self.colours, image.dtype)[cast(Any, self.scores)(image, **switches).argmax(-1)]

@@ -32,6 +32,11 @@ class ResNet(nn.Module):
         """Height and width must be multiples of this."""
         return 4
 
+    @property
+    def reach(self) -> int:
+        """An output pixel depends on the input at most this many pixels away; norms that look at the image itself aside."""
+        return 8 * self.blocks + (12 if self.upsample == "transposed" else 18)
+
     @nn.compact
     def __call__(
         self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False

@@ -36,6 +36,10 @@ class UNet(nn.Module):
         """Height and width must be multiples of this."""
         return 2**self.depth
 
+    @property
+    def reach(self) -> None:
+        """An output pixel depends on all of the input."""
+
     @nn.compact
     def __call__(
         self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False

@@ -1,0 +1,119 @@
+"""Images cut into overlapping tiles of one shape, and what was made of these blended into images without a seam."""
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from i2i_jax.config import ConfigError
+
+
+class Axis(NamedTuple):
+    """How the `length` pixels of one axis are cut: `starts` of its tiles, which may end in padding.
+
+    `weights` [tiles, tile] are each tile's shares of its pixels; over the tiles that cover a pixel they sum to 1.
+    """
+
+    length: int
+    starts: list[int]
+    weights: Float[np.ndarray, "tiles tile"]
+
+    @property
+    def tile(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def padded(self) -> int:
+        return self.starts[-1] + self.tile
+
+
+class Grid(NamedTuple):
+    """The tiles of an image, row by row."""
+
+    rows: Axis
+    columns: Axis
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Height and width of every tile."""
+        return self.rows.tile, self.columns.tile
+
+    @property
+    def area(self) -> int:
+        """Of the image, in pixels."""
+        return self.rows.length * self.columns.length
+
+    @property
+    def number(self) -> int:
+        """Of tiles."""
+        return len(self.rows.starts) * len(self.columns.starts)
+
+
+@functools.lru_cache
+def grid(height: int, width: int, *, multiple: int, reach: int | None = None, tile: int | None = None) -> Grid:
+    """Tiles of `tile` pixels square for a network that takes multiples of `multiple`; without `tile` the image is one tile.
+
+    An output pixel depends on the inputs at most `reach` pixels away (None: on all). Of each tile only what depends on nothing
+    beyond it is used, so the blend is what the network makes of the whole image. Raises ConfigError.
+    """
+    margin, step = (0, 1) if reach is None else (reach, multiple)
+
+    def ramp(tile: int) -> int:
+        return max(1, tile // 4 if reach is None else tile // 8)
+
+    if tile is not None:
+        smallest = next(t for t in itertools.count(multiple, multiple) if t - 2 * margin - ramp(t) >= step)
+        if tile % multiple or tile < smallest:
+            raise ConfigError(f"--tile is {tile}: must be a multiple of {multiple}, at least {smallest}")
+    return Grid(*(_axis(length, tile, multiple, margin=margin, ramp=ramp(tile or 0), step=step) for length in (height, width)))
+
+
+def _axis(length: int, tile: int | None, multiple: int, *, margin: int, ramp: int, step: int) -> Axis:
+    padded = length + -length % multiple
+    if tile is None or tile >= padded:
+        return Axis(length, [0], np.ones((1, padded), np.float32))
+    stride = (tile - 2 * margin - ramp) // step * step
+    starts = [*range(0, padded - tile, stride), padded - tile]
+    inside = (np.arange(tile) + 0.5 - margin) / ramp
+    rising = np.sin(math.pi / 2 * np.clip(inside, 0, 1)) ** 2
+    shares = np.ones((len(starts), tile))
+    shares[1:] *= rising
+    shares[:-1] *= rising[::-1]
+    total = np.zeros(padded)
+    for start, share in zip(starts, shares, strict=True):
+        total[start : start + tile] += share
+    return Axis(length, starts, np.stack([share / total[i : i + tile] for i, share in zip(starts, shares, strict=True)]).astype(np.float32))
+
+
+def cut(image: Integer[np.ndarray, "h w c"], grid: Grid) -> Iterator[Integer[np.ndarray, "_h _w c"]]:
+    """The tiles of an image, padded by reflection on the right and at the bottom."""
+    image = np.pad(image, (*((0, axis.padded - axis.length) for axis in grid), (0, 0)), mode="symmetric")
+    height, width = grid.tile
+    for top, left in itertools.product(grid.rows.starts, grid.columns.starts):
+        yield image[top : top + height, left : left + width]
+
+
+def blend(tiles: Iterable[Float[np.ndarray, "n _h _w c"]], grid: Grid) -> Iterator[Float[np.ndarray, "n _ w c"]]:
+    """The image that tiles in the order of `cut` make, a band of rows at a time, from top to bottom."""
+    rows, columns = grid
+    tiles = iter(tiles)
+    carried = None
+    for top, end, share in zip(rows.starts, [*rows.starts[1:], rows.length], rows.weights, strict=True):
+        band = _band([next(tiles) for _ in columns.starts], columns) * share[:, None, None]
+        if carried is not None:
+            band[:, : carried.shape[1]] += carried
+        yield band[:, : end - top]
+        carried = band[:, end - top :]
+
+
+def _band(tiles: list[np.ndarray], columns: Axis) -> np.ndarray:
+    """Tiles side by side."""
+    samples, height, _, channels = tiles[0].shape
+    band = np.zeros((samples, height, columns.padded, channels), np.float32)
+    for tile, start, share in zip(tiles, columns.starts, columns.weights, strict=True):
+        band[:, :, start : start + columns.tile] += tile * share[:, None]
+    return band[:, :, : columns.length]

@@ -1,0 +1,163 @@
+"""Many images through a trained generator: read, translated in batches on all devices and written at the same time."""
+
+import dataclasses
+import itertools
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Integer, UInt8
+
+from i2i_jax import models, parallel, sampling, tiling
+from i2i_jax.data import augment
+from i2i_jax.train_state import TrainState
+
+BATCH_PIXELS = 2**18  # that a device makes at a time
+AHEAD_PIXELS = 2**22  # that are read, and that wait to be written, at a time
+
+Item = TypeVar("Item")
+Started = TypeVar("Started")
+Pixels = Integer[np.ndarray, "h w c"]
+Outputs = UInt8[np.ndarray, "n h w c"]
+Made = tuple["_Image", np.ndarray]
+BatchSize = Callable[[int, int, int], int]  # of tiles [h, w, c]
+Translate = Callable[[np.ndarray, np.ndarray], Array]  # (tiles [b, h, w, c], keys [b]) -> [b, n, h, w, c_out]
+
+
+class Source(NamedTuple):
+    """An image to translate. What is made of it depends on its pixels and its `key` alone.
+
+    `read` gives None where there is no image after all; `write` gets what was read and what was made of it.
+    """
+
+    key: int
+    grid: tiling.Grid
+    read: Callable[[], Pixels | None]
+    write: Callable[[Pixels, Outputs], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Image:
+    source: Source
+    pixels: Pixels
+
+
+class _Tile(NamedTuple):
+    image: _Image
+    pixels: Pixels
+
+
+def run(
+    networks: models.Networks,
+    state: TrainState,
+    mode: sampling.Mode,
+    sources: Sequence[Source],
+    *,
+    samples: int,
+    seed: int = 0,
+    sync: bool = False,
+    style: Float[Array, " d"] | None = None,
+) -> Iterator[Source]:
+    """Translates all sources and yields each once it is written. `sync` gives all the same latents, `style` is the latent of all.
+
+    Batches of one shape are of one size, and filled up where there is too little: so each shape is compiled once, and the
+    numbers do not depend on what else is in a batch.
+    """
+    in_all = sum(source.grid.number * math.prod(source.grid.tile) for source in sources)
+    mesh = parallel.make_mesh(jax.local_devices()[: math.ceil(in_all * samples / BATCH_PIXELS)])
+    translate = _translator(networks, state, mode, mesh, samples=samples, seed=seed, sync=sync, style=style)
+
+    def batch_size(height: int, width: int, channels: int) -> int:
+        return mesh.size * max(1, BATCH_PIXELS // (height * width * samples))
+
+    def cost(made: Made) -> int:
+        """Of writing: as many images wait as keep the pool busy, fewer if they are large."""
+        return max(made[1].size, AHEAD_PIXELS // (2 * workers))
+
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        made = _blended(_made(_batches(_tiles(sources, pool), batch_size), translate, batch_size))
+        writing = _ahead(lambda of: (of[0].source, pool.submit(of[0].source.write, of[0].pixels, of[1])), made, cost)
+        for source, written in writing:
+            written.result()
+            yield source
+
+
+def _ahead(start: Callable[[Item], Started], items: Iterable[Item], cost: Callable[[Item], int]) -> Iterator[Started]:
+    """What `start` gives of each item, in order; before its turn comes the next one is started, and as many as cost AHEAD_PIXELS."""
+    started: deque[tuple[Started, int]] = deque()
+    spent = 0
+    for item in items:
+        started.append((start(item), cost(item)))
+        spent += started[-1][1]
+        while len(started) > 1 and spent > AHEAD_PIXELS:
+            first, its_cost = started.popleft()
+            spent -= its_cost
+            yield first
+    yield from (first for first, _ in started)
+
+
+def _tiles(sources: Sequence[Source], pool: Executor) -> Iterator[_Tile]:
+    """Those of one shape after each other."""
+    ordered = sorted(sources, key=lambda source: source.grid.tile)
+    for source, reading in _ahead(lambda source: (source, pool.submit(source.read)), ordered, lambda source: source.grid.area):
+        if (pixels := reading.result()) is not None:
+            image = _Image(source, pixels)
+            yield from (_Tile(image, tile) for tile in tiling.cut(pixels, source.grid))
+
+
+def _batches(tiles: Iterable[_Tile], size: BatchSize) -> Iterator[list[_Tile]]:
+    """At most `size` tiles of one shape and type."""
+    for (*shape, _), alike in itertools.groupby(tiles, key=lambda tile: (*tile.pixels.shape, tile.pixels.dtype)):
+        while batch := list(itertools.islice(alike, size(*shape))):
+            yield batch
+
+
+def _made(batches: Iterable[list[_Tile]], translate: Translate, size: BatchSize) -> Iterator[Made]:
+    """Of each tile its image and its translations [n, h, w, c]."""
+
+    def start(batch: list[_Tile]) -> tuple[list[_Tile], Array]:
+        tiles = np.stack([tile.pixels for tile in batch])
+        keys = np.array([tile.image.source.key for tile in batch], np.uint32)
+        filled = size(*tiles.shape[1:])
+        return batch, translate(np.resize(tiles, (filled, *tiles.shape[1:])), np.resize(keys, filled))
+
+    for batch, found in _ahead(start, batches, lambda _: AHEAD_PIXELS):
+        yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(found), strict=False))
+
+
+def _blended(tiles: Iterable[Made]) -> Iterator[tuple[_Image, Outputs]]:
+    for image, of_image in itertools.groupby(tiles, key=lambda of: of[0]):
+        bands = tiling.blend((output for _, output in of_image), image.source.grid)
+        yield image, np.concatenate([augment.to_uint8(band) for band in bands], 1)
+
+
+def _translator(
+    networks: models.Networks,
+    state: TrainState,
+    mode: sampling.Mode,
+    mesh: Mesh,
+    *,
+    samples: int,
+    seed: int,
+    sync: bool,
+    style: Float[Array, " d"] | None,
+) -> Translate:
+    key = jax.random.key(seed)
+
+    def one(state: TrainState, pixels: Array, own: Array) -> Array:
+        z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, own))
+        z = sampling.latents(z_key, 1, samples, networks.latent_dim)
+        z = z if style is None else jnp.broadcast_to(style, z.shape)
+        return sampling.translate(networks, state, augment.scale(pixels)[None], z, dropout_key, mode=mode)[0]
+
+    translate = parallel.by_rows(lambda state, rows: jax.vmap(lambda *row: one(state, *row))(*rows), mesh)
+    state = jax.device_put(state, parallel.replicated(mesh))
+    return lambda tiles, keys: translate(state, (tiles, keys))
