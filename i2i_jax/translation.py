@@ -63,7 +63,7 @@ def run(
     samples: int,
     seed: int = 0,
     sync: bool = False,
-    style: Float[Array, " d"] | None = None,
+    style: Float[np.ndarray, " d"] | None = None,
 ) -> Iterator[Source]:
     """Translates all sources and yields each once it is written. `sync` gives all the same latents, `style` is the latent of all.
 
@@ -148,16 +148,25 @@ def _translator(
     samples: int,
     seed: int,
     sync: bool,
-    style: Float[Array, " d"] | None,
+    style: Float[np.ndarray, " d"] | None,
 ) -> Translate:
+    """What is drawn comes to the networks as data: they are compiled for a shape, not for a seed."""
     key = jax.random.key(seed)
-
-    def one(state: TrainState, pixels: Array, own: Array) -> Array:
-        z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, own))
-        z = sampling.latents(z_key, 1, samples, networks.latent_dim)
-        z = z if style is None else jnp.broadcast_to(style, z.shape)
-        return sampling.translate(networks, state, augment.scale(pixels)[None], z, dropout_key, mode=mode)[0]
-
-    translate = parallel.by_rows(lambda state, rows: jax.vmap(lambda *row: one(state, *row))(*rows), mesh)
     state = jax.device_put(state, parallel.replicated(mesh))
-    return lambda tiles, keys: translate(state, (tiles, keys))
+
+    def draw(own: Array) -> tuple[Array, Array]:
+        z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, own))
+        z = sampling.latents(z_key, 1, samples, networks.latent_dim)[0]
+        return z if style is None else jnp.broadcast_to(style, z.shape), dropout_key
+
+    def one(state: TrainState, image: Array, z: Array, dropout_key: Array) -> Array:
+        return sampling.translate(networks, state, image[None], z[None], dropout_key, mode=mode)[0]
+
+    drawn = jax.jit(jax.vmap(draw))
+    translate = parallel.by_rows(lambda state, rows: jax.vmap(one, (None, 0, 0, 0))(state, *rows), mesh)
+
+    def run(tiles: np.ndarray, keys: np.ndarray) -> Array:
+        tiles, keys = parallel.global_batch((tiles, keys), mesh)
+        return translate(state, (augment.scale(tiles), *drawn(keys)))
+
+    return run

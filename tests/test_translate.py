@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_jax import build, sampling
+from i2i_jax import build, sampling, translation
 from i2i_jax.data import augment, images
 
 SIZES = {"fits": (64, 64), "wide": (100, 70), "dot": (1, 1), "strip": (17, 300)}  # width, height
@@ -27,6 +27,11 @@ def photos(tmp_path_factory) -> Path:
     Image.fromarray(noise(64, 64, 1)[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
     (folder / "notes.txt").write_text("no image")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(translation, "BATCH_PIXELS", 2 * 64 * 64)
 
 
 @pytest.fixture
@@ -159,17 +164,50 @@ def test_what_cannot_be_translated_is_named_and_nothing_is_written(command, trai
         assert not (tmp_path / "out").exists()
 
 
-def test_an_image_that_breaks_off(command, trained, tmp_path):
-    """Its header is whole, so the ones before it are translated already: they stay, whole."""
-    for name in ("a", "b"):
+def test_images_that_break_off(command, trained, tmp_path):
+    """Their headers are whole, so it shows only then: all others are translated."""
+    for name in "abc":
         Image.fromarray(noise(64, 64, 3)).save(tmp_path / f"{name}.png")
-    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:3000])
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes((tmp_path / f"{name}.png").read_bytes()[:3000])
     output = tmp_path / "out"
-    status, _, err = command("translate", f"--run={trained('bicycle')}", f"--input={tmp_path}", f"--output={output}")
+    status, out, err = command("translate", f"--run={trained('bicycle')}", f"--input={tmp_path}", f"--output={output}")
     assert status == 1
-    assert f"error: {tmp_path / 'b.png'}: " in err.splitlines()[-1]
-    assert [path.name for path in output.glob("*.png")] == ["a.png"]
-    Image.open(output / "a.png").load()
+    assert "1 translated" in out
+    assert f"error: {tmp_path / 'a.png'}: " in err.splitlines()[-1] and err.endswith("; and 1 more\n")
+    assert [path.name for path in output.glob("*.png")] == ["c.png"]
+    Image.open(output / "c.png").load()
+    assert "c.png" in (output / "index.html").read_text() and "a.png" not in (output / "index.html").read_text()
+
+
+def test_ctrl_c_leaves_whole_files_only(command, trained, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for i in range(20):
+        Image.fromarray(noise(64, 64, 3, seed=i)).save(tmp_path / "in" / f"{i}.png")
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tqdm.tqdm.update", interrupt)
+    output = tmp_path / "out"
+    status, _, err = command("translate", f"--run={trained('bicycle')}", f"--input={tmp_path / 'in'}", f"--output={output}")
+    assert (status, err.splitlines()[-1]) == (1, "error: interrupted")
+    files = [path for path in output.rglob("*") if path.is_file()]
+    assert 2 <= len(files) < 40
+    for file in files:
+        assert file.suffix == ".png" and not file.name.startswith(".")
+        Image.open(file).load()
+
+
+def test_tile(translate, photos, command, trained, tmp_path):
+    found = translate("bicycle", photos / "strip.png", "--tile=64", "--samples=2")
+    assert {name: image.shape for name, image in found.items()} == dict.fromkeys(("strip_001", "strip_002"), (300, 17, 3))
+    output = tmp_path / "refused"
+    status, _, err = command(
+        "translate", f"--run={trained('bicycle')}", f"--input={photos / 'wide.png'}", f"--output={output}", "--tile=100"
+    )
+    assert (status, err) == (2, "error: --tile is 100: must be a multiple of 64, at least 64\n")
+    assert not output.exists()
 
 
 def test_tiff_where_png_has_no_such_channels(tmp_path, command):

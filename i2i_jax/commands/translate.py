@@ -145,13 +145,15 @@ def _encoded(pixels) -> bytes:
 
 def _style(config, game, state):
     """The mean latent of the style image, resized to the size that the encoder was trained at."""
+    import numpy as np
+
     from i2i_jax import sampling
     from i2i_jax.data import augment, images, loader
 
     if "encoder" not in state.params:
         raise ConfigError(f"--style: {config.objective} has no encoder")
     image = images.read(Path(_STYLE.value or ""), channels=config.data.target_channels, max_pixels=config.data.max_pixels)
-    return sampling.encode(game.networks, state, augment.scale(loader.resize(image, config.data.crop_size)[None])).mean[0]
+    return np.asarray(sampling.encode(game.networks, state, augment.scale(loader.resize(image, config.data.crop_size)[None])).mean[0])
 
 
 def cli() -> None:

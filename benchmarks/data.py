@@ -1,0 +1,130 @@
+"""Pairs a second from disk to device, stage by stage, and the share of training's time that goes into waiting for them.
+
+    python benchmarks/data.py [--data=DIR] [--threads=1,2,4] [--config=FILE --config.SECTION.OPTION=VALUE ...]
+
+The sets are the embedded `shapes` and the side-by-side pairs in DIR; the training is that of the config, a few hundred steps long
+(default: configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
+"""
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import jax
+import tables
+from absl import app, flags
+from ml_collections import config_flags
+
+from i2i_jax import logs, parallel, training
+from i2i_jax.config import Config, override
+from i2i_jax.data import augment, folder, images, loader, shapes
+from i2i_jax.data.pairs import SideBySide
+
+_DATA = flags.DEFINE_string("data", None, "A folder of side-by-side pairs.")
+_LOAD_SIZE = flags.DEFINE_integer("load_size", 286, "Pixels that the folder's images are resized to, and cropped to 256.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pairs in a batch.")
+_THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "Numbers of threads.")
+_PAIRS = flags.DEFINE_integer("pairs", 400, "Pairs that each stage is timed on.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Training steps timed; 0: none.")
+_CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parents[1] / "configs" / "bicycle.py"), "Of the training.")
+
+ROUNDS = 3
+WARM_UP = 20  # training steps before the clock starts: compilation, and the loader's buffers
+
+
+def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float]:
+    """Pairs a second through each stage alone, and through all of them at once, as training has it."""
+    places = [place % len(pairs) for place in range(_PAIRS.value)]
+    batch = loader.fixed(pairs, places[: _BATCH_SIZE.value], size=load_size)
+    batches = [batch] * (_PAIRS.value // _BATCH_SIZE.value)
+    mesh = parallel.make_mesh(jax.local_devices()[:1])
+    on_device = parallel.global_batch(batch, mesh)
+    crop_size = min(load_size, 256)
+    crop = jax.jit(partial(augment.augment, key=jax.random.key(0), crop_size=crop_size, flip=True))
+    with ThreadPoolExecutor(threads) as pool:
+        files, read = _timed(lambda place: _bytes(pairs.load(place)), places, pool.map)
+        _, decode = _timed(partial(images.read, channels=3), files, pool.map)
+        halves, split = _timed(partial(images.read_halves, channels=(3, 3)), files, pool.map)
+        _, resize = _timed(lambda pair: [loader.resize(image, load_size) for image in pair], halves, pool.map)
+        _, stack = _timed(lambda batch: loader._stack([*zip(*batch[:2], strict=True)], batch.row), batches, pool.map)
+    _, move = _timed(lambda batch: jax.block_until_ready(parallel.global_batch(batch, mesh)), batches, map)
+    _, augmented = _timed(lambda batch: jax.block_until_ready(crop(batch)), [on_device] * len(batches), map)
+    rates = {"read": read, "decode": decode, "decode and split": split, "resize": resize}
+    rates |= {"stack": stack * _BATCH_SIZE.value, "host to device": move * _BATCH_SIZE.value, "augment": augmented * _BATCH_SIZE.value}
+    through = partial(loader.batches, pairs, load_size=load_size, batch_size=_BATCH_SIZE.value, seed=0, threads=threads)
+    rates["disk to batch"] = _rate_of_batches(through(cache_gb=0.0))
+    kept = through(cache_gb=1e3)
+    for _ in range(2 * len(pairs) // _BATCH_SIZE.value + 1):
+        next(kept)
+    return rates | {"memory to batch": _rate_of_batches(kept)}
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()
+
+
+def _timed(function: Callable, items: list, mapped: Callable[[Callable, Iterable], Iterable]) -> tuple[list, float]:
+    """The results, and how many a second."""
+    seconds, results = [], []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        results = list(mapped(function, items))
+        seconds.append(time.perf_counter() - start)
+    return results, len(items) / statistics.median(seconds)
+
+
+def _rate_of_batches(batches: Iterator[loader.RawBatch]) -> float:
+    next(batches)
+    return _BATCH_SIZE.value * _timed(lambda _: next(batches), [None] * (_PAIRS.value // _BATCH_SIZE.value), map)[1]
+
+
+def waiting(config: Config) -> dict[str, float]:
+    """Milliseconds of a training step, and those of them that go by until the next batch is there."""
+    never = dict.fromkeys(("train.sample_every", "train.checkpoint_every", "train.eval_every"), 10**9)
+    override(config, {"train.steps": WARM_UP + _STEPS.value, **never})
+    waits: list[tuple[float, float]] = []
+    batches = loader.batches
+
+    def timed(*args, **options) -> Iterator[loader.RawBatch]:
+        inner = batches(*args, **options)
+        while True:
+            start = time.perf_counter()
+            batch = next(inner)
+            waits.append((start, time.perf_counter()))
+            yield batch
+
+    with tempfile.TemporaryDirectory() as workdir, mock.patch.object(loader, "batches", timed):
+        training.train(config, workdir)
+    timed_waits = waits[WARM_UP:]
+    step = (timed_waits[-1][1] - timed_waits[0][1]) / (len(timed_waits) - 1)
+    wait = statistics.mean(end - start for start, end in timed_waits[1:])
+    return {"step_ms": 1e3 * step, "waiting_ms": 1e3 * wait, "share": wait / step}
+
+
+def main(argv: list[str]) -> None:
+    sets: dict[str, tuple[SideBySide, int]] = {"shapes": (shapes.pairs("train"), shapes.SIZE)}
+    if _DATA.value:
+        pairs = folder.pairs(_DATA.value, "train")
+        if not isinstance(pairs, SideBySide):
+            raise app.UsageError(f"--data: {_DATA.value} has no side-by-side pairs")
+        sets[Path(_DATA.value).name] = (pairs, _LOAD_SIZE.value)
+    found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
+    result = tables.conditions() | {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
+    for name, of_set in found.items():
+        rows = [[stage, *(f"{of_set[n][stage]:,.0f}" for n in _THREADS.value)] for stage in of_set[_THREADS.value[0]]]
+        head = [f"{name} to {sets[name][1]} pixels: pairs a second", *(f"{n} thread{'s' * (n != '1')}" for n in _THREADS.value)]
+        print(f"{tables.lines(head, rows)}\n")
+    if _STEPS.value:
+        result["training"] = {"objective": _CONFIG.value.objective, "data": _CONFIG.value.data.name} | waiting(_CONFIG.value)
+        print(tables.lines(list(result["training"]), [[f"{x:.3g}" if isinstance(x, float) else x for x in result["training"].values()]]))
+    logs.atomic_write(Path(__file__).parent / "results" / "data.json", (json.dumps(result, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,169 @@
+"""Many images at once: what is made of one depends on no other, and no more is held at a time than is needed."""
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+
+from i2i_jax import sampling, tiling, translation
+from i2i_jax.data import augment
+
+SIZES = [(16, 16), (13, 40), (16, 16), (30, 10), (16, 16), (9, 9)]
+
+
+def noise(size: tuple[int, int], seed: int, dtype=np.uint8) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (*size, 3), dtype, endpoint=True)
+
+
+class Folder:
+    """Images in memory; `written` has what was made of each, and `held` how many were read and not yet written, at most."""
+
+    def __init__(self, images: dict[str, np.ndarray | None], **options):
+        self.images, self.written, self.held = images, {}, 0
+        self._reads, self._lock = 0, threading.Lock()
+        self.sources = [self._source(name, image, {"multiple": 8} | options) for name, image in images.items()]
+
+    def _source(self, name, image, options) -> translation.Source:
+        height, width = (16, 16) if image is None else image.shape[:2]
+
+        def read():
+            with self._lock:
+                self._reads += 1
+                self.held = max(self.held, self._reads - len(self.written))
+            return image
+
+        def write(given, outputs):
+            np.testing.assert_array_equal(given, image)
+            with self._lock:
+                self.written[name] = outputs
+
+        return translation.Source(sum(name.encode()), tiling.grid(height, width, **options), read, write)
+
+
+@pytest.fixture(scope="module")
+def system():
+    game = tiny.game_of(tiny.config_of("bicycle_gan"))
+    return game.networks, tiny.state_of(game, tiny.batch_of(2))
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(translation, "BATCH_PIXELS", 2 * 2 * 16 * 16)
+
+
+def translated(system, images: dict[str, np.ndarray | None], *, samples: int = 2, **options) -> dict[str, np.ndarray]:
+    folder = Folder(images)
+    done = list(translation.run(*system, sampling.Mode(), folder.sources, samples=samples, **options))
+    assert sorted(source.key for source in done) == sorted(sum(name.encode()) for name in folder.written)
+    return folder.written
+
+
+@pytest.fixture(scope="module")
+def images():
+    found = {name: noise(size, seed) for seed, (name, size) in enumerate(zip("abcdef", SIZES, strict=True))}
+    return found | {"deep": noise((16, 16), 9, np.uint16)}
+
+
+@pytest.fixture(scope="module")
+def outputs(system, images):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(translation, "BATCH_PIXELS", 2 * 2 * 16 * 16)
+        return translated(system, images)
+
+
+def test_outputs_are_those_of_sampling(system, images, outputs):
+    networks, state = system
+    run = jax.jit(lambda image, z, key: sampling.translate(networks, state, image, z, key))
+    for name in ("a", "b", "deep"):
+        z_key, key = jax.random.split(jax.random.fold_in(jax.random.key(0), sum(name.encode())))
+        expected = run(augment.scale(images[name][None]), sampling.latents(z_key, 1, 2, networks.latent_dim), key)
+        assert outputs[name].shape == (2, *images[name].shape)
+        np.testing.assert_allclose(outputs[name].astype(int), augment.to_uint8(expected[0]).astype(int), atol=1)
+    assert not np.array_equal(outputs["a"][0], outputs["a"][1])
+
+
+def test_outputs_depend_on_no_other_image(system, images, outputs, monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
+    few = translated(system, {name: images[name] for name in ("e", "deep", "b")})
+    for name, found in few.items():
+        np.testing.assert_array_equal(found, outputs[name])
+
+
+def test_sync_and_style(system, images, outputs):
+    networks, _ = system
+    twins = {"a": images["a"], "c": images["a"]}
+    synced = translated(system, twins, sync=True)
+    np.testing.assert_array_equal(synced["a"], synced["c"])
+    assert not np.array_equal(synced["a"], outputs["a"])
+    styled = translated(system, twins, style=np.ones(networks.latent_dim, np.float32))
+    for found in (*styled["a"], *styled["c"]):
+        np.testing.assert_array_equal(found, styled["a"][0])
+
+
+def test_what_cannot_be_read_is_passed_over(system, images, outputs):
+    found = translated(system, {"x": None, "a": images["a"], "y": None, "c": images["c"]})
+    assert found.keys() == {"a", "c"}
+    np.testing.assert_array_equal(found["a"], outputs["a"])
+
+
+@pytest.fixture
+def copying(monkeypatch):
+    """Networks that give the image itself; returns the shapes of all batches."""
+    shapes = []
+
+    def translator(networks, state, mode, mesh, *, samples, **options):
+        def run(tiles, keys):
+            assert len(keys) == len(tiles)
+            shapes.append(tiles.shape)
+            return jnp.repeat(augment.scale(tiles)[:, None], samples, 1)
+
+        return run
+
+    monkeypatch.setattr(translation, "_translator", translator)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    return shapes
+
+
+def run_of(folder: Folder, samples: int = 1) -> None:
+    for _ in translation.run(None, None, None, folder.sources, samples=samples):
+        pass
+
+
+def test_a_shape_has_one_size_of_batch(copying):
+    folder = Folder({str(i): noise([(16, 16), (20, 9), (100, 100)][i % 3], i) for i in range(20)})
+    run_of(folder)
+    assert set(copying) == {(4, 16, 16, 3), (2, 24, 16, 3), (1, 104, 104, 3)}
+    assert len(copying) == 2 + 4 + 6
+    for name, image in folder.images.items():
+        np.testing.assert_array_equal(folder.written[name], image[None])
+
+
+def test_tiles(copying):
+    folder = Folder({"large": noise((90, 130), 0), "small": noise((16, 10), 1)}, tile=32)
+    run_of(folder, samples=2)
+    assert {shape[1:3] for shape in copying} == {(32, 32), (16, 16)}
+    for name, image in folder.images.items():
+        np.testing.assert_array_equal(folder.written[name], np.stack([image] * 2))
+
+
+def test_few_images_are_held_at_a_time(copying, monkeypatch):
+    monkeypatch.setattr(translation, "AHEAD_PIXELS", 10 * 16 * 16)
+    image = noise((16, 16), 0)
+    folder = Folder(dict.fromkeys(map(str, range(300)), image))
+    run_of(folder)
+    assert len(folder.written) == 300
+    assert folder.held < 40
+
+
+def test_what_goes_wrong_in_writing_is_raised(copying):
+    folder = Folder({"a": noise((16, 16), 0)})
+
+    def write(image, outputs):
+        raise OSError("disk full")
+
+    folder.sources = [source._replace(write=write) for source in folder.sources]
+    with pytest.raises(OSError, match="disk full"):
+        run_of(folder)
