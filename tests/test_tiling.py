@@ -119,8 +119,8 @@ def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whol
 def test_reach_is_how_far_a_resnet_sees(upsample):
     network, _ = local_network("none", upsample)
     image = jnp.full((1, 120, 8, 3), 1e-3)
-    variables = jax.tree.map(jnp.abs, network.init(jax.random.key(0), image))  # nothing is cut off by a ReLU
-    column = jax.jit(jax.jacobian(lambda rows: network.apply(variables, image + rows[:, None, None])[0, 48:72, 4, 0]))
+    variables = jax.tree.map(lambda x: 0.1 * jnp.abs(x), network.init(jax.random.key(0), image))  # nothing is cut off
+    column = jax.jit(jax.jacobian(lambda rows: network.apply(variables, image + rows[None, :, None, None])[0, 48:72, 4, 0]))
     seen = np.asarray(column(jnp.zeros(120))) != 0
     furthest = max(max(np.abs(np.flatnonzero(row) - place)) for place, row in enumerate(seen, 48))
     assert furthest == network.reach

@@ -110,8 +110,8 @@ def test_what_cannot_be_read_is_passed_over(system, images, outputs):
 
 
 @pytest.fixture
-def copying(monkeypatch):
-    """Networks that give the image itself; returns the shapes of all batches."""
+def copying(system, monkeypatch):
+    """Runs a folder through networks that give the image itself; returns the shapes of all batches."""
     shapes = []
 
     def translator(networks, state, mode, mesh, *, samples, **options):
@@ -124,27 +124,28 @@ def copying(monkeypatch):
 
     monkeypatch.setattr(translation, "_translator", translator)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
-    return shapes
 
+    def run(folder: Folder, samples: int = 1) -> list[tuple[int, ...]]:
+        for _ in translation.run(*system, sampling.Mode(), folder.sources, samples=samples):
+            pass
+        return shapes
 
-def run_of(folder: Folder, samples: int = 1) -> None:
-    for _ in translation.run(None, None, None, folder.sources, samples=samples):
-        pass
+    return run
 
 
 def test_a_shape_has_one_size_of_batch(copying):
     folder = Folder({str(i): noise([(16, 16), (20, 9), (100, 100)][i % 3], i) for i in range(20)})
-    run_of(folder)
-    assert set(copying) == {(4, 16, 16, 3), (2, 24, 16, 3), (1, 104, 104, 3)}
-    assert len(copying) == 2 + 4 + 6
+    shapes = copying(folder)
+    assert set(shapes) == {(4, 16, 16, 3), (2, 24, 16, 3), (1, 104, 104, 3)}
+    assert len(shapes) == 2 + 4 + 6
     for name, image in folder.images.items():
         np.testing.assert_array_equal(folder.written[name], image[None])
 
 
 def test_tiles(copying):
     folder = Folder({"large": noise((90, 130), 0), "small": noise((16, 10), 1)}, tile=32)
-    run_of(folder, samples=2)
-    assert {shape[1:3] for shape in copying} == {(32, 32), (16, 16)}
+    shapes = copying(folder, samples=2)
+    assert {shape[1:3] for shape in shapes} == {(32, 32), (16, 16)}
     for name, image in folder.images.items():
         np.testing.assert_array_equal(folder.written[name], np.stack([image] * 2))
 
@@ -153,7 +154,7 @@ def test_few_images_are_held_at_a_time(copying, monkeypatch):
     monkeypatch.setattr(translation, "AHEAD_PIXELS", 10 * 16 * 16)
     image = noise((16, 16), 0)
     folder = Folder(dict.fromkeys(map(str, range(300)), image))
-    run_of(folder)
+    copying(folder)
     assert len(folder.written) == 300
     assert folder.held < 40
 
@@ -166,4 +167,4 @@ def test_what_goes_wrong_in_writing_is_raised(copying):
 
     folder.sources = [source._replace(write=write) for source in folder.sources]
     with pytest.raises(OSError, match="disk full"):
-        run_of(folder)
+        copying(folder)

@@ -1,0 +1,77 @@
+"""Images a second and peak memory of `python -m i2i_jax translate`, by the number of images in the folder.
+
+    python benchmarks/translate.py [--run=RUN] [--images=100,1000,10000] [--samples=1]
+
+Without RUN, two training steps of configs/bicycle.py make one. Prints a Markdown table and writes benchmarks/results/translate.json.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tables
+from absl import app, flags
+from PIL import Image
+
+from i2i_jax import logs, presets, training
+from i2i_jax.config import override
+
+_RUN = flags.DEFINE_string("run", None, "The folder of a trained run.")
+_IMAGES = flags.DEFINE_list("images", ["100", "1000", "10000"], "Numbers of images.")
+_SIZE = flags.DEFINE_integer("size", 64, "Pixels of the images' side.")
+_SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each.")
+
+
+def trained(folder: Path) -> Path:
+    """A run of the quickstart's size; what it learned changes no timing."""
+    options = {"train.steps": 2, "eval.inputs": 1, "eval.samples": 2, "train.samples": 1}
+    training.train(override(presets.bicycle_family("bicycle_gan", "shapes"), options), folder)
+    return folder
+
+
+def make_images(folder: Path, count: int) -> Path:
+    """Smooth noise, which PNG packs about as well as photos."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(count):
+        image = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).resize((_SIZE.value, _SIZE.value), Image.Resampling.BICUBIC)
+        image.save(folder / f"{i:05d}.png")
+    return folder
+
+
+def measure(run: Path, images: Path, output: Path) -> tuple[float, float]:
+    """Seconds and the peak of resident memory in MB."""
+    command = ["translate", f"--run={run}", f"--input={images}", f"--output={output}", f"--samples={_SAMPLES.value}"]
+    start = time.perf_counter()
+    with subprocess.Popen([sys.executable, "-m", "i2i_jax", *command], stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return time.perf_counter() - start, used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def main(argv: list[str]) -> None:
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        run = Path(_RUN.value) if _RUN.value else trained(folder / "run")
+        one = make_images(folder / "one", 1)
+        measure(run, one, folder / "compiled")
+        starting, _ = measure(run, one, folder / "started")
+        for count in map(int, _IMAGES.value):
+            seconds, memory = measure(run, make_images(folder / f"{count}", count), folder / f"{count}_out")
+            rows.append({"images": count, "seconds": seconds, "images_per_second": count / (seconds - starting), "peak_memory_mb": memory})
+    result = tables.conditions() | {"size": _SIZE.value, "samples": _SAMPLES.value, "seconds_to_start": starting, "results": rows}
+    logs.atomic_write(Path(__file__).parent / "results" / "translate.json", (json.dumps(result, indent=1) + "\n").encode())
+    head = ["images", "seconds", f"images a second, without {starting:.1f} s of starting", "peak memory, MB"]
+    print(tables.lines(head, [[f"{value:,.0f}" for value in row.values()] for row in rows]))
+
+
+if __name__ == "__main__":
+    app.run(main)
