@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"--data: {_DATA.value} has no side-by-side pairs")
         sets[Path(_DATA.value).name] = (pairs, _LOAD_SIZE.value)
     found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
-    result = tables.conditions() | {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
+    result = tables.provenance() | {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
     for name, of_set in found.items():
         rows = [[stage, *(f"{of_set[n][stage]:,.0f}" for n in _THREADS.value)] for stage in of_set[_THREADS.value[0]]]
         head = [f"{name} to {sets[name][1]} pixels: pairs a second", *(f"{n} thread{'s' * (n != '1')}" for n in _THREADS.value)]

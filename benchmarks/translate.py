@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
         for count in map(int, _IMAGES.value):
             seconds, memory = measure(run, make_images(folder / f"{count}", count), folder / f"{count}_out")
             rows.append({"images": count, "seconds": seconds, "images_per_second": count / (seconds - starting), "peak_memory_mb": memory})
-    result = tables.conditions() | {"size": _SIZE.value, "samples": _SAMPLES.value, "seconds_to_start": starting, "results": rows}
+    result = tables.provenance() | {"size": _SIZE.value, "samples": _SAMPLES.value, "seconds_to_start": starting, "results": rows}
     logs.atomic_write(Path(__file__).parent / "results" / "translate.json", (json.dumps(result, indent=1) + "\n").encode())
     head = ["images", "seconds", f"images a second, without {starting:.1f} s of starting", "peak memory, MB"]
     print(tables.lines(head, [[f"{value:,.0f}" for value in row.values()] for row in rows]))
