@@ -1,12 +1,9 @@
-"""Weights in the layout and naming of the two public PyTorch projects, pix2pix and BicycleGAN.
+"""Weights in the layout and naming of the two public PyTorch projects, pix2pix and BicycleGAN, as NumPy arrays, without PyTorch."""
 
-A layer table gives, for each of our layers, the PyTorch key prefix and the kind of layer. Both directions read it. Arrays are
-NumPy; PyTorch itself is not needed.
-"""
-
+import functools
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,29 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from i2i_jax.models import ConvEncoder, MultiScale, PatchGAN, PixelGAN, ResNet, ResNetEncoder, UNet
+from i2i_jax.interop.layout import Layer, StateDictError, has_cancelled_biases, layers
+from i2i_jax.models import UNet
 
 Array = np.ndarray
 StateDict = Mapping[str, Array]
+Shapes = dict[tuple[str, ...], tuple[int, ...]]
 
-
-class StateDictError(ValueError):
-    """A state dict that does not hold this network: the message names the key."""
-
-
-class Layer(NamedTuple):
-    path: tuple[str, ...]  # of its parameters in ours
-    key: str  # PyTorch prefix
-    kind: str = "conv"  # conv, transposed, dense, norm
-    normed: bool = False  # a norm follows (where it has parameters: as the next layer), and cancels the bias
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def params_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str, Any]:
     """The parameters of `module`. Biases that a norm cancels are dropped. Raises StateDictError on a missing, unknown or misshapen key."""
-    state, layers = _stripped(state_dict), list(_layers(module))
-    shapes = _shapes(module, state, layers)["params"]
-    flat, known = {}, {f"{layer.key}.bias" for layer in layers if layer.normed}
-    for layer in layers:
+    state, table = stripped(state_dict), list(layers(module))
+    shapes = _shapes(module, state, table)["params"]
+    flat, known = {}, {f"{layer.key}.bias" for layer in table if layer.normed}
+    for layer in table:
         for leaf, name in (("scale" if layer.kind == "norm" else "kernel", "weight"), ("bias", "bias")):
             path, key = (*layer.path, leaf), f"{layer.key}.{name}"
             if path in shapes:
@@ -51,9 +41,9 @@ def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dic
 
     A running mean of PyTorch's contains the bias before the norm; ours, which has no such bias, does not.
     """
-    state, layers = _stripped(state_dict), list(_layers(module))
-    shapes, flat = _shapes(module, state, layers)["batch_stats"], {}
-    for before, layer in itertools.pairwise(layers):
+    state, table = stripped(state_dict), list(layers(module))
+    shapes, flat = _shapes(module, state, table)["batch_stats"], {}
+    for before, layer in itertools.pairwise(table):
         if layer.kind == "norm":
             mean, var = (*layer.path, "mean"), (*layer.path, "var")
             flat[mean] = _take(state, f"{layer.key}.running_mean", shapes[mean])
@@ -63,26 +53,84 @@ def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dic
     return traverse_util.unflatten_dict(flat)
 
 
-def state_dict_from_params(module: nn.Module, params: Mapping[str, Any], batch_stats: Mapping[str, Any] | None = None) -> dict[str, Array]:
-    """Inverse of `params_from_state_dict`. Biases that a norm cancels are written as zeros where PyTorch's network has them."""
-    flat = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(dict(params)).items()}
-    stats = {path: np.asarray(value) for path, value in traverse_util.flatten_dict(dict(batch_stats or {})).items()}
-    state = {}
-    for layer in _layers(module):
+def without_effect(module: nn.Module, state_dict: StateDict) -> dict[str, Array]:
+    """What of a state dict `module` has no place for: biases that a norm cancels, the running means that contain them, counters.
+
+    With it, `state_dict_from_params` gives the state dict back bit for bit. Raises StateDictError on a misshapen bias.
+    """
+    state, table = stripped(state_dict), list(layers(module))
+    kept = [f"{layer.key}.bias" for layer in table if layer.normed]
+    for before, layer in itertools.pairwise(table):
         if layer.kind == "norm":
-            state[f"{layer.key}.weight"], state[f"{layer.key}.bias"] = flat[(*layer.path, "scale")], flat[(*layer.path, "bias")]
-            if stats:
-                state[f"{layer.key}.running_mean"] = stats[(*layer.path, "mean")]
-                state[f"{layer.key}.running_var"] = stats[(*layer.path, "var")]
-                state[f"{layer.key}.num_batches_tracked"] = np.zeros((), np.int64)
+            kept += [f"{layer.key}.num_batches_tracked"] + [f"{layer.key}.running_mean"] * (f"{before.key}.bias" in kept)
+    for layer in table:
+        bias, weight = (state.get(f"{layer.key}.{name}") for name in ("bias", "weight"))
+        features = None if weight is None else weight.shape[1 if layer.kind == "transposed" else 0]
+        if layer.normed and bias is not None and bias.shape != (features,):
+            raise StateDictError(f"'{layer.key}.bias' has shape {bias.shape}: this network needs {(features,)}")
+    return {key: state[key] for key in kept if key in state}
+
+
+def state_dict_from_params(
+    module: nn.Module,
+    params: Mapping[str, Any],
+    batch_stats: Mapping[str, Any] | None = None,
+    *,
+    without_effect: StateDict | None = None,
+) -> dict[str, Array]:
+    """Inverse of `params_from_state_dict`, with what the function `without_effect` kept of the state dict that the parameters are from.
+
+    Else biases that a norm cancels are written as zeros where PyTorch's network has them.
+    """
+    flat, stats, kept = _flat(params), _flat(batch_stats or {}), dict(without_effect or {})
+    state, table = {}, list(layers(module))
+    for before, layer in zip([None, *table], table, strict=False):
+        weight, bias = f"{layer.key}.weight", f"{layer.key}.bias"
+        if layer.kind == "norm":
+            state[weight], state[bias] = flat[(*layer.path, "scale")], flat[(*layer.path, "bias")]
+            state |= _statistics(layer, stats, kept, f"{before.key}.bias" if before else "")
             continue
         kernel = flat[(*layer.path, "kernel")]
-        state[f"{layer.key}.weight"] = _to_torch[layer.kind](kernel)
+        state[weight] = _to_torch[layer.kind](kernel)
         if (*layer.path, "bias") in flat:
-            state[f"{layer.key}.bias"] = flat[(*layer.path, "bias")]
-        elif layer.normed and _has_bias_in_torch(module):
-            state[f"{layer.key}.bias"] = np.zeros(kernel.shape[-1], kernel.dtype)
+            state[bias] = flat[(*layer.path, "bias")]
+        elif layer.normed and (bias in kept or has_cancelled_biases(module)):
+            state[bias] = kept.get(bias, np.zeros(kernel.shape[-1], kernel.dtype))
     return state
+
+
+def _statistics(layer: Layer, stats: Mapping[tuple[str, ...], Array], kept: StateDict, bias_before: str) -> dict[str, Array]:
+    if not stats:
+        return {}
+    mean, tracked = stats[(*layer.path, "mean")], f"{layer.key}.num_batches_tracked"
+    if bias_before in kept:
+        # Where our mean is still the imported one, it goes back to the very number that it was made from.
+        bias, original = kept[bias_before], kept.get(f"{layer.key}.running_mean", mean)
+        mean = np.where(original - bias == mean, original, mean + bias)
+    return {
+        f"{layer.key}.running_mean": mean,
+        f"{layer.key}.running_var": stats[(*layer.path, "var")],
+        tracked: kept.get(tracked, np.zeros((), np.int64)),
+    }
+
+
+@functools.cache
+def keys(module: nn.Module) -> frozenset[str]:
+    """Those of the state dict of `module` as PyTorch has it, counters left out."""
+    variables = {name: {path: np.empty(shape) for path, shape in shapes.items()} for name, shapes in _shapes_of(module, 1, 0).items()}
+    written = state_dict_from_params(module, *(traverse_util.unflatten_dict(variables[name]) for name in ("params", "batch_stats")))
+    return frozenset(key for key in written if not key.endswith(".num_batches_tracked"))
+
+
+def stripped(state_dict: StateDict) -> dict[str, Array]:
+    """Without the prefix of nn.DataParallel, and without the statistics that instance norms have in old files."""
+    state = {key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items()}
+    return {key: value for key, value in state.items() if not _is_of_old_instance_norm(key, state)}
+
+
+def _is_of_old_instance_norm(key: str, state: StateDict) -> bool:
+    layer, _, name = key.rpartition(".")
+    return name in STATISTICS and f"{layer}.weight" not in state
 
 
 _to_flax = {
@@ -99,188 +147,49 @@ _to_torch = {
 }
 
 
-def _has_bias_in_torch(module: nn.Module) -> bool:
-    """pix2pix's networks with batch norm have no bias before a norm; BicycleGAN's do, and all with instance norm."""
-    if isinstance(module, MultiScale):
-        return len(module.scales) > 1 or any(map(_has_bias_in_torch, module.scales))
-    if isinstance(module, UNet):
-        return module.norm == "instance" or module.skip_order == "decoder_first"
-    return module.norm == "instance" or isinstance(module, ConvEncoder | ResNetEncoder)
-
-
-def _layers(module: nn.Module) -> Iterator[Layer]:
-    for kind, table in _TABLES.items():
-        if isinstance(module, kind):
-            return table(module)
-    raise StateDictError(f"no PyTorch layout is known for {type(module).__name__}")
-
-
-def _unet(module: UNet) -> Iterator[Layer]:
-    nested = module.latent_at == "all" and module.skip_order == "decoder_first"
-    levels = _nested_levels(module) if nested else _sequential_levels(module)
-    for level, (down, down_norm, up, up_norm) in enumerate(levels):
-        yield Layer((f"down_{level}",), down, normed=0 < level < module.depth - 1 and module.norm != "none")
-        if module.norm == "batch" and 0 < level < module.depth - 1:
-            yield Layer((f"down_norm_{level}", "batch_norm"), down_norm, "norm")
-        transposed = module.upsample == "transposed"
-        path = (f"up_{level}",) if transposed else (f"up_{level}", "conv")
-        yield Layer(path, up, "transposed" if transposed else "conv", normed=level > 0 and module.norm != "none")
-        if module.norm == "batch" and level:
-            yield Layer((f"up_norm_{level}", "batch_norm"), up_norm, "norm")
-
-
-def _sequential_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
-    """Keys of pix2pix's U-Net and of BicycleGAN's with z at the input: one nn.Sequential inside another."""
-    # Where there is no norm, pix2pix keeps an identity in its place.
-    norm = int(module.norm != "none" or module.skip_order == "encoder_first")
-    prefix, resize = "model.model", 0 if module.upsample == "transposed" else 2
-    for level in range(module.depth):
-        outermost, innermost = level == 0, level == module.depth - 1
-        down = 0 if outermost else 1
-        up = (3 if outermost or innermost else 4 + norm) + resize
-        yield f"{prefix}.{down}", f"{prefix}.{down + 1}", f"{prefix}.{up}", f"{prefix}.{up + 1}"
-        prefix += ".1.model" if outermost else f".{2 + norm}.model"
-
-
-def _nested_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
-    """Keys of BicycleGAN's U-Net with z at all layers: modules down, submodule, up."""
-    prefix, up = "model", 1 if module.upsample == "transposed" else 3
-    for level in range(module.depth):
-        down = 0 if level == 0 else 1
-        yield f"{prefix}.down.{down}", f"{prefix}.down.{down + 1}", f"{prefix}.up.{up}", f"{prefix}.up.{up + 1}"
-        prefix += ".submodule"
-
-
-def _resnet(module: ResNet) -> Iterator[Layer]:
-    second = 6 if module.dropout else 5
-
-    def normed(path: str, key: str, index: int, kind: str = "conv", *inner: str) -> Iterator[Layer]:
-        yield Layer((path, *inner), f"{key}{index}", kind, normed=True)
-        if module.norm == "batch":
-            yield Layer((f"{path}_norm", "batch_norm"), f"{key}{index + 1}", "norm")
-
-    if module.upsample != "transposed":
-        raise StateDictError("no PyTorch layout is known for a ResNet with bilinear upsampling")
-    for path, index in (("first", 1), ("down_1", 4), ("down_2", 7)):
-        yield from normed(path, "model.", index)
-    for i in range(module.blocks):
-        yield from normed(f"block_{i}_a", f"model.{10 + i}.conv_block.", 1)
-        yield from normed(f"block_{i}_b", f"model.{10 + i}.conv_block.", second)
-    end = 10 + module.blocks
-    yield from normed("up_2", "model.", end, "transposed")
-    yield from normed("up_1", "model.", end + 3, "transposed")
-    yield Layer(("last",), f"model.{end + 7}")
-
-
-def _patchgan(module: Any, prefix: str = "model", path: tuple[str, ...] = ()) -> Iterator[Layer]:
-    yield Layer((*path, "conv_0"), f"{prefix}.0")
-    for i in range(1, module.layers + 1):
-        index = 3 * i - 1
-        yield Layer((*path, f"conv_{i}"), f"{prefix}.{index}", normed=module.norm != "none")
-        if module.norm == "batch":
-            yield Layer((*path, f"norm_{i}", "batch_norm"), f"{prefix}.{index + 1}", "norm")
-    yield Layer((*path, "logits"), f"{prefix}.{3 * module.layers + 2}")
-
-
-def _pixel(module: PixelGAN, prefix: str = "net", path: tuple[str, ...] = ()) -> Iterator[Layer]:
-    yield Layer((*path, "conv_0"), f"{prefix}.0")
-    yield Layer((*path, "conv_1"), f"{prefix}.2", normed=module.norm != "none")
-    if module.norm == "batch":
-        yield Layer((*path, "norm_1", "batch_norm"), f"{prefix}.3", "norm")
-    yield Layer((*path, "logits"), f"{prefix}.5")
-
-
-def _multi_scale(module: MultiScale) -> Iterator[Layer]:
-    for i, scale in enumerate(module.scales):
-        path = (f"scales_{i}",)
-        if isinstance(scale, PixelGAN):
-            yield from _pixel(scale, "net" if len(module.scales) == 1 else f"net_{i}", path)
-        else:
-            yield from _patchgan(scale, "model" if len(module.scales) == 1 else f"model_{i}", path)
-
-
-def _resnet_encoder(module: ResNetEncoder) -> Iterator[Layer]:
-    norm = int(module.norm != "none")
-    yield Layer(("first",), "conv.0")
-    for i in range(module.blocks):
-        prefix = f"conv.{i + 1}"
-        if module.norm == "batch":
-            yield Layer((f"block_{i}_norm_a", "batch_norm"), f"{prefix}.conv.0", "norm")
-        yield Layer((f"block_{i}_a",), f"{prefix}.conv.{1 + norm}", normed=bool(norm))
-        if module.norm == "batch":
-            yield Layer((f"block_{i}_norm_b", "batch_norm"), f"{prefix}.conv.3", "norm")
-        yield Layer((f"block_{i}_b",), f"{prefix}.conv.{3 + 2 * norm}.0")
-        yield Layer((f"block_{i}_shortcut",), f"{prefix}.shortcut.1")
-    yield from _heads()
-
-
-def _conv_encoder(module: ConvEncoder) -> Iterator[Layer]:
-    step = 3 if module.norm != "none" else 2
-    yield Layer(("conv_0",), "conv.0")
-    for i in range(1, module.layers):
-        index = 2 + step * (i - 1)
-        yield Layer((f"conv_{i}",), f"conv.{index}", normed=module.norm != "none")
-        if module.norm == "batch":
-            yield Layer((f"norm_{i}", "batch_norm"), f"conv.{index + 1}", "norm")
-    yield from _heads()
-
-
-def _heads() -> Iterator[Layer]:
-    yield Layer(("mean",), "fc.0", "dense")
-    yield Layer(("log_var",), "fcVar.0", "dense")
-
-
-_TABLES = {
-    UNet: _unet,
-    ResNet: _resnet,
-    MultiScale: _multi_scale,
-    PatchGAN: _patchgan,
-    PixelGAN: _pixel,
-    ResNetEncoder: _resnet_encoder,
-    ConvEncoder: _conv_encoder,
-}
-
-
-def _stripped(state_dict: StateDict) -> dict[str, Array]:
-    return {key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items()}
-
-
-def _inputs(state: dict[str, Array], layer: Layer) -> int:
-    """Channels that a convolution reads."""
+def inputs(state: StateDict, layer: Layer) -> int:
+    """Channels that a convolution reads. Raises StateDictError."""
     key = f"{layer.key}.weight"
     if key not in state or state[key].ndim != 4:
         raise StateDictError(f"the state dict has no {key!r} of four dimensions")
     return state[key].shape[1]
 
 
-def _shapes(module: nn.Module, state: dict[str, Array], layers: list[Layer]) -> dict[str, dict[tuple[str, ...], tuple[int, ...]]]:
-    """Of the module's variables, by collection and path, for images and latents of as many channels as the state dict's network reads."""
-    channels, latent = _inputs(state, layers[0]), 0
+def _shapes(module: nn.Module, state: StateDict, table: list[Layer]) -> dict[str, Shapes]:
+    """Of the module's variables, for images and latents of as many channels as the state dict's network reads."""
+    channels, latent = inputs(state, table[0]), 0
     if isinstance(module, UNet) and module.latent_at == "all":
-        second = next(layer for layer in layers if layer.path == ("down_1",))
-        latent = max(0, _inputs(state, second) - module.width)
+        second = next(layer for layer in table if layer.path == ("down_1",))
+        latent = max(0, inputs(state, second) - module.width)
     # A network of another width looks like one of many latents: its first kernel's shape will tell.
     latent = latent if latent < channels else 0
-    inputs = [(1, 1024, 1024, channels - latent)] + ([(1, latent)] if latent else [])
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    variables = jax.eval_shape(lambda: module.init(keys, *map(jnp.zeros, inputs)))
+    return _shapes_of(module, channels - latent, latent)
+
+
+def _shapes_of(module: nn.Module, channels: int, latent: int) -> dict[str, Shapes]:
+    """Of the module's variables, by collection and path."""
+    arguments = [(1, 1024, 1024, channels)] + ([(1, latent)] if latent else [])
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    variables = jax.eval_shape(lambda: module.init(rngs, *map(jnp.zeros, arguments)))
     flat: dict[str, dict] = {name: traverse_util.flatten_dict(variables.get(name, {})) for name in ("params", "batch_stats")}
     return {name: {path: leaf.shape for path, leaf in leaves.items()} for name, leaves in flat.items()}
 
 
-def _take(state: dict[str, Array], key: str, shape: tuple[int, ...], kind: str = "norm") -> Array:
+def _take(state: StateDict, key: str, shape: tuple[int, ...], kind: str = "norm") -> Array:
     """The array at `key` in our layout, where it has `shape`."""
     if key not in state:
         raise StateDictError(f"the state dict has no {key!r}")
-    needed = _to_torch[kind](np.empty(shape)).shape
+    needed = _to_torch[kind](np.broadcast_to(0.0, shape)).shape
     if state[key].shape != needed:
         raise StateDictError(f"{key!r} has shape {state[key].shape}: this network needs {needed}")
     return _to_flax[kind](state[key])
 
 
-def _refuse_unknown(state: dict[str, Array], known: set[str]) -> None:
-    # Old files hold statistics of instance norms, which are not used.
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    unknown = [key for key in state if key not in known and key.rsplit(".", 1)[-1] not in statistics]
+def _refuse_unknown(state: StateDict, known: set[str]) -> None:
+    unknown = [key for key in state if key not in known and key.rsplit(".", 1)[-1] not in STATISTICS]
     if unknown:
         raise StateDictError(f"the state dict has {len(unknown)} keys that this network does not have, first {unknown[0]!r}")
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Array]:
+    return {path: np.asarray(value) for path, value in traverse_util.flatten_dict(dict(tree)).items()}
