@@ -1,5 +1,7 @@
 """From a Config to what it describes. Every option that is a word is resolved here."""
 
+import dataclasses
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -144,12 +146,27 @@ def read_config(run_dir: str | Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def load(run_dir: str | Path, *, step: int | Literal["best"] | None = None) -> tuple[Game, TrainState]:
-    """The game of a run and its generator and encoder, for inference, at `step` (default: the newest checkpoint)."""
-    config = read_config(run_dir)
+def load(
+    run_dir: str | Path, *, step: int | Literal["best"] | None = None, networks: Collection[str] | None = ("generator", "encoder")
+) -> tuple[Game, TrainState]:
+    """The game of a run and its `networks` (None: all that it has) without their optimizers, at `step` (default: the newest)."""
+    config, directory = read_config(run_dir), Path(run_dir) / "checkpoints"
+    networks = checkpoints.networks(directory) if networks is None else networks
     built = game(config)
     state = jax.eval_shape(built.init, jax.random.key(0), example_batch(config))
-    used = {name: value for name, value in state.params.items() if name in ("generator", "encoder")}
+    used = {name: value for name, value in state.params.items() if name in networks}
     stats = {name: value for name, value in state.batch_stats.items() if name in used}
     template = TrainState(state.step, used, stats, {})
-    return built, checkpoints.restore_for_inference(Path(run_dir) / "checkpoints", template, step=step)
+    return built, checkpoints.restore_for_inference(directory, template, step=step)
+
+
+def start_from(run_dir: str | Path, state: TrainState) -> TrainState:
+    """`state` with those of its networks that a run has. Raises CheckpointError where they are of another form."""
+    directory = Path(run_dir) / "checkpoints"
+    taken = checkpoints.networks(directory) & state.params.keys()
+    wanted = TrainState(state.step, {name: state.params[name] for name in taken}, {name: state.batch_stats[name] for name in taken}, {})
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), wanted)
+    found = checkpoints.restore_for_inference(directory, shapes)
+    new = sorted(state.params.keys() - taken)
+    print(f"starts with {', '.join(sorted(taken))} of {run_dir}; new: {', '.join(new) or 'none'}", flush=True)
+    return dataclasses.replace(state, params=state.params | found.params, batch_stats=state.batch_stats | found.batch_stats)

@@ -104,6 +104,16 @@ def restore_for_inference(directory: str | Path, template: Any, *, step: int | L
     return _read(directory, typing.cast(int, number), template, partial=True)
 
 
+def networks(directory: str | Path) -> set[str]:
+    """Those whose parameters are in the newest step that can be read. Raises CheckpointError."""
+    directory = Path(directory).absolute()
+    for step in reversed(_steps(directory)):
+        with contextlib.suppress(Exception):  # torn, in any way
+            names = [name.split(".") for name in _stored(directory / str(step) / ITEM)]
+            return {name[1] for name in names if name[0] == "params"}
+    raise CheckpointError(f"{directory}: no checkpoint that can be read")
+
+
 def _newest_whole(directory: Path, template: Any, *, partial: bool) -> tuple[int, Any]:
     steps = _steps(directory)
     for step in reversed(steps):

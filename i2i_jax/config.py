@@ -178,6 +178,7 @@ class TrainConfig:
     keep: int = 3  # newest checkpoints kept, beside the best
     samples: int = 4  # random translations of each input in a sample grid
     seed: int = 0
+    start_from: str = ""  # a run whose networks this one starts with; optimizers and steps start anew
     parallel: str = "shard_map"
     microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
     rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory

@@ -137,7 +137,8 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     first = partial(game.init, batch=build.example_batch(config))
     key = jax.random.key(config.train.seed)
     if checkpoints.latest() is None:
-        return parallel.run_once(first, key, mesh=mesh)
+        state = parallel.run_once(first, key, mesh=mesh)
+        return build.start_from(config.train.start_from, state) if config.train.start_from else state
     replicated = parallel.replicated(mesh)
     template = jax.eval_shape(first, key)
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
