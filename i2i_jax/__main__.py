@@ -7,6 +7,7 @@ COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
     "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
     "evaluate": ("i2i_jax.commands.evaluate", "measure a trained run on pairs it was not trained on"),
+    "convert": ("i2i_jax.commands.convert", "read PyTorch's files of both original projects, or write them"),
 }
 
 

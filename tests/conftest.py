@@ -69,6 +69,7 @@ def command(capsys, monkeypatch):
     import sys
 
     from absl import app, flags
+    from ml_collections.config_flags.config_flags import _ConfigFieldFlag as of_command_line  # made for each --config.x of one command
 
     import i2i_jax.commands.app  # noqa: F401
     from i2i_jax.__main__ import main
@@ -82,7 +83,7 @@ def command(capsys, monkeypatch):
         with pytest.raises(SystemExit) as exit:
             main()
         added = set(flags.FLAGS) - before
-        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not flag.startswith("config.")])
+        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not isinstance(flags.FLAGS[flag], of_command_line)])
         for flag in added:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()

@@ -88,19 +88,25 @@ def network(meta):
     return MultiScale(scales) if meta["repo"] == "bicycle" else scales[0]
 
 
+def assert_makes_what_theirs_made(golden, module, variables, tolerance, kinds=("output/", "output_running_stats/")):
+    """In the precision of `variables`."""
+    inputs = [jnp.asarray(nhwc(x), jax.tree.leaves(variables)[0].dtype) for x in golden.under("input/").values()]
+    switches = {"deterministic": True} if golden.meta["net"] == "G" else {}
+    for kind in kinds:
+        theirs = [nhwc(x) for x in golden.under(kind).values()]
+        if theirs:
+            average = kind == "output_running_stats/"
+            run = jax.jit(lambda v, *x, average=average: module.apply(v, *x, use_running_average=average, **switches))
+            for ours, expected in zip(jax.tree.leaves(run(variables, *inputs)), theirs, strict=True):
+                assert_within(tolerance, ours, expected)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_golden_network(name):
     golden = load(ALL[name])
     module, state = network(golden.meta), golden.under("state/")
     variables = {"params": params_from_state_dict(module, state), "batch_stats": batch_stats_from_state_dict(module, state)}
-    inputs = [nhwc(x) for x in golden.under("input/").values()]
-    switches = {"deterministic": True} if golden.meta["net"] == "G" else {}
-    for kind, use_running_average in (("output/", False), ("output_running_stats/", True)):
-        theirs = [nhwc(x) for x in golden.under(kind).values()]
-        if theirs:
-            run = jax.jit(lambda v, *x, average=use_running_average: module.apply(v, *x, use_running_average=average, **switches))
-            for ours, expected in zip(jax.tree.leaves(run(variables, *inputs)), theirs, strict=True):
-                assert_within(1e-10, ours, expected)
+    assert_makes_what_theirs_made(golden, module, variables, 1e-10)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

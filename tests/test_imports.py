@@ -15,13 +15,13 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "parallel", "presets", "processes", "tiling"),
+    ("types", "cache", "config", "parallel", "presets", "processes", "tiling", "torch_files"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
     ("checkpoints",),
     ("build",),
-    ("build_metrics", "evaluation", "logs", "page", "translation"),
+    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion"),
     ("pictures",),
     ("report",),
     ("training",),

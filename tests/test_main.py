@@ -130,7 +130,7 @@ def test_commands_are_listed(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit:
         main()
     assert exit.value.code == 2
-    assert capsys.readouterr().err == "error: unknown command 'tarin': one of train, translate, evaluate\n"
+    assert capsys.readouterr().err == "error: unknown command 'tarin': one of train, translate, evaluate, convert\n"
 
 
 @pytest.mark.parametrize("arguments", [["i2i_jax.main"], ["i2i_jax", "train"], ["i2i_jax", "translate"], ["i2i_jax", "evaluate"]])

@@ -5,20 +5,31 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
 from i2i_jax import cache
 from i2i_jax.config import Config, ConfigError, flatten, nearest
 
+_DEFINE: dict[type, Callable[..., Any]] = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    str: flags.DEFINE_string,
+    type(None): flags.DEFINE_integer,
+}
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time."""
+
+def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
+    """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time.
+
+    Where `files` are wanted, what is no flag is handed to `main`.
+    """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder("compiled")))  # before anything imports jax
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     keep_freed_memory()
-    app.run(lambda argv: _in_one_line(main, argv), flags_parser=lambda argv: _parse(main, argv))
+    app.run(lambda argv: _in_one_line(main, argv, files), flags_parser=lambda argv: _parse(main, argv))
 
 
 def keep_freed_memory() -> None:
@@ -45,8 +56,20 @@ def checkpoint(text: str | None) -> int | Literal["best"] | None:
     return int(text)
 
 
-def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
-    if len(argv) > 1:
+def define_config_options() -> None:
+    """Lets a command without a config file take --config.SECTION.OPTION=VALUE."""
+    for name, default in flatten(Config()).items():
+        _DEFINE[type(default)](f"config.{name}", None, "An option of the config.")
+
+
+def config_options() -> dict[str, Any]:
+    """Those given, by their dotted names."""
+    found = {name: flags.FLAGS[f"config.{name}"] for name in flatten(Config())}
+    return {name: flag.value for name, flag in found.items() if flag.present}
+
+
+def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], files: bool) -> None:
+    if len(argv) > 1 and not files:
         fail(f"unexpected argument {argv[1]!r}: options are --NAME=VALUE", 2)
     try:
         main(argv)

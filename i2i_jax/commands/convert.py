@@ -1,0 +1,60 @@
+"""PyTorch's files of pix2pix and BicycleGAN to a run, and a run to such files; needs the extra `torch`:
+
+python -m i2i_jax convert --from=torch FILE... --out=RUN [--config.SECTION.OPTION=VALUE ...]
+python -m i2i_jax convert --to=torch --run=RUN --out=DIR
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from i2i_jax.commands import app
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
+
+_FROM = flags.DEFINE_enum("from", None, ["torch"], "What FILE... are: latest_net_G.pth and, where there are any, ..._E, ..._D, ..._D2.")
+_TO = flags.DEFINE_enum("to", None, ["torch"], "What to write of --run.")
+_RUN = flags.DEFINE_string("run", None, "The folder of the run to write the files of.")
+_STEP = flags.DEFINE_string("step", None, "Its checkpoint: a step or `best` (default: the newest).")
+_OUT = flags.DEFINE_string("out", None, "The new folder: the run's, or the files'.", required=True)
+
+app.define_config_options()
+
+
+def main(argv: Sequence[str]) -> None:
+    out, files = Path(_OUT.value or ""), [Path(name) for name in argv[1:]]
+    if bool(_FROM.value) == bool(_TO.value):
+        raise ConfigError("give --from=torch FILE... --out=RUN, or --to=torch --run=RUN --out=DIR")
+    if _FROM.value and (not files or _RUN.value or _STEP.value):
+        raise ConfigError("--from=torch takes files, as latest_net_G.pth and latest_net_E.pth, but no --run and no --step")
+    if _TO.value and (files or not _RUN.value or app.config_options()):
+        raise ConfigError("--to=torch takes --run=RUN, but no files and no --config")
+    from i2i_jax import conversion
+
+    if _TO.value:
+        written = conversion.to_torch(Path(_RUN.value or ""), out, step=app.checkpoint(_STEP.value))
+        print("written: " + ", ".join(map(str, written)))
+        return
+    config, assumed, sources = conversion.from_torch(files, out, app.config_options())
+    networks = _described(config)
+    print(f"{config.objective}, {config.data.input_channels} to {config.data.target_channels} channels, {config.model.norm} norm")
+    print(*(f"  {role:<17} {networks[role]}   {file}" for role, file in sources.items()), sep="\n")
+    print("No file tells these options; if one is wrong, convert again and name it:")
+    print(*(f"  --config.{name}={value}" for name, value in assumed.items()), sep="\n")
+    print(f"run folder: {out}")
+
+
+def _described(config: Config) -> dict[str, str]:
+    model = config.model
+    z = "" if config.objective in WITHOUT_LATENT else f", z of {model.latent_dim} at {model.latent_at}"
+    sees = "sees input and output" if model.conditional else "sees the output"
+    judge = f"{model.discriminator} of {model.discriminator_layers} layers, {model.discriminator_scales} scales"
+    return {
+        "generator": f"{model.generator}, width {model.width}{z}, upsample {model.upsample}, skip_order {model.skip_order}",
+        "encoder": f"{model.encoder}, width {model.encoder_width}",
+        **dict.fromkeys(("discriminator", "discriminator_lr"), f"{judge}, width {model.discriminator_width}, {sees}"),
+    }
+
+
+def cli() -> None:
+    app.run(main, files=True)
