@@ -172,7 +172,8 @@ def test_a_trained_run_comes_back_from_files(trained, tmp_path, command):
     (game, theirs), (same_game, ours) = (build.load(run, networks=None) for run in (trained("bicycle"), tmp_path / "run"))
     assert len(ours.params) == 4
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
-    assert same_game.networks.generator == game.networks.generator
+    one, same = (g.networks.generator.clone(kernel_init=max, scale_init=max) for g in (game, same_game))
+    assert one == same
     Image.new("RGB", (70, 64)).save(tmp_path / "a.png")
     command("translate", f"--run={tmp_path / 'run'}", f"--input={tmp_path / 'a.png'}", f"--output={tmp_path / 'out'}")
     assert Image.open(tmp_path / "out" / "a.png").size == (70, 64)
