@@ -176,7 +176,8 @@ def test_a_trained_run_comes_back_from_files(trained, tmp_path, command):
     assert one == same
     Image.new("RGB", (70, 64)).save(tmp_path / "a.png")
     command("translate", f"--run={tmp_path / 'run'}", f"--input={tmp_path / 'a.png'}", f"--output={tmp_path / 'out'}")
-    assert Image.open(tmp_path / "out" / "a.png").size == (70, 64)
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.size == (70, 64)
 
 
 def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, trained):
