@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 import runs
-from tiny import batch_of, mapped_step, sgd_game, state_of
+from tiny import batch_of, mapped, sgd_game, state_of
 
 from i2i_jax import build, checkpoints, logs, processes
 from i2i_jax.config import Config, ConfigError
@@ -68,7 +68,7 @@ def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path
         command = [*script, number, str(tmp_path / "shapes"), str(out)]
         started.append(start(command, env=environment(tmp_path / "compiled", devices=2)))
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
-    after, losses = mapped_step(game, 4)(state_of(game, batch), batch)
+    after, losses = mapped(game, 4, state_of(game, batch), batch)
     first, second = map(end, started)
     assert (first[:2], second[:2]) == ((0, "done\n"), (0, "")), (first, second)
     with np.load(out) as found:

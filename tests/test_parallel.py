@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
-from tiny import KEY, batch_of, mapped_step, sgd_game, state_of
+from tiny import KEY, batch_of, mapped, sgd_game, state_of
 
 from i2i_jax import parallel
 from i2i_jax.types import Batch, Share
@@ -24,7 +24,7 @@ def eight_devices():
     assert len(jax.devices()) == 8
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
     state = state_of(game, batch)
-    return game, batch, state, mapped_step(game, 8)(state, batch)
+    return game, batch, state, mapped(game, 8, state, batch)
 
 
 def test_one_device_and_eight_give_the_same_step(eight_devices):
@@ -37,7 +37,7 @@ def test_one_device_and_eight_give_the_same_step(eight_devices):
 
 def test_pmap_gives_the_step_of_shard_map(eight_devices):
     game, batch, state, (after, losses) = eight_devices
-    by_pmap, losses_by_pmap = mapped_step(game, 8, mode="pmap")(state, batch)
+    by_pmap, losses_by_pmap = mapped(game, 8, state, batch, mode="pmap")
     assert_close(losses_by_pmap, losses, tolerance=1e-6)
     assert_close(by_pmap.params, after.params, tolerance=1e-6)
     assert by_pmap.step.sharding.is_fully_replicated
@@ -64,7 +64,7 @@ def test_a_batch_in_parts_gives_the_same_step(eight_devices):
 def test_batch_statistics_are_averaged():
     game, batch = sgd_game("pix2pix", norm="batch"), batch_of(4)
     state, step = state_of(game, batch), jax.jit(game.train_step)
-    both, _ = mapped_step(game, 2)(state, batch)
+    both, _ = mapped(game, 2, state, batch)
     rows = parallel.device_order(4, 2).reshape(2, 2)
     alone = [step(state, Batch(*(x[own] for x in batch)), KEY)[0].batch_stats for own in rows]
     average = jax.tree.map(lambda a, b: (a + b) / 2, *alone)

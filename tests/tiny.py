@@ -64,14 +64,17 @@ def sgd_game(objective, norm="instance"):
     return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
 
 
-def mapped_step(game, devices, mode="shard_map"):
+def mapped_step(game, devices, state, batch, mode="shard_map"):
+    """The game's step over so many devices, and its arguments there."""
     mesh = parallel.make_mesh(jax.devices()[:devices])
     step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh, mode=mode)
+    rows = parallel.local_rows(len(batch.input), mesh)
+    dealt = Batch(*(np.asarray(x)[rows] for x in batch))
+    own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
+    return step, (own, parallel.global_batch(dealt, mesh), KEY)
 
-    def run(state, batch):
-        rows = parallel.local_rows(len(batch.input), mesh)
-        dealt = Batch(*(np.asarray(x)[rows] for x in batch))
-        own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
-        return step(own, parallel.global_batch(dealt, mesh), KEY)
 
-    return run
+def mapped(*arguments, **options):
+    """What that step gives."""
+    step, placed = mapped_step(*arguments, **options)
+    return step(*placed)

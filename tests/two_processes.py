@@ -12,7 +12,7 @@ coordinator, number, data, out = sys.argv[1], int(sys.argv[2]), sys.argv[3], Pat
 
 with processes.together(coordinator, 2, number):
     import jax
-    from tiny import batch_of, mapped_step, sgd_game, state_of
+    from tiny import batch_of, mapped, sgd_game, state_of
 
     from i2i_jax.data import shapes
 
@@ -32,7 +32,7 @@ with processes.together(coordinator, 2, number):
         assert str(error) == "train.steps is 1 in process 0 and 10 in process 1: start all with the same options"
 
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
-    result = mapped_step(game, 4)(state_of(game, batch), batch)
+    result = mapped(game, 4, state_of(game, batch), batch)
     if number == 0:
         np.savez(out, *jax.tree.leaves(jax.device_get((result[0].params, result[1]))))
     processes.say("done")
