@@ -1,11 +1,11 @@
-"""What grows with the devices and what does not, read from compiled training steps; and how long it takes to start and to translate.
+"""What grows with the devices and what does not, read from compiled training steps; and how long a run takes to start.
 
-    python benchmarks/scaling.py [--parts=program,clock,start,translate] [--systems=bicycle,pix2pix] [--dataset=shapes]
+    python benchmarks/scaling.py [--parts=program,clock,start] [--systems=bicycle,pix2pix] [--dataset=shapes] [--devices=1,2,4,8]
 
-`program`: FLOPs and collectives of the step on 1 to 8 virtual CPU devices, with as many pairs on each; `--dataset=facades` compiles the
-full size. `clock`: seconds of such steps, in one process and in two. Virtual devices share this machine's cores, so the clock says
-what it costs to serve many of them, and nothing of accelerators: read the program. `start`: until the first step, of a new run and of
-one that goes on. `translate`: images a second. Prints tables and writes benchmarks/results/scaling_DATASET.json.
+`program`: arithmetic and collectives of the step on virtual CPU devices, with as many pairs on each; `--dataset=facades` compiles the
+full size. `clock`: such steps in one process and in two. Virtual devices share this machine's cores, so the clock says what it costs
+to serve many of them, and nothing of accelerators: read the program. `start`: until the first step of a new run, and of one that goes
+on. Prints tables and writes benchmarks/results/scaling_DATASET.json and .md.
 """
 
 import json
@@ -18,22 +18,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tables
+import timing
 from absl import app, flags
 from compiled import collectives
 
 from i2i_jax import config as configs
-from i2i_jax import logs
 
-_PARTS = flags.DEFINE_list("parts", ["program", "clock", "start", "translate"], "What to measure.")
+_PARTS = flags.DEFINE_list("parts", ["program", "clock", "start"], "What to measure.")
 _SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Files of configs/.")
 _DATASET = flags.DEFINE_string("dataset", "shapes", "Whose sizes: shapes is the quickstart's, facades the originals'.")
 _DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "How many devices, for `program`; at most 8.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed steps.", lower_bound=1)
-_IMAGES = flags.DEFINE_list("images", ["10", "100", "1000"], "How many to translate.")
 _WORKER = flags.DEFINE_list("worker", None, "For this file itself: SYSTEM,DEVICES,PROCESSES,PROCESS,PORT.")
 
 ROOT = Path(__file__).parents[1]
@@ -78,16 +78,16 @@ def state_bytes(config: configs.Config) -> int:
 def program() -> Iterator[Row]:
     for system in _SYSTEMS.value:
         for devices in map(int, _DEVICES.value):
-            compiled = lowered(config_of(system, devices), devices).compile()
-            found = collectives(compiled.as_text())
-            kinds = {kind: sum(of == kind for of, _ in found) for kind in dict.fromkeys(kind for kind, _ in found)}
+            config = config_of(system, devices)
+            step = lowered(config, devices)
+            found = collectives(step.compile().as_text())
             yield {
                 "system": system,
                 "devices": devices,
-                "GFLOP a device": compiled.cost_analysis()["flops"] / 1e9,
-                "collectives": " + ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none",
-                "MB each device reduces": sum(size for _, size in found) / 1e6,
-                "MB of a checkpoint": state_bytes(config_of(system, devices)) / 1e6,
+                "GFLOP a device": step.cost_analysis()["flops"] / 1e9,
+                "collectives": ", ".join(kind for kind, _ in found) or "none",
+                "MB that each device reduces": sum(size for _, size in found) / 1e6,
+                "MB of state": state_bytes(config) / 1e6,
             }
 
 
@@ -141,15 +141,16 @@ def _timed_steps(config: configs.Config) -> list[float]:
     pixels, random = (len(rows), data.load_size, data.load_size), np.random.default_rng(0)
     images = (random.integers(0, 256, (*pixels, channels), np.uint8) for channels in (data.input_channels, data.target_channels))
     batch = parallel.global_batch(RawBatch(*images, row=rows.astype(np.int32)), mesh)
-    initial = jax.jit(lambda key: game.init(key, build.example_batch(config)), out_shardings=parallel.replicated(mesh))
     key, step = jax.random.key(0), training.training_step(config, game, mesh)
-    state, seconds = initial(key), []
-    for _ in range(_ROUNDS.value + 2):
-        begun = time.perf_counter()
-        state, _ = step(state, batch, key)
-        jax.block_until_ready(state)
-        seconds.append(time.perf_counter() - begun)
-    return seconds[2:]
+    state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
+
+    def run() -> None:
+        nonlocal state
+        state, losses = step(state, batch, key)
+        jax.block_until_ready((state, losses))
+
+    run()
+    return [timing.seconds(run) for _ in range(_ROUNDS.value)]
 
 
 def start() -> Iterator[Row]:
@@ -157,7 +158,7 @@ def start() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled"}
             of_steps = {name: _until_step(system, step, f"{folder}/{run}", environment) for name, step, run in STARTS}
-            yield {"system": system, **of_steps, "weights read again, s": _timed(lambda folder=folder: _load(f"{folder}/run"))}
+            yield {"system": system, **of_steps, "weights read again, s": timing.seconds(lambda folder=folder: _load(f"{folder}/run"))}
 
 
 def _until_step(system: str, step: int, workdir: str, environment: dict[str, str]) -> float:
@@ -180,44 +181,16 @@ def _load(run: str) -> None:
     jax.block_until_ready(build.load(run)[1])
 
 
-def translate() -> Iterator[Row]:
-    from PIL import Image
-
-    from i2i_jax.data import shapes
-
-    for system in _SYSTEMS.value:
-        with tempfile.TemporaryDirectory() as folder:
-            _until_step(system, 1, f"{folder}/run", dict(os.environ))
-            for number in map(int, _IMAGES.value):
-                inputs = Path(folder) / str(number)
-                inputs.mkdir()
-                for index in range(number):
-                    Image.fromarray(shapes.example("train", index)[0]).save(inputs / f"{index:04d}.png")
-                options = [f"--run={folder}/run", f"--input={inputs}", f"--output={inputs}-out"]
-                command = [sys.executable, "-m", "i2i_jax", "translate", *options]
-                seconds = _timed(lambda command=command: subprocess.run(command, check=True, capture_output=True))
-                yield {"system": system, "images": number, "s": seconds, "images a second": number / seconds}
-
-
-def _timed(function: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    function()
-    return time.perf_counter() - begun
-
-
-PARTS: dict[str, Callable[[], Iterable[Row]]] = {"program": program, "clock": clock, "start": start, "translate": translate}
+PARTS: dict[str, Callable[[], Iterable[Row]]] = {"program": program, "clock": clock, "start": start}
 
 
 def main(_: list[str]) -> None:
     if _WORKER.value:
         system, *numbers = _WORKER.value
         return worker(system, *map(int, numbers))
-    measured = {}
-    for part in _PARTS.value:
-        measured[part] = list(PARTS[part]())
-        print(f"### {part}\n\n{markdown(measured[part])}\n", flush=True)
-    path = Path(__file__).parent / "results" / f"scaling_{_DATASET.value}.json"
-    logs.atomic_write(path, (json.dumps(tables.provenance() | {"pairs on each device": PAIRS, **measured}, indent=1) + "\n").encode())
+    measured = {part: list(PARTS[part]()) for part in _PARTS.value}
+    table = "\n\n".join(f"### {part}\n\n{markdown(rows)}" for part, rows in measured.items())
+    timing.write(f"scaling_{_DATASET.value}", {"pairs on each device": PAIRS, **measured}, table)
 
 
 def markdown(rows: list[Row]) -> str:

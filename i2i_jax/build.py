@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from i2i_jax import checkpoints, losses, models, objectives
+from i2i_jax import checkpoints, losses, models, objectives, processes
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, from_json, validate
 from i2i_jax.data import folder, pix2pix, shapes
 from i2i_jax.data.pairs import Pairs
@@ -168,5 +168,5 @@ def start_from(run_dir: str | Path, state: TrainState) -> TrainState:
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), wanted)
     found = checkpoints.restore_for_inference(directory, shapes)
     new = sorted(state.params.keys() - taken)
-    print(f"starts with {', '.join(sorted(taken))} of {run_dir}; new: {', '.join(new) or 'none'}", flush=True)
+    processes.say(f"starts with {', '.join(sorted(taken))} of {run_dir}; new: {', '.join(new) or 'none'}")
     return dataclasses.replace(state, params=state.params | found.params, batch_stats=state.batch_stats | found.batch_stats)

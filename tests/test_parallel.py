@@ -56,7 +56,7 @@ def in_two_parts(game):
 
 def test_a_batch_in_parts_gives_the_same_step(eight_devices):
     game, batch, state, (after, losses) = eight_devices
-    by_parts, losses_by_parts = mapped_step(in_two_parts(game), 4)(state, batch)
+    by_parts, losses_by_parts = mapped(in_two_parts(game), 4, state, batch)
     assert_close(losses_by_parts, losses)
     assert_close(by_parts.params, after.params)
 

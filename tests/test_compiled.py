@@ -2,49 +2,37 @@
 
 import dataclasses
 import importlib.util
-import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 import pytest
 from tiny import batch_of, mapped_step, sgd_game, state_of
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SPEC = importlib.util.spec_from_file_location("compiled", Path(__file__).parents[1] / "benchmarks" / "compiled.py")
+compiled = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(compiled)
 
 
-@pytest.fixture(scope="module")
-def scaling():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        spec = importlib.util.spec_from_file_location("scaling", BENCHMARKS / "scaling.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("tables", None)
-
-
-def test_collectives_are_read_from_a_program(scaling):
+def test_collectives_are_read_from_a_program():
     program = """
   %sum = (f32[4]{0}, bf16[2,3]{1,0}, /*index=2*/f32[]) all-reduce(%a, %b, %c), channel_id=1
   %begun = f32[8,2]{1,0} all-gather-start(%d), channel_id=2
   ROOT %f = f32[4]{0} fusion(%sum), kind=kLoop, calls=%all-reduce
 """
-    assert scaling.collectives(program) == [("all-reduce", 4 * 4 + 2 * 6 + 4), ("all-gather", 64)]
+    assert compiled.collectives(program) == [("all-reduce", 4 * 4 + 2 * 6 + 4), ("all-gather", 64)]
 
 
 @pytest.mark.parametrize(
     ("objective", "norm", "update", "turns"),
     [("bicycle_gan", "instance", "simultaneous", 1), ("pix2pix", "batch", "alternating", 2)],
 )
-def test_devices_meet_once_for_each_turn_whatever_there_is_to_average(scaling, objective, norm, update, turns):
+def test_devices_meet_once_for_each_turn_whatever_there_is_to_average(objective, norm, update, turns):
     """One all-reduce with a turn's gradients; statistics and losses go along with the last ones, and no batch is split or gathered."""
     game, batch = dataclasses.replace(sgd_game(objective, norm=norm), update=update), batch_of(16)
     state = state_of(game, batch)
     step, arguments = mapped_step(game, 8, state, batch)
-    found = scaling.collectives(step.lower(*arguments).compile().as_text())
+    found = compiled.collectives(step.lower(*arguments).compile().as_text())
     assert [kind for kind, _ in found] == ["all-reduce"] * turns
     averaged = jax.tree.leaves((state.params, state.batch_stats))
     losses = sum(size for _, size in found) // 4 - sum(leaf.size for leaf in averaged)
     assert losses == {"bicycle_gan": 7, "pix2pix": 3}[objective]
-    assert all(leaf.dtype == np.float32 for leaf in averaged)
