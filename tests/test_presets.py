@@ -36,7 +36,7 @@ BICYCLE_STEPS = {
 
 
 def test_there_is_one_for_each_system():
-    assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted((*NAMES, "segmenter"))
+    assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted((*NAMES, "segmenter", "finetune"))
     assert sorted(runs.get_config(name).objective for name in (*NAMES, "segmenter")) == sorted(OBJECTIVES)
     for name in (*NAMES, "segmenter"):
         doc = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))["__doc__"]
