@@ -13,22 +13,33 @@ from i2i_jax.config import ConfigError
 
 
 class Axis(NamedTuple):
-    """How the `length` pixels of one axis are cut: `starts` of its tiles, which may end in padding.
+    """How the `length` pixels of one axis are cut: into tiles of `tile` pixels from `starts` on, the last of which may end in padding.
 
-    `weights` [tiles, tile] are each tile's shares of its pixels; over the tiles that cover a pixel they sum to 1.
+    Of a tile nothing is used within `margin` pixels of a cut, and all from `ramp` pixels further on.
     """
 
     length: int
+    tile: int
     starts: list[int]
-    weights: Float[np.ndarray, "tiles tile"]
-
-    @property
-    def tile(self) -> int:
-        return self.weights.shape[1]
+    margin: int
+    ramp: int
 
     @property
     def padded(self) -> int:
         return self.starts[-1] + self.tile
+
+    @property
+    def weights(self) -> Float[np.ndarray, "tiles tile"]:
+        """Each tile's shares of its pixels; over the tiles that cover a pixel they sum to 1."""
+        inside = (np.arange(self.tile) + 0.5 - self.margin) / self.ramp
+        rising = np.sin(math.pi / 2 * np.clip(inside, 0, 1)) ** 2
+        shares = np.ones((len(self.starts), self.tile))
+        shares[1:] *= rising
+        shares[:-1] *= rising[::-1]
+        total = np.zeros(self.padded)
+        for start, share in zip(self.starts, shares, strict=True):
+            total[start : start + self.tile] += share
+        return np.stack([x / total[i : i + self.tile] for i, x in zip(self.starts, shares, strict=True)]).astype(np.float32)
 
 
 class Grid(NamedTuple):
@@ -75,18 +86,9 @@ def grid(height: int, width: int, *, multiple: int, reach: int | None = None, ti
 def _axis(length: int, tile: int | None, multiple: int, *, margin: int, ramp: int, step: int) -> Axis:
     padded = length + -length % multiple
     if tile is None or tile >= padded:
-        return Axis(length, [0], np.ones((1, padded), np.float32))
+        return Axis(length, padded, [0], margin, ramp)
     stride = (tile - 2 * margin - ramp) // step * step
-    starts = [*range(0, padded - tile, stride), padded - tile]
-    inside = (np.arange(tile) + 0.5 - margin) / ramp
-    rising = np.sin(math.pi / 2 * np.clip(inside, 0, 1)) ** 2
-    shares = np.ones((len(starts), tile))
-    shares[1:] *= rising
-    shares[:-1] *= rising[::-1]
-    total = np.zeros(padded)
-    for start, share in zip(starts, shares, strict=True):
-        total[start : start + tile] += share
-    return Axis(length, starts, np.stack([share / total[i : i + tile] for i, share in zip(starts, shares, strict=True)]).astype(np.float32))
+    return Axis(length, tile, [*range(0, padded - tile, stride), padded - tile], margin, ramp)
 
 
 def cut(image: Integer[np.ndarray, "h w c"], grid: Grid) -> Iterator[Integer[np.ndarray, "_h _w c"]]:

@@ -191,6 +191,30 @@ def test_tiff_where_white_is_zero(deep):
     np.testing.assert_array_equal(read[:, :, 0], 65535 - deep[:, :, 0])
 
 
+@pytest.mark.parametrize("channels", [(3, 3), (1, 3), (3, 1), (1, 1)])
+@pytest.mark.parametrize("kind", ["colour", "transparent", "grey", "deep"])
+def test_halves_are_those_of_the_whole(deep, channels, kind):
+    pixels = deep[:, :6, : {"transparent": 4, "grey": 1}.get(kind, 3)]
+    file = deep_png(pixels) if kind == "deep" else encoded((pixels >> 8).astype(np.uint8).squeeze())
+    halves = images.read_halves(file, channels=channels)
+    for half, c, part in zip(halves, channels, (slice(0, 3), slice(3, 6)), strict=True):
+        np.testing.assert_array_equal(half, images.read(file, channels=c)[:, part])
+        assert half.flags.c_contiguous and half.dtype == (np.uint16 if kind == "deep" else np.uint8)
+
+
+def test_halves_are_decoded_once(deep, monkeypatch):
+    decoded, decode = [], imagecodecs.png_decode
+    monkeypatch.setattr(imagecodecs, "png_decode", lambda file: decoded.append(file) or decode(file))
+    images.read_halves(deep_png(deep[:, :6, :3]), channels=(1, 3))
+    assert len(decoded) == 1
+
+
+def test_halves_of_an_odd_width(rgb):
+    with pytest.raises(images.ImageError) as error:
+        images.read_halves(encoded(rgb), channels=(3, 3), name="x.png")
+    assert str(error.value) == "x.png: is 7 pixels wide: a side-by-side pair must have an even width"
+
+
 def reason(source, **options):
     with pytest.raises(images.ImageError) as error:
         images.read(source, **{"channels": 3, "name": "x.png"} | options)

@@ -1,5 +1,6 @@
 """Batches: every pair once an epoch, position a function of seed and step, sizes and depths as they should be."""
 
+import io
 import itertools
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from i2i_jax.data import loader
-from i2i_jax.data.pairs import Pair
+from i2i_jax.data.pairs import Pair, SideBySide
 
 
 class Numbered:
@@ -144,6 +145,14 @@ def test_resize_of_16_bits_keeps_16_bits_and_does_not_wrap_around(noise):
     resized = loader.resize(image, 12)
     assert resized.dtype == np.uint16
     np.testing.assert_allclose(resized / 257, loader.resize(noise[:, :, :1], 12), atol=1)
+
+
+def test_a_half_is_resized_without_the_other():
+    """Pillow's own resize of a box would mix in what lies beside it."""
+    file = io.BytesIO()
+    Image.fromarray(np.repeat(np.uint8([[0] * 8 + [255] * 8]), 8, 0)).save(file, "PNG")
+    batch = loader.fixed(SideBySide(1, lambda index: file.getvalue(), str), [0], size=12)
+    assert not batch.input.any() and (batch.target == 255).all()
 
 
 def test_resize_to_its_own_size_is_the_image(noise):
