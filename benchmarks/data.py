@@ -6,7 +6,6 @@ The sets are the embedded `shapes` and the side-by-side pairs in DIR; the traini
 (default: configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
 """
 
-import json
 import statistics
 import tempfile
 import time
@@ -14,14 +13,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax
 import tables
+import timing
 from absl import app, flags
 from ml_collections import config_flags
 
-from i2i_jax import logs, parallel, training
+from i2i_jax import parallel, training
 from i2i_jax.config import Config, override
 from i2i_jax.data import augment, folder, images, loader, shapes
 from i2i_jax.data.pairs import SideBySide
@@ -115,15 +116,19 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"--data: {_DATA.value} has no side-by-side pairs")
         sets[Path(_DATA.value).name] = (pairs, _LOAD_SIZE.value)
     found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
-    result = tables.provenance() | {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
-    for name, of_set in found.items():
-        rows = [[stage, *(f"{of_set[n][stage]:,.0f}" for n in _THREADS.value)] for stage in of_set[_THREADS.value[0]]]
-        head = [f"{name} to {sets[name][1]} pixels: pairs a second", *(f"{n} thread{'s' * (n != '1')}" for n in _THREADS.value)]
-        print(f"{tables.lines(head, rows)}\n")
+    results: dict[str, Any] = {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
+    written = [_rates(name, of_set, sets[name][1]) for name, of_set in found.items()]
     if _STEPS.value:
-        result["training"] = {"objective": _CONFIG.value.objective, "data": _CONFIG.value.data.name} | waiting(_CONFIG.value)
-        print(tables.lines(list(result["training"]), [[f"{x:.3g}" if isinstance(x, float) else x for x in result["training"].values()]]))
-    logs.atomic_write(Path(__file__).parent / "results" / "data.json", (json.dumps(result, indent=1) + "\n").encode())
+        results["training"] = {"objective": _CONFIG.value.objective, "data": _CONFIG.value.data.name} | waiting(_CONFIG.value)
+        row = [f"{x:.3g}" if isinstance(x, float) else x for x in results["training"].values()]
+        written.append(tables.lines(list(results["training"]), [row]))
+    timing.write("data", results, "\n\n".join(written))
+
+
+def _rates(name: str, of_set: dict[str, dict[str, float]], size: int) -> str:
+    threads = list(of_set)
+    head = [f"{name} to {size} pixels: pairs a second", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
+    return tables.lines(head, [[stage, *(f"{of_set[n][stage]:,.0f}" for n in threads)] for stage in of_set[threads[0]]])
 
 
 if __name__ == "__main__":

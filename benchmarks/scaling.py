@@ -51,18 +51,15 @@ def config_of(system: str, devices: int) -> configs.Config:
 
 
 def lowered(config: configs.Config, devices: int) -> Any:
-    """The training step on the first so many devices, from shapes alone."""
+    """The training step on the first so many devices, never run."""
+    import batches
     import jax
-    import numpy as np
 
     from i2i_jax import build, parallel, training
-    from i2i_jax.data.loader import RawBatch
 
-    mesh, game, data = parallel.make_mesh(jax.devices()[:devices]), build.game(config), config.data
+    mesh, game = parallel.make_mesh(jax.devices()[:devices]), build.game(config)
     state = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
-    pixels = (data.batch_size, data.load_size, data.load_size)
-    images = (jax.ShapeDtypeStruct((*pixels, channels), np.uint8) for channels in (data.input_channels, data.target_channels))
-    raw = RawBatch(*images, row=jax.ShapeDtypeStruct((data.batch_size,), np.int32))
+    raw = batches.raw_batch(config, range(config.data.batch_size))
     return training.training_step(config, game, mesh).lower(state, raw, jax.random.key(0))
 
 
@@ -130,17 +127,13 @@ def worker(system: str, devices: int, processes: int, number: int, port: int) ->
 
 
 def _timed_steps(config: configs.Config) -> list[float]:
+    import batches
     import jax
-    import numpy as np
 
     from i2i_jax import build, parallel, training
-    from i2i_jax.data.loader import RawBatch
 
-    mesh, game, data = parallel.make_mesh(), build.game(config), config.data
-    rows = parallel.local_rows(data.batch_size, mesh)
-    pixels, random = (len(rows), data.load_size, data.load_size), np.random.default_rng(0)
-    images = (random.integers(0, 256, (*pixels, channels), np.uint8) for channels in (data.input_channels, data.target_channels))
-    batch = parallel.global_batch(RawBatch(*images, row=rows.astype(np.int32)), mesh)
+    mesh, game = parallel.make_mesh(), build.game(config)
+    batch = parallel.global_batch(batches.raw_batch(config, parallel.local_rows(config.data.batch_size, mesh)), mesh)
     key, step = jax.random.key(0), training.training_step(config, game, mesh)
     state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
 

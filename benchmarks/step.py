@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import batches
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tables
 import timing
 from absl import app, flags
@@ -23,7 +23,6 @@ from compiled import collectives
 
 from i2i_jax import build, parallel, presets, training
 from i2i_jax.config import Config
-from i2i_jax.data.loader import RawBatch
 
 Preset = Callable[[str], Config]
 bicycle = partial(presets.bicycle_family, "bicycle_gan")
@@ -76,20 +75,11 @@ def config_of(reference: Reference) -> Config:
     return config
 
 
-def raw_batch(config: Config) -> RawBatch:
-    data, random = config.data, np.random.default_rng(0)
-    images = (
-        random.integers(0, 256, (data.batch_size, data.load_size, data.load_size, channels), np.uint8)
-        for channels in (data.input_channels, data.target_channels)
-    )
-    return RawBatch(*images, np.arange(data.batch_size, dtype=np.int32))
-
-
 def measure(reference: Reference, peak: float) -> dict[str, Any]:
     config, mesh, key = config_of(reference), parallel.make_mesh(), jax.random.key(0)
     game = build.game(config)
     state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
-    batch = parallel.global_batch(raw_batch(config), mesh)
+    batch = parallel.global_batch(batches.raw_batch(config, range(config.data.batch_size)), mesh)
     start = time.perf_counter()
     lowered = training.training_step(config, game, mesh).lower(state, batch, key)
     traced = time.perf_counter()

@@ -5,7 +5,6 @@
 Without RUN, two training steps of configs/bicycle.py make one. Prints a Markdown table and writes benchmarks/results/translate.json.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -15,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import tables
+import timing
 from absl import app, flags
 from PIL import Image
 
-from i2i_jax import logs, presets, training
+from i2i_jax import presets, training
 from i2i_jax.config import override
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a trained run.")
@@ -67,10 +67,9 @@ def main(argv: list[str]) -> None:
         for count in map(int, _IMAGES.value):
             seconds, memory = measure(run, make_images(folder / f"{count}", count), folder / f"{count}_out")
             rows.append({"images": count, "seconds": seconds, "images_per_second": count / (seconds - starting), "peak_memory_mb": memory})
-    result = tables.provenance() | {"size": _SIZE.value, "samples": _SAMPLES.value, "seconds_to_start": starting, "results": rows}
-    logs.atomic_write(Path(__file__).parent / "results" / "translate.json", (json.dumps(result, indent=1) + "\n").encode())
     head = ["images", "seconds", f"images a second, without {starting:.1f} s of starting", "peak memory, MB"]
-    print(tables.lines(head, [[f"{value:,.0f}" for value in row.values()] for row in rows]))
+    table = tables.lines(head, [[f"{value:,.0f}" for value in row.values()] for row in rows])
+    timing.write("translate", {"size": _SIZE.value, "samples": _SAMPLES.value, "seconds_to_start": starting, "folders": rows}, table)
 
 
 if __name__ == "__main__":

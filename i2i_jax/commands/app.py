@@ -34,7 +34,7 @@ def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
 
 def keep_freed_memory() -> None:
     """On a CPU each step takes its scratch memory from malloc, which would fetch it page by page from the kernel every time."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's
+    if os.name == "posix" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):  # glibc's
         trim_threshold, mmap_max, arena_max = -1, -4, -8
         for option, value in ((trim_threshold, -1), (mmap_max, 0), (arena_max, 1)):
             mallopt(option, value)
