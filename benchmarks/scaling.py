@@ -149,7 +149,7 @@ def _timed_steps(config: configs.Config) -> list[float]:
 def start() -> Iterator[Row]:
     for system in _SYSTEMS.value:
         with tempfile.TemporaryDirectory() as folder:
-            environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled"}
+            environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled", "XLA_FLAGS": ""}
             of_steps = {name: _until_step(system, step, f"{folder}/{run}", environment) for name, step, run in STARTS}
             yield {"system": system, **of_steps, "weights read again, s": timing.seconds(lambda folder=folder: _load(f"{folder}/run"))}
 
