@@ -8,7 +8,7 @@ from i2i_jax.config import Config
 from i2i_jax.data.loader import RawBatch
 
 
-def raw_batch(config: Config, rows: Sequence[int]) -> RawBatch:
+def raw_batch(config: Config, rows: Sequence[int] | np.ndarray) -> RawBatch:
     """Random pixels in the sizes and channels of the config, for these rows of the global batch."""
     data, random = config.data, np.random.default_rng(0)
     images = (

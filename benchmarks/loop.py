@@ -1,49 +1,87 @@
-"""What a run's logs, checkpoints, samples and evaluations cost: trainings that differ in one of their intervals, side by side.
+"""What a run's logs, checkpoints, samples and evaluations add to its steps.
 
-    python benchmarks/loop.py [--steps=1000]
+    python benchmarks/loop.py [--steps=1500]
 
-Trains configs/bicycle.py on `shapes`. Time is taken from the run's own rows, between step 500 and the last, so that neither start nor
-end counts. Each is compared with the training that does nothing but step.
+Trains configs/bicycle.py on `shapes` once, with intervals that seldom end together. No step is made from the moment in which the
+losses of a step that is logged arrive until the next batch is asked for: so long the run is held up. What is written in the
+background makes the next steps slower: their time is compared with that of as many steps after a mere log. Shares are for the
+config's own intervals. The first event of each kind compiles, and does not count.
 """
 
-import json
+import itertools
+import statistics
 import tempfile
-from functools import partial
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 import tables
 import timing
 from absl import app, flags
 
-from i2i_jax import presets, training
-from i2i_jax.config import override
+from i2i_jax import presets, report, training
+from i2i_jax.config import Config, override
+from i2i_jax.data import loader
 
-_STEPS = flags.DEFINE_integer("steps", 1000, "Measured steps of each; 1,000 have every interval.", lower_bound=500)
+_STEPS = flags.DEFINE_integer("steps", 1500, "Steps of the training.", lower_bound=500)
 
-FIRST = 500
-NEVER = 10**9
-INTERVALS = ("log_every", "checkpoint_every", "sample_every", "eval_every")
+OWN = {"log_every": 30, "checkpoint_every": 120, "sample_every": 150, "eval_every": 210}  # all but the first mean a log too
 
 
-def seconds_of(name: str | None, steps: int) -> float:
-    """Of the steps after the first 500, where the interval `name` is the config's and the others never end."""
-    config = presets.bicycle_family("bicycle_gan", "shapes")
-    own = {f"train.{name}": getattr(config.train, name)} if name else {}
-    quiet = dict.fromkeys((f"train.{interval}" for interval in INTERVALS), NEVER) | {"train.log_every": FIRST}
-    override(config, quiet | own | {"train.steps": FIRST + steps + 1})
-    with tempfile.TemporaryDirectory() as workdir:
-        training.train(config, workdir)
-        rows = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
-    at = {row["step"]: row["time"] for row in rows}
-    return at[FIRST + steps] - at[FIRST]
+class Event(NamedTuple):
+    """A step at which the run told of itself: which intervals ended, and seconds."""
+
+    names: tuple[str, ...]
+    held_up: float
+    until_next: float  # from its end to the arrival of the next event's losses
+
+
+def events(config: Config) -> list[Event]:
+    """Of one training."""
+    arrived, asked, batches, terms = [], [], loader.batches, report.terms
+
+    def timed_batches(*args, **options) -> Iterator[loader.RawBatch]:
+        for batch in batches(*args, **options):
+            asked.append(time.perf_counter())
+            yield batch
+
+    def timed_terms(losses: object) -> dict[str, float]:
+        values = terms(losses)
+        arrived.append((len(asked), time.perf_counter()))
+        return values
+
+    with (
+        tempfile.TemporaryDirectory() as workdir,
+        mock.patch.object(loader, "batches", timed_batches),
+        mock.patch.object(training, "terms", timed_terms),
+    ):
+        training.train(config, Path(workdir))
+    of = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
+    return [Event(of[step], asked[step] - at, next_at - asked[step]) for (step, at), (_, next_at) in itertools.pairwise(arrived)]
 
 
 def main(argv: list[str]) -> None:
-    names = (None, *INTERVALS)
-    seconds = {name or "steps alone": timing.alone(partial(seconds_of, name, _STEPS.value)) for name in names}
-    bare = seconds["steps alone"]
-    rows = [[name, f"{1e3 * x / _STEPS.value:.1f}", f"{x / bare - 1:+.1%}"] for name, x in seconds.items()]
-    timing.write("loop", seconds, tables.lines(["interval", "milliseconds a step", "more than steps alone"], rows))
+    config = presets.bicycle_family("bicycle_gan", "shapes")
+    intervals = {name: getattr(config.train, name) for name in OWN}
+    told = events(override(config, {f"train.{name}": every for name, every in OWN.items()} | {"train.steps": _STEPS.value}))
+    logs = [event for event in told if event.names == ("log_every",)][1:]
+    bare = statistics.median(event.until_next for event in logs)
+    results = {}
+    for name, every in intervals.items():
+        own = [event for event in told if set(event.names) == {"log_every", name}][1:]
+        held_up, slower = [event.held_up for event in own], [event.until_next - bare for event in own]
+        lost = statistics.median(map(sum, zip(held_up, slower, strict=True)))
+        share = lost / (every * bare / OWN["log_every"])
+        results[name] = {"held_up": timing.spread(held_up), "slower": timing.spread(slower), "every": every, "share": share}
+    rows = [
+        [name, of["every"], timing.shown(of["held_up"], unit=1e-3), timing.shown(of["slower"], unit=1e-3), f"{of['share']:.1%}"]
+        for name, of in results.items()
+    ]
+    step_ms = 1e3 * bare / OWN["log_every"]
+    head = ["interval", "steps", "held up, ms", "next steps slower by, ms", f"share of steps of {step_ms:.1f} ms"]
+    timing.write("loop", {"step_seconds": bare / OWN["log_every"], **results}, tables.lines(head, rows))
 
 
 if __name__ == "__main__":
