@@ -15,14 +15,16 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "parallel", "presets", "processes", "tiling", "torch_files"),
+    ("types", "cache", "config", "hub", "parallel", "presets", "processes", "tiling", "torch_files"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
     ("checkpoints",),
+    ("packed",),
     ("build",),
-    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion"),
-    ("pictures",),
+    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model"),
+    ("pictures", "shipping"),
+    ("export",),
     ("report",),
     ("training",),
     ("commands", "main", "__main__"),

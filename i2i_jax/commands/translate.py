@@ -36,20 +36,21 @@ class Job(NamedTuple):
 def main(argv: Sequence[str]) -> None:
     from tqdm import tqdm
 
-    from i2i_jax import build, translation
+    from i2i_jax import build, model, translation
 
     config = build.read_config(_RUN.value)
     step = app.checkpoint(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     sizes = _sizes(jobs, config)
-    game, state = build.load(_RUN.value, step=step)
-    style = _style(config, game, state) if _STYLE.value else None
+    trained = model.load(_RUN.value, step=step)
+    style = _style(trained) if _STYLE.value else None
     broken: dict[Path, Exception] = {}
-    sources = [_source(*of, game.networks.generator, config, broken) for of in zip(jobs, sizes, strict=True)]
+    sources = [_source(*of, trained.networks.generator, config, broken) for of in zip(jobs, sizes, strict=True)]
     with tqdm(total=len(jobs), unit="image", disable=len(jobs) == 1) as progress:
         for _ in translation.run(
-            game.networks, state, build.mode(config), sources, samples=_SAMPLES.value, seed=_SEED.value, sync=_SYNC.value, style=style
-        ):
+            trained.networks, trained.state, build.mode(config), sources,
+            samples=_SAMPLES.value, seed=_SEED.value, sync=_SYNC.value, style=style,
+        ):  # fmt: skip
             progress.update()
     _finish([job for job in jobs if job.source not in broken], broken)
 
@@ -143,17 +144,15 @@ def _encoded(pixels) -> bytes:
     return file.getvalue()
 
 
-def _style(config, game, state):
-    """The mean latent of the style image, resized to the size that the encoder was trained at."""
-    import numpy as np
+def _style(trained: Any) -> Any:
+    """The mean latent of the style image."""
+    from i2i_jax.data import images
 
-    from i2i_jax import sampling
-    from i2i_jax.data import augment, images, loader
-
-    if "encoder" not in state.params:
-        raise ConfigError(f"--style: {config.objective} has no encoder")
-    image = images.read(Path(_STYLE.value or ""), channels=config.data.target_channels, max_pixels=config.data.max_pixels)
-    return np.asarray(sampling.encode(game.networks, state, augment.scale(loader.resize(image, config.data.crop_size)[None])).mean[0])
+    data = trained.config.data
+    try:
+        return trained.encode(images.read(Path(_STYLE.value or ""), channels=data.target_channels, max_pixels=data.max_pixels))
+    except ConfigError as error:
+        raise ConfigError(f"--style: {error}") from None
 
 
 def cli() -> None:

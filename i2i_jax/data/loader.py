@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Array, Int32, Integer
+from jaxtyping import Array, Int32, Integer, Num
 from PIL import Image
 
 from i2i_jax.data.pairs import Pair, Pairs
@@ -54,14 +54,16 @@ def fixed(pairs: Pairs, indices: Sequence[int], *, size: int) -> RawBatch:
     return _stack([_resized(pairs[index], size) for index in indices], np.arange(len(indices)))
 
 
-def resize(image: Integer[np.ndarray, "h w c"], size: int) -> Integer[np.ndarray, "size size c"]:
-    """Pillow's bicubic resize to a square, of uint8 or uint16 with any number of channels."""
+def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size size c"]:
+    """Pillow's bicubic resize to a square, of uint8, uint16 or floats in [-1, 1] with any number of channels."""
     if image.shape[:2] == (size, size):
         return image
     if image.dtype == np.uint8 and image.shape[2] == 3:
         return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
     channels = [Image.fromarray(channel.astype(np.float32)) for channel in np.moveaxis(image, 2, 0)]
     floats = np.stack([np.asarray(c.resize((size, size), Image.Resampling.BICUBIC)) for c in channels], 2)
+    if np.issubdtype(image.dtype, np.floating):
+        return np.clip(floats, -1, 1).astype(image.dtype)
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
