@@ -20,13 +20,16 @@ from i2i_jax.logs import atomic_write, hours, parse_row, short
 MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
 ROWS = 200  # of a translated folder, on a page
 COLOURS = 6  # in style.css
+MEASURED = "eval/"  # begins the names of figures among the losses of a row
 
 
 def write_run(workdir: str | os.PathLike) -> None:
     """Writes RUN/index.html from what the run's folder holds. What is not there yet, or cannot be read, is left out."""
     workdir = Path(workdir)
     config = _flat(_read_json(workdir / "config.json"))
-    rows, every = _thinned_rows(workdir / "metrics.jsonl")
+    lines = _lines(workdir / "metrics.jsonl")
+    rows, every = _thinned(lines)
+    measured, _ = _thinned([line for line in lines if MEASURED.encode() in line])
     total = config.get("train.steps")
     step = rows[-1]["step"] if rows else 0
     finished = total is not None and step >= total
@@ -45,7 +48,9 @@ def write_run(workdir: str | os.PathLike) -> None:
         evaluation=_evaluations(workdir / "evaluation"),
         command=_command(workdir / "command.txt"),
         config=_section_of_config(config),
-        data=_embed({**_curves(rows), **_samples(workdir), "finished": finished, "written": time.time()}),
+        data=_embed(
+            {"charts": _curves(rows), "figures": _figures(measured), **_samples(workdir), "finished": finished, "written": time.time()}
+        ),
         script=_template("run.js"),
     )
 
@@ -149,9 +154,12 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {} if isinstance(value, list) or not prefix else {prefix[1:]: value}
 
 
-def _thinned_rows(metrics: Path) -> tuple[list[dict[str, Any]], int]:
+def _lines(metrics: Path) -> list[bytes]:
+    return metrics.read_bytes().splitlines() if metrics.exists() else []
+
+
+def _thinned(lines: list[bytes]) -> tuple[list[dict[str, Any]], int]:
     """At most MAX_POINTS rows, one in `every` and always the last; 100,000 rows take about a tenth of a second."""
-    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
     every = math.ceil(len(lines) / (MAX_POINTS - 1)) or 1
     chosen = [*lines[every - 1 :: every], *lines[-1:]]
     rows = {row["step"]: row for line in chosen if (row := parse_row(line))}
@@ -169,17 +177,34 @@ def _terms(row: dict[str, Any]) -> list[str]:
     return [name for name in row if "/" in name]
 
 
-def _curves(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A chart for each player, a curve for each of its terms; a number that is not finite is a gap."""
-    names = list(dict.fromkeys(name for row in rows for name in _terms(row)))
+def _curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A chart for each player, a curve for each of its terms."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in _terms(row)) if not name.startswith(MEASURED)]
     colours = {term: i % COLOURS for i, term in enumerate(dict.fromkeys(name.partition("/")[2] for name in names))}
     charts: dict[str, list] = {}
     for name in names:
         player, _, term = name.partition("/")
-        values = [_number(row.get(name)) for row in rows]
-        rounded = [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
-        charts.setdefault(player, []).append({"name": term, "colour": colours[term], "values": rounded})
-    return {"steps": [row["step"] for row in rows], "charts": [{"name": player, "terms": terms} for player, terms in charts.items()]}
+        charts.setdefault(player, []).append(_term(rows, name) | {"name": term, "colour": colours[term]})
+    steps = [row["step"] for row in rows]
+    return [{"name": player.capitalize(), "steps": steps, "terms": terms, "measured": False} for player, terms in charts.items()]
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A chart for each figure that was measured while training, and whether a higher one is better."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(MEASURED)]
+    charts = []
+    for name in names:
+        figure, has = name.removeprefix(MEASURED), [row for row in rows if name in row]
+        term = _term(has, name) | {"name": figure, "colour": 0}
+        steps = [row["step"] for row in has]
+        charts.append({"name": figure, "steps": steps, "terms": [term], "measured": True, "higher": HIGHER_IS_BETTER.get(figure)})
+    return charts
+
+
+def _term(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The values of a curve; a number that is not finite is a gap."""
+    values = [_number(row.get(name)) for row in rows]
+    return {"values": [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]}
 
 
 def _samples(workdir: Path) -> dict[str, Any]:

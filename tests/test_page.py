@@ -83,10 +83,10 @@ def test_the_page_of_a_run_shows_progress_curves_samples_evaluation_and_config(t
     assert "my run" in found.text
     for text in ("3,000 of 6,000", "bicycle_gan · shapes · training", "0:05:00", "20.0", "2.0e-4", "0.1250", "Infinity", "weights.l1"):
         assert text in found.text
-    assert found.data["steps"] == list(range(100, 3001, 100))
+    assert found.data["charts"][0]["steps"] == list(range(100, 3001, 100))
     assert {chart["name"]: [term["name"] for term in chart["terms"]] for chart in found.data["charts"]} == {
-        "generator": ["gan", "l1"],
-        "discriminator": ["gan"],
+        "Generator": ["gan", "l1"],
+        "Discriminator": ["gan"],
     }
     assert found.data["charts"][0]["terms"][1]["values"] == [float(i) for i in range(1, 31)]
     assert found.data["charts"][0]["terms"][0]["colour"] == found.data["charts"][1]["terms"][0]["colour"]
@@ -114,7 +114,7 @@ def test_a_page_loads_nothing_from_elsewhere(tmp_path, name):
 def test_an_empty_folder_has_a_page(tmp_path):
     found = written(tmp_path)
     assert "none yet" in found.text
-    assert found.data["steps"] == found.data["charts"] == found.data["samples"] == []
+    assert found.data["charts"] == found.data["figures"] == found.data["samples"] == []
 
 
 def test_what_cannot_be_read_is_left_out(tmp_path):
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3100, "gen')
     found = written(tmp_path)
-    assert found.data["steps"][-1] == 3000
+    assert found.data["charts"][0]["steps"][-1] == 3000
     assert [sample["step"] for sample in found.data["samples"]] == [1000, 2000, 3000]
     assert found.data["sample_size"] is None
 
@@ -182,7 +182,7 @@ def test_a_number_that_is_not_finite_is_a_gap_and_a_warning(tmp_path, value):
 @pytest.mark.parametrize("rows", [999, 1000, 12_345])
 def test_long_runs_are_thinned_evenly_and_end_at_the_last_row(tmp_path, rows):
     found = written(run_folder(tmp_path, rows=rows, total=2_000_000))
-    steps = found.data["steps"]
+    steps = found.data["charts"][0]["steps"]
     assert len(steps) <= page.MAX_POINTS
     assert steps[-1] == rows * 100
     assert len(set(np.diff(steps)[:-1])) == 1
@@ -191,8 +191,8 @@ def test_long_runs_are_thinned_evenly_and_end_at_the_last_row(tmp_path, rows):
 
 
 def test_points_stay_where_they_are_as_a_run_grows(tmp_path):
-    before = written(run_folder(tmp_path, rows=5000)).data["steps"]
-    after = written(run_folder(tmp_path, rows=5001 + 300)).data["steps"]
+    before = written(run_folder(tmp_path, rows=5000)).data["charts"][0]["steps"]
+    after = written(run_folder(tmp_path, rows=5001 + 300)).data["charts"][0]["steps"]
     assert set(before[:-1]) < set(after)
 
 

@@ -58,16 +58,16 @@ function smooth(values, weight) { // exponential moving average without its bias
 
 // ---- charts
 
-const steps = run.steps;
-let cursor = null; // index into steps, shared by all charts
+const charts = [...run.charts, ...run.figures];
+const ends = charts.flatMap(({steps}) => [steps[0], steps[steps.length - 1]]);
+const first = Math.min(...ends), last = Math.max(...ends);
+let cursor = null; // a step, shared by all charts
 
 function view() {
-  const [first, last] = [steps[0], steps[steps.length - 1]];
-  if (!state.zoom) return [first, Math.max(last, first + 1)];
-  return state.zoom;
+  return state.zoom || [first, Math.max(last, first + 1)];
 }
 
-function nearest(step) {
+function nearest(steps, step) { // index
   let low = 0, high = steps.length - 1;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
@@ -77,7 +77,6 @@ function nearest(step) {
 }
 
 function zoomTo(low, high) {
-  const [first, last] = [steps[0], steps[steps.length - 1]];
   low = Math.max(low, first);
   high = Math.min(high, last);
   state.zoom = low > first || high < last ? [low, Math.max(high, low + 1)] : null;
@@ -90,8 +89,8 @@ function build(chart) {
   figure.innerHTML = '<div class="top"><h3></h3><span class="soft small" aria-live="polite"></span></div><div class="legend"></div><svg tabindex="0" role="img"></svg>';
   [chart.title, chart.readout] = figure.firstChild.children;
   [, chart.legend, chart.svg] = figure.children;
-  chart.title.textContent = chart.name;
-  chart.svg.setAttribute("aria-label", `${chart.name} losses over training steps`);
+  chart.title.textContent = chart.name + ({true: " ↑", false: " ↓"}[chart.higher] ?? "");
+  chart.svg.setAttribute("aria-label", `${chart.name} over training steps`);
   for (const term of chart.terms) {
     term.id = `${chart.name}/${term.name}`;
     term.colour = `var(--series-${term.colour})`;
@@ -103,14 +102,14 @@ function build(chart) {
       state.hidden = state.hidden.includes(term.id) ? state.hidden.filter((id) => id !== term.id) : [...state.hidden, term.id];
       draw(chart);
     };
-    chart.legend.append(term.button);
+    if (!chart.measured) chart.legend.append(term.button);
   }
   listen(chart);
-  by("charts").append(figure);
+  by(chart.measured ? "figures" : "charts").append(figure);
 }
 
 function listen(chart) {
-  const {svg} = chart;
+  const {svg, steps} = chart;
   const stepAt = (event) => {
     const box = svg.getBoundingClientRect(), [low, high] = view();
     const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
@@ -120,12 +119,12 @@ function listen(chart) {
   svg.onpointerdown = (event) => {
     if (event.button !== 0) return;
     start = {x: event.clientX, step: stepAt(event)};
-    cursor = nearest(start.step);
+    cursor = steps[nearest(steps, start.step)];
     drawAll();
     svg.setPointerCapture(event.pointerId);
   };
   svg.onpointermove = (event) => {
-    cursor = nearest(stepAt(event));
+    cursor = steps[nearest(steps, stepAt(event))];
     chart.band = start && Math.abs(event.clientX - start.x) > 6 ? [start.step, stepAt(event)].sort((a, b) => a - b) : null;
     drawAll();
   };
@@ -142,12 +141,13 @@ function listen(chart) {
   svg.ondblclick = () => zoomTo(-Infinity, Infinity);
   svg.onblur = () => { cursor = null; drawAll(); };
   svg.onkeydown = (event) => {
-    const [low, high] = view(), inside = [nearest(low), nearest(high)], stride = event.shiftKey ? 10 : 1;
-    const around = steps[cursor ?? inside[1]];
+    const [low, high] = view(), inside = [nearest(steps, low), nearest(steps, high)], stride = event.shiftKey ? 10 : 1;
+    const around = cursor ?? high;
     const scale = (factor) => zoomTo(around - (around - low) * factor, around + (high - around) * factor);
+    const move = (from, change) => { cursor = steps[clamp((cursor === null ? from : nearest(steps, cursor)) + change, ...inside)]; drawAll(); };
     const actions = {
-      ArrowLeft: () => { cursor = clamp((cursor ?? inside[1]) - stride, ...inside); drawAll(); },
-      ArrowRight: () => { cursor = clamp((cursor ?? inside[0]) + stride, ...inside); drawAll(); },
+      ArrowLeft: () => move(inside[1], -stride),
+      ArrowRight: () => move(inside[0], stride),
       "+": () => scale(0.5), "=": () => scale(0.5), "-": () => scale(2), Escape: () => zoomTo(-Infinity, Infinity),
     };
     if (!(event.key in actions)) return;
@@ -156,30 +156,32 @@ function listen(chart) {
   };
 }
 
-function bounds(shown, from, to) { // of the curves, and of all but the wildest raw values
+function bounds(shown, from, to, log) { // of the curves, and of all but the wildest raw values
   const at = (values) => values.slice(from, to + 1).filter((y) => y !== null && Number.isFinite(y));
   const raw = shown.flatMap((term) => at(term.raw)).sort((a, b) => a - b);
   if (!raw.length) return [0, 1];
   const curve = shown.flatMap((term) => at(term.curve));
   let low = raw[Math.floor(raw.length * 0.01)], high = raw[Math.ceil(raw.length * 0.99) - 1];
   for (const y of curve) { low = Math.min(low, y); high = Math.max(high, y); }
-  if (!state.log && low > 0 && low < high / 2) low = 0;
+  if (!log && low > 0 && low < high / 2) low = 0;
   const pad = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
   return [low === 0 ? 0 : low - pad, high + pad];
 }
 
 function draw(chart) {
-  const width = chart.svg.clientWidth, height = chart.svg.clientHeight;
-  const scaled = (values) => state.log ? values.map((y) => (y > 0 ? Math.log10(y) : null)) : values;
+  const width = chart.svg.clientWidth, height = chart.svg.clientHeight, {steps} = chart;
+  const log = state.log && !chart.measured, smoothing = chart.measured ? 0 : state.smoothing;
+  const scaled = (values) => log ? values.map((y) => (y > 0 ? Math.log10(y) : null)) : values;
   for (const term of chart.terms) {
-    term.smoothed = smooth(term.values, state.smoothing);
+    term.smoothed = smooth(term.values, smoothing);
     term.raw = scaled(term.values);
     term.curve = scaled(term.smoothed);
   }
   const shown = chart.terms.filter((term) => !state.hidden.includes(term.id));
   const [x0, x1] = view();
-  const from = Math.max(0, nearest(x0) - 1), to = Math.min(steps.length - 1, nearest(x1) + 1);
-  const [y0, y1] = bounds(shown, nearest(x0), nearest(x1));
+  const inside = [nearest(steps, x0), nearest(steps, x1)];
+  const from = Math.max(0, inside[0] - 1), to = Math.min(steps.length - 1, inside[1] + 1);
+  const [y0, y1] = bounds(shown, ...inside, log);
   const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * (width - MARGIN.left - MARGIN.right);
   const y = (value) => height - MARGIN.bottom - (value - y0) / (y1 - y0) * (height - MARGIN.top - MARGIN.bottom);
   const path = (values) => {
@@ -191,28 +193,31 @@ function draw(chart) {
     }
     return line;
   };
-  const frame = `x="${MARGIN.left}" y="${MARGIN.top}" width="${Math.max(0, width - MARGIN.left - MARGIN.right)}" height="${height - MARGIN.top - MARGIN.bottom}"`;
-  const clip = `clip-${run.charts.indexOf(chart)}`;
+  const frame = `x="${MARGIN.left - 3}" y="${MARGIN.top}" width="${Math.max(0, width - MARGIN.left - MARGIN.right + 6)}" height="${height - MARGIN.top - MARGIN.bottom}"`; // dots at the ends are whole
+  const clip = `clip-${charts.indexOf(chart)}`;
   let svg = `<clipPath id="${clip}"><rect ${frame}/></clipPath>`;
-  for (const value of state.log ? logTicks(y0, y1) : ticks(y0, y1, 5)) {
-    const label = state.log ? +(10 ** value).toPrecision(3) : value;
+  for (const value of log ? logTicks(y0, y1) : ticks(y0, y1, chart.measured ? 4 : 5)) {
+    const label = log ? +(10 ** value).toPrecision(3) : value;
     svg += `<line class="rule" x1="${MARGIN.left}" x2="${width - MARGIN.right}" y1="${y(value)}" y2="${y(value)}"/>`;
     svg += `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${Math.abs(label) >= 1e5 || (label && Math.abs(label) < 1e-3) ? label.toExponential() : label}</text>`;
   }
-  for (const value of ticks(x0, x1, Math.max(2, width / 110))) {
+  for (const value of ticks(x0, x1, Math.max(3, width / 110))) {
     svg += `<text x="${x(value)}" y="${height - 5}" text-anchor="middle">${shortStep(value)}</text>`;
   }
   svg += `<g clip-path="url(#${clip})">`;
-  for (const term of shown) if (state.smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term.raw)}"/>`;
+  for (const term of shown) if (smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term.raw)}"/>`;
   for (const term of shown) svg += `<path class="curve" stroke="${term.colour}" d="${path(term.curve)}"/>`;
   if (chart.band) svg += `<rect class="band" x="${x(chart.band[0])}" y="${MARGIN.top}" width="${x(chart.band[1]) - x(chart.band[0])}" height="${height - MARGIN.top - MARGIN.bottom}"/>`;
+  const index = nearest(steps, cursor ?? x1);
+  const dot = (term, i, r) => term.curve[i] === null ? "" : `<circle r="${r}" fill="${term.colour}" cx="${x(steps[i])}" cy="${y(term.curve[i])}"/>`;
+  if (chart.measured && to - from < 100) for (let i = from; i <= to; i++) svg += dot(chart.terms[0], i, 2.2);
   if (cursor !== null) {
-    svg += `<line class="cursor" x1="${x(steps[cursor])}" x2="${x(steps[cursor])}" y1="${MARGIN.top}" y2="${height - MARGIN.bottom}"/>`;
-    for (const term of shown) if (term.curve[cursor] !== null) svg += `<circle r="3.5" fill="${term.colour}" cx="${x(steps[cursor])}" cy="${y(term.curve[cursor])}"/>`;
+    svg += `<line class="cursor" x1="${x(steps[index])}" x2="${x(steps[index])}" y1="${MARGIN.top}" y2="${height - MARGIN.bottom}"/>`;
+    for (const term of shown) svg += dot(term, index, 3.5);
   }
   chart.svg.innerHTML = `${svg}</g>`;
-  const index = cursor ?? nearest(x1);
-  chart.readout.textContent = `step ${steps[index].toLocaleString("en")}`;
+  const value = chart.measured ? `${format(chart.terms[0].values[index])} · ` : "";
+  chart.readout.textContent = `${value}step ${steps[index].toLocaleString("en")}`;
   for (const term of chart.terms) {
     term.button.setAttribute("aria-pressed", String(shown.includes(term)));
     term.button.lastChild.textContent = format(term.smoothed[index]);
@@ -220,22 +225,23 @@ function draw(chart) {
 }
 
 function drawAll() {
-  run.charts.forEach(draw);
+  charts.forEach(draw);
   by("whole").disabled = state.zoom === null;
   by("smoothing-value").textContent = (+state.smoothing).toFixed(2);
 }
 
 function startCharts() {
-  if (!run.charts.length) return;
-  by("losses").hidden = false;
-  if (state.zoom && state.zoom[0] >= steps[steps.length - 1]) state.zoom = null; // the run went back
+  if (!charts.length) return;
+  by("losses").hidden = !run.charts.length;
+  by("measured").hidden = !run.figures.length;
+  if (state.zoom && state.zoom[0] >= last) state.zoom = null; // the run went back
   by("smoothing").value = state.smoothing;
   by("log").checked = state.log;
   by("smoothing").oninput = (event) => { state.smoothing = +event.target.value; drawAll(); };
   by("log").onchange = (event) => { state.log = event.target.checked; drawAll(); };
   by("whole").onclick = () => zoomTo(-Infinity, Infinity);
-  run.charts.forEach(build);
-  new ResizeObserver(drawAll).observe(by("charts"));
+  charts.forEach(build);
+  new ResizeObserver(drawAll).observe(document.body);
   drawAll();
 }
 
