@@ -179,9 +179,8 @@ function draw(chart) {
   }
   const shown = chart.terms.filter((term) => !state.hidden.includes(term.id));
   const [x0, x1] = view();
-  const inside = [nearest(steps, x0), nearest(steps, x1)];
-  const from = Math.max(0, inside[0] - 1), to = Math.min(steps.length - 1, inside[1] + 1);
-  const [y0, y1] = bounds(shown, ...inside, log);
+  const from = Math.max(0, nearest(steps, x0) - 1), to = Math.min(steps.length - 1, nearest(steps, x1) + 1);
+  const [y0, y1] = bounds(shown, from, to, log);
   const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * (width - MARGIN.left - MARGIN.right);
   const y = (value) => height - MARGIN.bottom - (value - y0) / (y1 - y0) * (height - MARGIN.top - MARGIN.bottom);
   const path = (values) => {
