@@ -1,4 +1,7 @@
-"""python -m i2i_jax COMMAND --OPTION=VALUE ...; also installed as `i2i COMMAND`."""
+"""python -m i2i_jax COMMAND --OPTION=VALUE ...; also installed as `i2i COMMAND`.
+
+`i2i COMMAND --help` shows examples and every option. The commands:
+"""
 
 import importlib
 import sys
@@ -7,6 +10,9 @@ COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
     "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
     "evaluate": ("i2i_jax.commands.evaluate", "measure a trained run on pairs it was not trained on"),
+    "config": ("i2i_jax.commands.config", "show the options of a config: values, types, what they mean"),
+    "pairs": ("i2i_jax.commands.pairs", "make a folder of pairs of photos, or of two folders"),
+    "check": ("i2i_jax.commands.check", "report what a folder of pairs holds"),
     "convert": ("i2i_jax.commands.convert", "read PyTorch's files of both original projects, or write them"),
 }
 
@@ -14,7 +20,7 @@ COMMANDS = {
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help", "help"):
-        print(__doc__, *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
+        print((__doc__ or "").strip(), *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
         return
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}: one of {', '.join(COMMANDS)}", file=sys.stderr)

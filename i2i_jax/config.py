@@ -116,11 +116,9 @@ class DataConfig:
     batch_size: int = 2  # pairs per step, over all devices
     flip: bool = True  # mirror half of the pairs
     input_channels: int = 3  # 1: read as grey
-    target_channels: int = 3
+    target_channels: int = 3  # 1: read as grey
     palette: str = "facades"  # the colours of label maps, to the objective segmenter
-    val_fraction: float = (
-        0.1  # share of the training pairs held out where a folder has no val split; 0: nothing, it is measured on training pairs
-    )
+    val_fraction: float = 0.1  # share of the training pairs held out where a folder has no val split; 0: these are measured on
     max_pairs: int | None = None  # use at most this many training pairs
     max_pixels: int = 100_000_000  # refuse an image file of more pixels than this
     cache_gb: float = 4.0  # a set that fits in this many GB is decoded once and kept in memory
@@ -130,23 +128,23 @@ class DataConfig:
 class ModelConfig:
     generator: str = "unet_256"  # unet_N halves an N-pixel image down to one pixel; resnet_N has N residual blocks
     width: int = 64  # channels of the first layer
-    norm: str = "instance"
+    norm: str = "instance"  # of all networks; instance: each image by itself
     latent_dim: int = 8  # size of z; systems without z ignore it
     latent_at: str = "all"  # z enters at the input of all down convolutions, or at the input only
     skip: bool = True  # U-Net; False: the encoder-decoder of pix2pix's ablation
     skip_order: str = "decoder_first"  # channel order at a skip: BicycleGAN's and Torch pix2pix's, or PyTorch pix2pix's
     upsample: str = "transposed"  # bilinear: no checkerboards
     dropout: bool = False  # drop half the activations in the decoder (U-Net) or blocks (ResNet)
-    encoder: str = "resnet_256"
+    encoder: str = "resnet_256"  # KIND_SIZE: the size in pixels that it is made for; systems without z have none
     encoder_width: int | None = None  # None: as width
-    discriminator: str = "patchgan"
+    discriminator: str = "patchgan"  # pixel: judges each pixel by itself
     discriminator_width: int | None = None  # None: as width
     discriminator_layers: int = 3  # PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels
     discriminator_scales: int = 2  # discriminators at full, half, quarter ... size
     conditional: bool = True  # the discriminator sees the input too
     shared_discriminator: bool = False  # one discriminator for both branches of BicycleGAN
-    initializer: str = "xavier"
-    init_gain: float = 0.02
+    initializer: str = "xavier"  # of the weights of convolutions
+    init_gain: float = 0.02  # their scale
     dtype: str = "float32"  # of the computation; parameters and statistics stay float32
 
 
@@ -154,32 +152,32 @@ class ModelConfig:
 class WeightsConfig:
     gan: float = 1.0  # on the encoded image (cVAE-GAN branch), or on pix2pix's only one
     gan_lr: float = 1.0  # on the image from a random z (cLR-GAN branch)
-    l1: float = 10.0
-    kl: float = 0.01
-    latent: float = 0.5
+    l1: float = 10.0  # distance to the target, of the encoded image or of pix2pix's only one
+    kl: float = 0.01  # holds the encoder near N(0, I)
+    latent: float = 0.5  # L1 between a random z and the one found again in its image
     gradient_penalty: float = 10.0  # of gan_loss wgan
 
 
 @dataclass
 class OptimizerConfig:
     learning_rate: float = 2e-4  # Adam's, for every network
-    beta1: float = 0.5
-    beta2: float = 0.999
+    beta1: float = 0.5  # Adam's
+    beta2: float = 0.999  # Adam's
     decay_fraction: float = 0.5  # the learning rate falls linearly to zero over this last share of the steps
 
 
 @dataclass
 class TrainConfig:
-    steps: int = 100_000
-    log_every: int = 100
-    sample_every: int = 1_000
-    checkpoint_every: int = 1_000
-    eval_every: int = 5_000
+    steps: int = 100_000  # a batch each
+    log_every: int = 100  # steps between two lines of losses
+    sample_every: int = 1_000  # steps between two sample grids
+    checkpoint_every: int = 1_000  # steps between two checkpoints; one is saved at every evaluation too
+    eval_every: int = 5_000  # steps between two evaluations on held-out pairs
     keep: int = 3  # newest checkpoints kept, beside the best
     samples: int = 4  # random translations of each input in a sample grid
-    seed: int = 0
+    seed: int = 0  # of everything random in the run
     start_from: str = ""  # a run whose networks this one starts with; optimizers and steps start anew
-    parallel: str = "shard_map"
+    parallel: str = "shard_map"  # how the step is mapped over devices; pmap: as it once was
     microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
     rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory
 
@@ -205,9 +203,9 @@ class SamplingConfig:
 class Config:
     """A whole run. Check it with `validate`; `to_json` and `from_json` keep it in the run's folder."""
 
-    objective: str = "bicycle_gan"
+    objective: str = "bicycle_gan"  # the system
     update: str = "simultaneous"  # alternating: the discriminator steps first, the generator against the new one
-    gan_loss: str = "lsgan"
+    gan_loss: str = "lsgan"  # wgan: with gradient penalty
     kl_reduction: str = "mean"  # over the batch; sum: as BicycleGAN's code, where the weight grows with the batch
     latent_trains_encoder: bool = False  # BicycleGAN: the latent loss trains the encoder too, as the paper warns against
     data: DataConfig = field(default_factory=DataConfig)

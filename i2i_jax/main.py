@@ -1,4 +1,10 @@
-"""Training: python -m i2i_jax.main --config=configs/bicycle.py[:DATASET] [--workdir=RUN] [--config.SECTION.OPTION=VALUE ...]"""
+"""Training: python -m i2i_jax.main --config=configs/bicycle.py[:DATASET] [--workdir=RUN] [--config.SECTION.OPTION=VALUE ...]
+
+i2i train --config=configs/bicycle.py                                                 on the embedded shapes
+i2i train --config=configs/pix2pix.py:folder --config.data.path=PAIRS                 on your own pairs
+i2i train --config=configs/bicycle.py:facades --config.train.steps=9000 --workdir=RUN
+The same command goes on with a run that was stopped. `i2i config configs/bicycle.py` shows every option.
+"""
 
 import shlex
 import sys

@@ -7,6 +7,9 @@ import pytest
 import runs
 from PIL import Image
 
+from i2i_jax import config
+from i2i_jax.__main__ import COMMANDS
+
 BICYCLE = f"--config={runs.CONFIGS / 'bicycle.py'}"
 FOLDER = BICYCLE + ":folder"
 
@@ -119,7 +122,7 @@ def test_run_folders_that_cannot_be_used(command, tmp_path, trained):
 
 
 def test_commands_are_listed(monkeypatch, capsys):
-    from i2i_jax.__main__ import COMMANDS, main
+    from i2i_jax.__main__ import main
 
     for arguments in ([], ["--help"], ["-h"], ["help"]):
         monkeypatch.setattr(sys, "argv", ["i2i", *arguments])
@@ -130,19 +133,55 @@ def test_commands_are_listed(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit:
         main()
     assert exit.value.code == 2
-    assert capsys.readouterr().err == "error: unknown command 'tarin': one of train, translate, evaluate, convert\n"
+    assert capsys.readouterr().err == f"error: unknown command 'tarin': one of {', '.join(COMMANDS)}\n"
 
 
-@pytest.mark.parametrize("arguments", [["i2i_jax.main"], ["i2i_jax", "train"], ["i2i_jax", "translate"], ["i2i_jax", "evaluate"]])
+@pytest.mark.parametrize("arguments", [["i2i_jax.main"], *(["i2i_jax", name] for name in COMMANDS)], ids=lambda value: value[-1])
 def test_help_comes_without_waiting_for_jax(arguments):
     command = [sys.executable, "-X", "importtime", "-m", *arguments, "--help"]
     done = subprocess.run(command, cwd=runs.CONFIGS.parent, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "absl.flags" in imported
     assert not imported & {"jax", "numpy", "flax", "grain", "tensorflow_datasets"}
+    name = arguments[-1] if len(arguments) > 1 else "train"
     assert f"python -m {' '.join(arguments).replace('i2i_jax train', 'i2i_jax.main')}" in done.stdout
-    assert "translate" not in arguments or "--samples    Translations of each input. (default: 1)" in done.stdout
-    assert ("--config " if "translate" not in arguments and "evaluate" not in arguments else "--run ") in done.stdout
+    assert f"\ni2i {name} " in done.stdout, "no example"
+    expected = {"train": "--config ", "translate": "--samples      Translations of each input. (default: 1)"}
+    assert expected.get(name, "") in done.stdout
+
+
+def test_config_shows_every_option_with_its_comment(command):
+    status, out, err = command("config", f"{runs.CONFIGS / 'bicycle.py'}")
+    assert (status, err) == (0, "")
+    options = [line for line in out.splitlines() if line.startswith("--")]
+    values = config.flatten(runs.get_config("bicycle"))
+    assert options == [f"--config.{name}={value}" for name, value in values.items()]
+    assert "--config.model.width=16\n    int; default 64; at least 1\n    channels of the first layer\n" in out
+    assert "--config.update=simultaneous\n    str; one of simultaneous, alternating\n    alternating: the discriminator steps first" in out
+    _, facades, _ = command("config", f"{runs.CONFIGS / 'pix2pix.py'}:facades")
+    assert "--config.data.direction=BtoA\n" in facades
+
+
+def test_every_option_has_a_type_and_a_comment(command):
+    command("config", "--help")
+    from i2i_jax.commands.config import comments
+
+    found = comments()
+    assert list(found) == list(config.flatten(config.Config()))
+    assert not [name for name, (kind, meaning) in found.items() if not (kind and meaning)]
+
+
+def test_config_of_what_is_none(command, tmp_path):
+    (tmp_path / "config.py").write_text("def get_config():\n    return 1 / 0\n")
+    (tmp_path / "three.py").write_text("def get_config():\n    return 3\n")
+    for options, part in (
+        ([], "name one config file"),
+        (["configs/bycicle.py"], "there is no file configs/bycicle.py"),
+        ([f"{runs.CONFIGS / 'bicycle.py'}:facade"], "unknown dataset 'facade'"),
+        ([str(tmp_path / "config.py")], "division by zero"),
+        ([str(tmp_path / "three.py")], "gives a int: must be a Config"),
+    ):
+        assert_one_line(command("config", *options), 2, part)
 
 
 def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
@@ -154,9 +193,9 @@ def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
     status, out, err = command("train", BICYCLE, f"--workdir={tmp_path}", *runs.as_flags(options))
     assert (status, err) == (0, "")
     assert out.splitlines() == [f"run folder: {tmp_path}", f"done: open {tmp_path / 'index.html'}"]
-    config = given["config"]
-    assert (config.train.steps, config.data.max_pairs, config.data.flip, config.model.encoder_width) == (7, 5, False, 3)
-    assert config.optimizer.learning_rate == 1.0
+    found = given["config"]
+    assert (found.train.steps, found.data.max_pairs, found.data.flip, found.model.encoder_width) == (7, 5, False, 3)
+    assert found.optimizer.learning_rate == 1.0
     assert given["command"].startswith("python -m i2i_jax.main --config=")
 
 

@@ -103,10 +103,10 @@ def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
 
 def _help(module: ModuleType) -> None:
     """Prints what the command is for and its options, and exits."""
-    print(module.__doc__, end="\n\n")
+    print((module.__doc__ or "").strip(), end="\n\n")
     for flag in flags.FLAGS.get_key_flags_for_module(module):
         default = "" if flag.default in (None, "") else f" (default: {str(flag.default).lower()})"
-        print(f"  --{flag.name:<10} {flag.help}{default}")
+        print(f"  --{flag.name:<12} {flag.help}{default}")
     sys.exit(0)
 
 

@@ -2,6 +2,9 @@
 
 python -m i2i_jax convert --from=torch FILE... --out=RUN [--config.SECTION.OPTION=VALUE ...]
 python -m i2i_jax convert --to=torch --run=RUN --out=DIR
+
+i2i convert --from=torch latest_net_G.pth latest_net_E.pth --out=runs/imported
+i2i convert --to=torch --run=runs/bicycle-shapes --step=best --out=checkpoints/shapes
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,10 @@
 
 python -m i2i_jax evaluate --run=RUN [--split=test --samples=N --metrics=a,b]
 python -m i2i_jax evaluate --real=DIR --fake=DIR [--metrics=a,b --output=DIR]
+
+i2i evaluate --run=runs/bicycle-shapes --step=best
+i2i evaluate --run=RUN --metrics=fid,lpips_v0.1_alex --samples=20
+i2i evaluate --real=photos/test --fake=OUT --metrics=ssim,fid --output=REPORT
 """
 
 import functools
