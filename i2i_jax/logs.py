@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal runs differ
 
@@ -151,6 +151,12 @@ def to_rgb8(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return np.pad(image[..., :3], ((0, 0), (0, 0), (0, max(0, 3 - image.shape[2]))))
+
+
+def fitted(image: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> UInt8[np.ndarray, "_h _w 3"]:
+    """A picture of the whole image, scaled to fit into this width and height, in the middle of a sheet of that size."""
+    picture = Image.fromarray(to_rgb8(image))
+    return np.asarray(picture if picture.size == size else ImageOps.pad(picture, size, color=SHEET))
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:

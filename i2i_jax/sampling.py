@@ -34,6 +34,25 @@ def latents_of(key: jax.Array, inputs: Int[Array, " b"], samples: int, dim: int)
     return jax.vmap(lambda k: jax.random.normal(k, (samples, dim)))(keys)
 
 
+def slerp(start: Float[Array, " d"], end: Float[Array, " d"], share: Float[Array, ""]) -> Float[Array, " d"]:
+    """The latent at a `share` (0 to 1) of the arc from one to the other (Shoemake 1985), which keeps away from 0, where few latents are.
+
+    Where both point the same or opposite ways there is no one arc: then it is on the straight line.
+    """
+    lengths = jnp.linalg.norm(start) * jnp.linalg.norm(end)
+    angle = jnp.arccos(jnp.clip(jnp.vdot(start, end) / jnp.maximum(lengths, 1e-12), -1, 1))
+    straight = jnp.sin(angle) < 1e-3
+    whole = jnp.where(straight, 1, angle)
+    weights = jnp.where(straight, jnp.array([1 - share, share]), jnp.sin(jnp.array([1 - share, share]) * whole) / jnp.sin(whole))
+    return weights @ jnp.stack([start, end])
+
+
+def walk(stations: Float[Array, "n d"], frames: int) -> Float[Array, "n frames d"]:
+    """The latents of a round trip: row i leads from station i to the next, which begins row i + 1, so none comes twice in a row."""
+    shares = jnp.arange(frames) / frames
+    return jax.vmap(jax.vmap(slerp, (None, None, 0)), (0, 0, None))(stations, jnp.roll(stations, -1, 0), shares)
+
+
 def translate(
     networks: models.Networks, state: TrainState, inputs: Image, z: Float[Array, "b n d"], key: jax.Array, *, mode: Mode = Mode()
 ) -> Float[Array, "b n h w c_out"]:

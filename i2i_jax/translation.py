@@ -10,7 +10,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Integer, UInt8
@@ -28,6 +27,7 @@ Pixels = Integer[np.ndarray, "h w c"]
 Outputs = UInt8[np.ndarray, "n h w c"]
 Made = tuple["_Image", np.ndarray]
 BatchSize = Callable[[int, int, int], int]  # of tiles [h, w, c]
+Latents = Callable[[Array], Array | np.ndarray]  # key of a source -> [n, d]
 Translate = Callable[[np.ndarray, np.ndarray], Array]  # (tiles [b, h, w, c], keys [b]) -> [b, n, h, w, c_out]
 
 
@@ -63,16 +63,18 @@ def run(
     samples: int,
     seed: int = 0,
     sync: bool = False,
-    style: Float[np.ndarray, " d"] | None = None,
+    latents: Latents | None = None,
 ) -> Iterator[Source]:
-    """Translates all sources and yields each once it is written. `sync` gives all the same latents, `style` is the latent of all.
+    """Translates all sources and yields each once it is written.
+
+    Their latents are `latents`, or else random ones, with `sync` the same for all.
 
     Batches of one shape are of one size, and filled up where there is too little: so each shape is compiled once, and the
     numbers do not depend on what else is in a batch.
     """
     in_all = sum(source.grid.number * math.prod(source.grid.tile) for source in sources)
     mesh = parallel.make_mesh(jax.local_devices()[: math.ceil(in_all * samples / BATCH_PIXELS)])
-    translate = _translator(networks, state, mode, mesh, samples=samples, seed=seed, sync=sync, style=style)
+    translate = _translator(networks, state, mode, mesh, samples=samples, seed=seed, sync=sync, latents=latents)
 
     def batch_size(height: int, width: int, channels: int) -> int:
         return mesh.size * max(1, BATCH_PIXELS // (height * width * samples))
@@ -139,6 +141,12 @@ def _blended(tiles: Iterable[Made]) -> Iterator[tuple[_Image, Outputs]]:
         yield image, np.concatenate([augment.to_uint8(band) for band in bands], 1)
 
 
+def synced(networks: models.Networks, *, samples: int, seed: int) -> Float[Array, "n d"]:
+    """The latents that `run` draws for all images with `sync`."""
+    z_key, _ = jax.random.split(jax.random.key(seed))
+    return sampling.latents(z_key, 1, samples, networks.latent_dim)[0]
+
+
 def _translator(
     networks: models.Networks,
     state: TrainState,
@@ -148,16 +156,15 @@ def _translator(
     samples: int,
     seed: int,
     sync: bool,
-    style: Float[np.ndarray, " d"] | None,
+    latents: Latents | None,
 ) -> Translate:
     """What is drawn comes to the networks as data: they are compiled for a shape, not for a seed."""
     key = jax.random.key(seed)
     state = jax.device_put(state, parallel.replicated(mesh))
 
-    def draw(own: Array) -> tuple[Array, Array]:
+    def draw(own: Array) -> tuple[Array | np.ndarray, Array]:
         z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, own))
-        z = sampling.latents(z_key, 1, samples, networks.latent_dim)[0]
-        return z if style is None else jnp.broadcast_to(style, z.shape), dropout_key
+        return sampling.latents(z_key, 1, samples, networks.latent_dim)[0] if latents is None else latents(own), dropout_key
 
     def one(state: TrainState, image: Array, z: Array, dropout_key: Array) -> Array:
         return sampling.translate(networks, state, image[None], z[None], dropout_key, mode=mode)[0]

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "hub", "parallel", "presets", "processes", "tiling", "torch_files"),
+    ("types", "cache", "config", "extras", "hub", "parallel", "presets", "processes", "tiling", "torch_files"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("packed",),
     ("build",),
     ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model"),
-    ("pictures", "shipping"),
+    ("pictures", "shipping", "video", "survey", "pairing"),
     ("export",),
     ("report",),
     ("training",),

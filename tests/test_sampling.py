@@ -94,3 +94,35 @@ def test_dropout_and_statistics_are_as_the_mode_says(trained):
     np.testing.assert_array_equal(outputs[(False, False), 0], outputs[(False, False), 1])
     assert not np.array_equal(outputs[(True, False), 0], outputs[(True, False), 1])
     assert not np.array_equal(outputs[(False, False), 0], outputs[(False, True), 0])
+
+
+@pytest.mark.parametrize("dim", [2, 8])
+def test_slerp_goes_along_the_arc_at_one_speed(dim):
+    start, end = np.random.default_rng(0).normal(size=(2, dim))
+    path = np.stack([sampling.slerp(jnp.asarray(start), jnp.asarray(end), jnp.float32(share)) for share in np.linspace(0, 1, 5)])
+    np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-5)
+    for size in (1, 3.0):  # of unit vectors all are unit vectors
+        ends = [jnp.asarray(size * x / np.linalg.norm(x)) for x in (start, end)]
+        arc = np.stack([sampling.slerp(*ends, jnp.float32(share)) for share in np.linspace(0, 1, 5)])
+        np.testing.assert_allclose(np.linalg.norm(arc, axis=1), size, rtol=1e-5)
+        steps = np.linalg.norm(np.diff(arc, axis=0), axis=1)
+        np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("end", [[2.0, 4.0], [-1.0, -2.0], [1.0, 2.0], [0.0, 0.0]])
+def test_slerp_between_latents_without_an_arc_is_finite_and_ends_there(end):
+    start, end = jnp.array([1.0, 2.0]), jnp.array(end)
+    path = np.stack([sampling.slerp(start, end, jnp.float32(share)) for share in (0, 0.5, 1)])
+    assert np.isfinite(path).all()
+    np.testing.assert_allclose(path[[0, 2]], [start, end], atol=1e-6)
+
+
+def test_a_walk_meets_each_station_once_and_comes_round():
+    stations = sampling.latents(jax.random.key(0), 1, 3, 4)[0]
+    walk = sampling.walk(stations, 5)
+    assert walk.shape == (3, 5, 4)
+    np.testing.assert_allclose(walk[:, 0], stations, atol=1e-6)
+    path = np.asarray(walk).reshape(-1, 4)
+    assert len(np.unique(path.round(5), axis=0)) == 15
+    steps = np.linalg.norm(np.roll(path, -1, 0) - path, axis=1)
+    assert steps.min() > 0 and steps.max() < np.linalg.norm(stations[0] - stations[1])

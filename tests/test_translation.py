@@ -98,7 +98,7 @@ def test_sync_and_style(system, images, outputs):
     synced = translated(system, twins, sync=True)
     np.testing.assert_array_equal(synced["a"], synced["c"])
     assert not np.array_equal(synced["a"], outputs["a"])
-    styled = translated(system, twins, style=np.ones(networks.latent_dim, np.float32))
+    styled = translated(system, twins, latents=lambda _: np.ones((2, networks.latent_dim), np.float32))
     for found in (*styled["a"], *styled["c"]):
         np.testing.assert_array_equal(found, styled["a"][0])
 

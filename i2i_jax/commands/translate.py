@@ -1,4 +1,10 @@
-"""Translates images with a trained run: python -m i2i_jax translate --run=RUN --input=FILE_OR_DIR --output=DIR"""
+"""Translates images with a trained run: python -m i2i_jax translate --run=RUN --input=FILE_OR_DIR --output=DIR
+
+i2i translate --run=RUN --input=photo.jpg --output=OUT --samples=5
+i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --sync       column i has one style
+i2i translate --run=RUN --input=PHOTOS --output=OUT --style=target.jpg       the style of an image
+i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --interpolate=mp4
+"""
 
 import os
 import zlib
@@ -9,7 +15,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import Config, ConfigError
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 
 PNG_CHANNELS = (1, 3, 4)
 
@@ -21,6 +27,10 @@ _SYNC = flags.DEFINE_bool("sync", False, "Give all inputs the same latents, so t
 _SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
 _STYLE = flags.DEFINE_string("style", None, "A target image whose latent is used for all inputs.")
 _SIZE = flags.DEFINE_integer("size", None, "Resize inputs to this square first, as training did to data.load_size.", lower_bound=1)
+_INTERPOLATE = flags.DEFINE_enum(
+    "interpolate", None, ["mp4", "gif", "webp"], "Write a film instead: a walk through the --samples of --sync, the same for all inputs."
+)
+_FRAMES = flags.DEFINE_integer("frames", 25, "Of --interpolate: pictures from a sample to the next; 25 are a second.", lower_bound=1)
 _TILE = flags.DEFINE_integer("tile", None, "Translate in overlapping squares of this many pixels: for images beyond memory.", lower_bound=1)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
@@ -34,25 +44,57 @@ class Job(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> None:
+    import numpy as np
     from tqdm import tqdm
 
     from i2i_jax import build, model, translation
 
     config = build.read_config(_RUN.value)
+    _refuse_standstill(config)
     step = app.checkpoint(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     sizes = _sizes(jobs, config)
     trained = model.load(_RUN.value, step=step)
-    style = _style(trained) if _STYLE.value else None
     broken: dict[Path, Exception] = {}
     sources = [_source(*of, trained.networks.generator, config, broken) for of in zip(jobs, sizes, strict=True)]
+    if _INTERPOLATE.value:
+        _film(trained, sources, broken)
+        return
+    style = _style(trained) if _STYLE.value else None
+    latents = None if style is None else lambda key: np.tile(style, (_SAMPLES.value, 1))
     with tqdm(total=len(jobs), unit="image", disable=len(jobs) == 1) as progress:
         for _ in translation.run(
             trained.networks, trained.state, build.mode(config), sources,
-            samples=_SAMPLES.value, seed=_SEED.value, sync=_SYNC.value, style=style,
+            samples=_SAMPLES.value, seed=_SEED.value, sync=_SYNC.value, latents=latents,
         ):  # fmt: skip
             progress.update()
     _finish([job for job in jobs if job.source not in broken], broken)
+
+
+def _refuse_standstill(config: Config) -> None:
+    """Raises ConfigError where a film would not move, or is asked for with options of images."""
+    if not _INTERPOLATE.value:
+        return
+    if config.objective in WITHOUT_LATENT:
+        raise ConfigError(f"--interpolate: {config.objective} has no latent to walk through")
+    if _SAMPLES.value < 2 or _STYLE.value:
+        raise ConfigError("--interpolate walks from sample to sample: give --samples=2 or more, and no --style")
+
+
+def _film(trained: Any, sources: list[Any], broken: dict[Path, Exception]) -> None:
+    """Writes OUTPUT/interpolation.mp4, or as it is asked for. Raises ImageError where an input cannot be read after all."""
+    from tqdm import tqdm
+
+    from i2i_jax import build, video
+
+    path = Path(_OUTPUT.value or "") / f"interpolation.{_INTERPOLATE.value}"
+    video.check(path, inputs=len(sources))
+    options = {"samples": _SAMPLES.value, "seed": _SEED.value, "frames": _FRAMES.value}
+    films = video.walked(trained.networks, trained.state, build.mode(trained.config), sources, **options)
+    if broken:
+        raise broken[min(broken)]
+    video.write(path, tqdm(video.grid(films), total=len(films[0].outputs), unit="frame", disable=None))
+    print(f"written: {path}")
 
 
 def _sizes(jobs: list[Job], config: Config) -> list[tuple[int, int]]:

@@ -1,0 +1,121 @@
+"""Moving pictures: several inputs beside their translations along one walk through the latents, as mp4, GIF or WebP."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from i2i_jax import extras, logs, models, sampling, translation
+from i2i_jax.train_state import TrainState
+
+FPS = 25
+CELL = 256  # pixels, at most, of a cell's longer side
+MOST = 36  # inputs in a film
+
+Frame = UInt8[np.ndarray, "_h _w 3"]
+
+
+class VideoError(RuntimeError):
+    """A film that cannot be written: one line that says what would do."""
+
+
+class Walked(NamedTuple):
+    """An input, and its translations from frame to frame."""
+
+    input: Frame
+    outputs: list[Frame]
+
+
+def check(path: Path, *, inputs: int) -> None:
+    """Raises VideoError or MissingExtra where a film of so many inputs cannot be written to `path`."""
+    if inputs > MOST:
+        raise VideoError(f"{path}: a film has room for {MOST} inputs, not {inputs}")
+    if path.suffix == ".mp4":
+        extras.library("imageio_ffmpeg", "video")
+
+
+def walked(
+    networks: models.Networks,
+    state: TrainState,
+    mode: sampling.Mode,
+    sources: Sequence[translation.Source],
+    *,
+    samples: int,
+    seed: int,
+    frames: int,
+) -> list[Walked]:
+    """What becomes of the sources on a round trip through the latents that `sync` gives, `frames` from each to the next.
+
+    Sources that cannot be read after all are left out. There is no dropout: it would flicker.
+    """
+    walk = sampling.walk(translation.synced(networks, samples=samples, seed=seed), frames)
+    grid, shown, made = sources[0].grid, {}, {}
+    size = _cell_size(grid.rows.length, grid.columns.length)
+
+    def leg(place: int, number: int) -> translation.Source:
+        def write(image: np.ndarray, outputs: np.ndarray) -> None:
+            shown[place] = logs.fitted(image, size)
+            made[place, number] = [logs.fitted(output, size) for output in outputs]
+
+        return sources[place]._replace(key=number, write=write)
+
+    legs = [leg(place, number) for place in range(len(sources)) for number in range(samples)]
+    still = mode._replace(dropout=False)
+    done = translation.run(networks, state, still, legs, samples=frames, latents=walk.__getitem__)
+    for _ in tqdm(done, total=len(legs), unit="walk", disable=None):
+        pass
+    return [Walked(shown[place], [frame for number in range(samples) for frame in made[place, number]]) for place in sorted(shown)]
+
+
+def grid(films: Sequence[Walked]) -> Iterator[Frame]:
+    """The frames of a film of all, each input beside its translation, about as wide as high."""
+    across = round((len(films) / 2) ** 0.5) or 1
+    down = -(-len(films) // across)
+    fill = [np.full_like(films[0].input, logs.SHEET)] * (2 * (across * down - len(films)))
+    for outputs in zip(*(film.outputs for film in films), strict=True):
+        cells = [image for film, output in zip(films, outputs, strict=True) for image in (film.input, output)] + fill
+        yield logs.grid([cells[2 * across * row :][: 2 * across] for row in range(down)], labels=["input", "output"] * across)
+
+
+def write(path: Path, frames: Iterable[Frame]) -> None:
+    """Writes a film of the kind that the name says, whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        KINDS[path.suffix](made, frames)
+        logs.atomic_write(path, made.read_bytes())
+
+
+def _cell_size(height: int, width: int) -> tuple[int, int]:
+    """Width and height of the cells of a film whose first input is of this size."""
+    scale = min(1.0, CELL / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _mp4(path: Path, frames: Iterable[Frame]) -> None:
+    # H.264 wants even sides; a player begins at once where the index comes first.
+    even = (np.pad(frame, [(0, side % 2) for side in frame.shape[:2]] + [(0, 0)], mode="edge") for frame in frames)
+    first = next(even)
+    height, width = first.shape[:2]
+    options = {"fps": FPS, "quality": 8, "macro_block_size": 1, "output_params": ["-movflags", "+faststart"]}
+    writer = extras.library("imageio_ffmpeg", "video").write_frames(str(path), (width, height), **options)
+    writer.send(None)
+    for frame in (first, *even):
+        writer.send(np.ascontiguousarray(frame))
+    writer.close()
+
+
+def _animation(path: Path, frames: Iterable[Frame], **options: Any) -> None:
+    first, *others = map(Image.fromarray, frames)
+    first.save(path, save_all=True, append_images=others, duration=1000 // FPS, loop=0, **options)
+
+
+KINDS: dict[str, Callable[[Path, Iterable[Frame]], None]] = {
+    ".mp4": _mp4,
+    ".gif": _animation,
+    ".webp": lambda path, frames: _animation(path, frames, quality=90, method=2),
+}
