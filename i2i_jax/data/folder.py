@@ -58,7 +58,7 @@ def pairs(
     Raises FolderError.
     """
     root = Path(path).expanduser()
-    files = _of_split(_layout(root), split, val_fraction, root)[:max_pairs]
+    files = _of_split(layout(root), split, val_fraction, root)[:max_pairs]
     channels = input_channels, target_channels
     if len(files[0]) == 2:
         ordered = [(a, b) if direction == "AtoB" else (b, a) for a, b in files]
@@ -69,7 +69,7 @@ def pairs(
     return SideBySide(len(whole), whole.__getitem__, lambda index: whole[index].stem, direction, *channels, max_pixels)
 
 
-def _layout(root: Path) -> dict[str, tuple[Path, ...]]:
+def layout(root: Path) -> dict[str, tuple[Path, ...]]:
     """Splits that there are: the folder of side-by-side files, or those of A and of B."""
     if not root.is_dir():
         raise FolderError(f"{root}: no such folder")
@@ -95,10 +95,10 @@ def _of_split(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: flo
     if split == "test" and "test" not in layout:
         split = "val"
     if split in layout and (split != "train" or "val" in layout):
-        return _matched(layout[split])
+        return matched(layout[split])
     if "train" not in layout:
         raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(layout)}")
-    train = _matched(layout["train"])
+    train = matched(layout["train"])
     if not val_fraction:
         return train
     held_out = set(_held_out([files[0].stem for files in train], val_fraction))
@@ -115,7 +115,7 @@ def _held_out(stems: list[str], fraction: float) -> list[str]:
     return sorted(stems, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:count]
 
 
-def _matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
+def matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
     """Files of the same stem, one of each folder."""
     found = [by_stem(folder) for folder in folders]
     stems = set.union(*map(set, found))
