@@ -103,7 +103,7 @@ BOUNDS = {
 
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "data.path", "data.cache_gb", "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
+             "train.wandb", "data.path", "data.cache_gb", "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
 
 
 @dataclass
@@ -177,6 +177,7 @@ class TrainConfig:
     samples: int = 4  # random translations of each input in a sample grid
     seed: int = 0  # of everything random in the run
     start_from: str = ""  # a run whose networks this one starts with; optimizers and steps start anew
+    wandb: str = ""  # a project of Weights & Biases that gets the losses as well; needs the extra wandb
     parallel: str = "shard_map"  # how the step is mapped over devices; pmap: as it once was
     microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
     rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory

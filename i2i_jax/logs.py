@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any, Protocol, SupportsFloat, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from tqdm import tqdm
 
 TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal runs differ
 
@@ -47,6 +48,15 @@ def as_json(value: float) -> float | str:
     return value if math.isfinite(value) else json.dumps(value).strip('"')
 
 
+@runtime_checkable
+class Writer(Protocol):
+    """Where the numbers of a run go."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class RunLog(AbstractContextManager["RunLog"]):
     """The figures of a run, written at rising steps to the console, RUN/metrics.jsonl and RUN/tensorboard.
 
@@ -55,8 +65,17 @@ class RunLog(AbstractContextManager["RunLog"]):
     dropped first: a resumed run leaves the rows of an undisturbed one, apart from `TIMING`.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, total_steps: int, start_step: int, batch_size: int | None = None):
-        """`batch_size`, of all devices together, adds images per second to the console line."""
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        *,
+        total_steps: int,
+        start_step: int,
+        batch_size: int | None = None,
+        also: Sequence[Writer] = (),
+    ):
+        """`batch_size`, of all devices together, adds images per second to the console line. `also` get the numbers too."""
+        self._also = also
         # Not at the top of the file: it imports PyTorch where that is installed.
         from tensorboardX import SummaryWriter
 
@@ -78,6 +97,8 @@ class RunLog(AbstractContextManager["RunLog"]):
     def close(self) -> None:
         self._metrics.close()
         self._tensorboard.close()
+        for writer in self._also:
+            writer.close()
 
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Tells of the training after `step` steps; names are "player/term" or a plain word."""
@@ -89,7 +110,10 @@ class RunLog(AbstractContextManager["RunLog"]):
         self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
         for name in numbers.keys() - {"time"}:
             self._tensorboard.add_scalar(name, numbers[name], step)
-        print(self._line(step, terms, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
+        for writer in self._also:
+            writer.write(step, {name: value for name, value in numbers.items() if name != "time"})
+        with tqdm.external_write_mode():
+            print(self._line(step, terms, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
         self._previous = (step, now)
         self._warm = self._warm or (step, now)  # compilation took most of the first interval: time left is judged without it
 

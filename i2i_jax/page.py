@@ -47,6 +47,7 @@ def write_run(workdir: str | os.PathLike) -> None:
         thinned="" if every == 1 else f"One row in {every} is shown.",
         evaluation=_evaluations(workdir / "evaluation"),
         command=_command(workdir / "command.txt"),
+        parameters=_parameters(workdir / "parameters.txt"),
         config=_section_of_config(config),
         data=_embed(
             {"charts": _curves(rows), "figures": _figures(measured), **_samples(workdir), "finished": finished, "written": time.time()}
@@ -292,9 +293,17 @@ def _cell(value: Any) -> str:
 
 
 def _command(path: Path) -> str:
-    if not path.exists():
-        return ""
-    return f"<section><h2>Command</h2><pre>{html.escape(path.read_text('utf-8', 'replace').strip())}</pre></section>"
+    text = _read_text(path)
+    return f"<section><h2>Command</h2><pre>{text}</pre></section>" if text else ""
+
+
+def _parameters(path: Path) -> str:
+    text = _read_text(path)
+    return f'<section><details><summary><h2>Parameters</h2></summary><pre class="table">{text}</pre></details></section>' if text else ""
+
+
+def _read_text(path: Path) -> str:
+    return html.escape(path.read_text("utf-8", "replace").strip()) if path.exists() else ""
 
 
 def _section_of_config(config: dict[str, Any]) -> str:

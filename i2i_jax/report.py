@@ -1,12 +1,16 @@
 """What a run shows of itself while it trains, at its intervals: figures, pictures, its page."""
 
 import contextlib
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from clu.parameter_overview import get_parameter_overview
+from tqdm import tqdm
 
-from i2i_jax import build, build_metrics, evaluation, logs, page, pictures
+from i2i_jax import build, build_metrics, evaluation, logs, page, pictures, tracking
 from i2i_jax import config as configs
 from i2i_jax.config import Config
 from i2i_jax.data.pairs import Pairs
@@ -26,6 +30,23 @@ def terms(losses: Losses) -> dict[str, float]:
     """PLAYER/TERM to its value, on the host."""
     values = jax.device_get(losses)
     return {f"{player}/{name}": float(value) for player, terms in values._asdict().items() for name, value in terms.items()}
+
+
+def progress(start: int, total: int) -> Iterator[int]:
+    """The steps after `start`; a terminal shows how far they are."""
+    yield from tqdm(range(start + 1, total + 1), initial=start, total=total, unit="step", leave=False, disable=_hidden())
+
+
+def _hidden() -> bool | None:
+    """Of a bar, in every process but the first; None: where there is no terminal."""
+    return None if jax.process_index() == 0 else True
+
+
+def write_parameters(workdir: Path, params: dict) -> None:
+    """Writes RUN/parameters.txt: a table of every network's arrays."""
+    if jax.process_index() == 0:
+        tables = (f"{name}\n{get_parameter_overview(of, include_stats=False)}\n" for name, of in params.items())
+        logs.atomic_write(workdir / "parameters.txt", "\n".join(tables).encode())
 
 
 class Report(contextlib.AbstractContextManager):
@@ -49,7 +70,9 @@ class Report(contextlib.AbstractContextManager):
 
     def _open_log(self, start: int) -> logs.RunLog:
         batch_size = self._config.data.batch_size
-        return logs.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size)
+        project = self._config.train.wandb
+        also = [tracking.WandB(self._workdir, project=project, config=configs.flatten(self._config))] if project else []
+        return logs.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size, also=also)
 
     def __call__(self, step: int, state: TrainState, values: dict[str, float]) -> dict[str, float]:
         """Logs, samples and evaluates where `step` is due for it; returns the evaluation's figures, if any.
@@ -58,7 +81,9 @@ class Report(contextlib.AbstractContextManager):
         """
         figures = {}
         if due(self._config, step, "eval_every"):
-            found = evaluation.evaluate(self._cases(state, self._measured), self._metrics).figures
+            parts = self._cases(state, self._measured)
+            batches = math.ceil(len(self._measured) / self._config.eval.batch_size)
+            found = evaluation.evaluate(tqdm(parts, "evaluating", batches, leave=False, disable=_hidden()), self._metrics).figures
             figures = {name: value for name, value in found.items() if isinstance(value, float)}
         if due(self._config, step, "log_every", "eval_every"):
             self.log(step, values, figures)

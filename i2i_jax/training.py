@@ -19,7 +19,7 @@ from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, loader
 from i2i_jax.objectives import Losses
-from i2i_jax.report import Report, due, terms
+from i2i_jax.report import Report, due, progress, terms, write_parameters
 from i2i_jax.train_state import Game, TrainState
 
 
@@ -54,6 +54,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
             processes.say(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
             return state
         processes.say("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()))
+        write_parameters(workdir, state.params)
         if start:
             processes.say(f"goes on after step {start} of {config.train.steps}")
         key = jax.random.key(config.train.seed)
@@ -63,7 +64,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
             start_step=start, rows=rows, cache_gb=config.data.cache_gb,
         )  # fmt: skip
         with Report(config, workdir, game, held_out, start) as report:
-            for step in range(start + 1, config.train.steps + 1):
+            for step in progress(start, config.train.steps):
                 state, losses = step_state(state, parallel.global_batch(next(batches), mesh), key)
                 stopping = asked_to_stop(step)
                 saving = stopping or due(config, step, "checkpoint_every", "eval_every")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tqdm import tqdm
+
 from i2i_jax.data import images
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide
 
@@ -141,7 +143,8 @@ def by_stem(folder: Path) -> dict[str, Path]:
 def _refuse_bad(check: Callable[..., str | None], items: Sequence) -> None:
     """Raises one FolderError for all items of which `check` says what is wrong."""
     with ThreadPoolExecutor(8) as pool:
-        bad = [reason for reason in pool.map(check, items) if reason]
+        checked = tqdm(pool.map(check, items), total=len(items), unit="pair", delay=2, leave=False, disable=None)
+        bad = [reason for reason in checked if reason]
     if bad:
         more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise FolderError(f"{len(bad)} of {len(items)} pairs cannot be used: {'; '.join(bad[:SHOWN])}{more}")
