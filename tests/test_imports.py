@@ -22,6 +22,7 @@ LAYERS = (
     ("checkpoints",),
     ("packed",),
     ("build",),
+    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model"),
     ("pictures", "shipping", "tracking", "video", "survey", "pairing"),
     ("export",),
     ("report",),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 from PIL import Image
 from skimage import data
 
@@ -158,3 +159,16 @@ def test_check_of_what_is_no_folder_of_pairs(command, tmp_path):
         status, _, err = command("check", *options)
         assert status == expected
         assert message in err
+
+
+def test_from_photos_to_a_page(command, taken, tmp_path):
+    """pairs, check, train, translate, as the README has them."""
+    pairs, run, out = tmp_path / "pairs", tmp_path / "run", tmp_path / "out"
+    assert command("pairs", f"--photos={taken}", "--make=edges", f"--output={pairs}", "--size=64")[0] == 0
+    assert command("check", str(pairs), f"--sheet={tmp_path / 'sheet.png'}")[0] == 0
+    runs.train(runs.tiny("pix2pix", pairs, dataset="folder"), run)
+    assert "Generator" in (run / "index.html").read_text() and len(list((run / "samples").iterdir())) == 1
+    status, said, err = command("translate", f"--run={run}", f"--input={pairs / 'A' / 'test'}", f"--output={out}")
+    assert status == 0, err
+    assert f"3 translated: open {out / 'index.html'}" in said
+    assert (out / "index.html").read_text().count("<figure") == 6

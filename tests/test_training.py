@@ -278,3 +278,13 @@ def saved_state(workdir: Path, shapes_dir: Path, name: str):
         return kept.restore(template)
     finally:
         kept.close()
+
+
+def test_a_run_has_a_table_of_its_parameters(trained):
+    run = trained("bicycle")
+    text = (run / "parameters.txt").read_text()
+    _, state = build.load(run, networks=None)
+    for name, params in state.params.items():
+        assert f"{name}\n+--" in text
+        assert f"Total: {sum(leaf.size for leaf in jax.tree.leaves(params)):,} -- " in text
+    assert "Parameters" in (run / "index.html").read_text() and "conv" in text.lower()

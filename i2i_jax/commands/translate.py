@@ -99,9 +99,13 @@ def _film(trained: Any, sources: list[Any], broken: dict[Path, Exception]) -> No
 
 def _sizes(jobs: list[Job], config: Config) -> list[tuple[int, int]]:
     """Height and width of every input. Raises ImageError that names the first unreadable one, before anything is written."""
+    from tqdm import tqdm
+
     from i2i_jax.data import images
 
-    found = [images.size(job.source, channels=config.data.input_channels, max_pixels=config.data.max_pixels) for job in jobs]
+    reading = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    files = tqdm([job.source for job in jobs], "checking", unit="image", delay=2, leave=False, disable=None)
+    found = [images.size(file, **reading) for file in files]
     return [(_SIZE.value, _SIZE.value)] * len(jobs) if _SIZE.value else found
 
 
