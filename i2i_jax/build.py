@@ -115,6 +115,7 @@ def pairs(config: Config, split: str) -> Pairs:
         "input_channels": data.input_channels,
         "target_channels": data.target_channels,
         "max_pairs": data.max_pairs if split == "train" else None,
+        "skip_bad": data.skip_bad,
     }
     if data.name == "folder":
         if not data.path:

@@ -1,5 +1,6 @@
 """What every test runs under: 8 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -58,6 +59,25 @@ def trained(tmp_path_factory, shapes_dir):
         return found[name]
 
     return run
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder, and a context manager inside which nothing may be read or written that is not allowed; root would be."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder), _as_nobody
+
+
+@contextlib.contextmanager
+def _as_nobody():
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
 
 
 FLAGS_OF = {}  # of each command's module: two of them may use one name

@@ -1,15 +1,13 @@
 """Pairs from the user's own files: side by side, or in two folders paired by name."""
 
 import dataclasses
-import functools
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import os
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
-from i2i_jax.data import images
+from i2i_jax.data import checks, images
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide
 
 SPLITS = ("train", "val", "test")
@@ -24,7 +22,7 @@ class FolderError(ValueError):
 class TwoFiles:
     """Pairs kept as two files each, `files[i]` being input and target. Reading a pair raises ImageError."""
 
-    files: Sequence[tuple[Path, Path]]
+    files: Sequence[tuple[Path, ...]]
     input_channels: int
     target_channels: int
     max_pixels: int
@@ -36,8 +34,12 @@ class TwoFiles:
         return self.files[index][0].stem
 
     def __getitem__(self, index: int, /) -> Pair:
-        wanted = zip(self.files[index], (self.input_channels, self.target_channels), strict=True)
-        return Pair(*(images.read(file, channels=channels, max_pixels=self.max_pixels) for file, channels in wanted))
+        files, channels = self.files[index], (self.input_channels, self.target_channels)
+        read = [images.read(file, channels=c, max_pixels=self.max_pixels) for file, c in zip(files, channels, strict=True)]
+        if read[0].shape[:2] != read[1].shape[:2]:
+            found = " but ".join(f"{file} is {x.shape[1]}x{x.shape[0]}" for file, x in zip(files, read, strict=True))
+            raise images.ImageError(f"{found}: must be of one size")
+        return Pair(*read)
 
 
 def pairs(
@@ -50,25 +52,34 @@ def pairs(
     val_fraction: float = 0.1,
     max_pairs: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
+    skip_bad: bool = False,
 ) -> Pairs:
-    """The pairs of `split` (train, val or test) under `path`, by name, at most `max_pairs` of them; every header is checked.
+    """The pairs of `split` (train, val or test) under `path`, by name, at most `max_pairs` of them, all of which can be read.
 
     Layouts, each folder optional but one: `train/ val/ test/` of side-by-side files (A left, B right), or such files in `path`
     itself; `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of one stem make a pair.
     Without a val split `val_fraction` of train is held out, always the same, or where that is 0 the train split is it too;
     without a test split the val split is it.
-    Raises FolderError.
+    Raises FolderError, and ImageError for all pairs that cannot be read; with `skip_bad` these are left out.
     """
     root = Path(path).expanduser()
     files = _of_split(layout(root), split, val_fraction, root)[:max_pairs]
-    channels = input_channels, target_channels
+    reading = direction, input_channels, target_channels, max_pixels
     if len(files[0]) == 2:
-        ordered = [(a, b) if direction == "AtoB" else (b, a) for a, b in files]
-        _refuse_bad(functools.partial(_problem_of_two, channels=channels, max_pixels=max_pixels), ordered)
-        return TwoFiles(ordered, *channels, max_pixels)
-    whole = [file for (file,) in files]
-    _refuse_bad(functools.partial(_problem_of_one, channels=set(channels), max_pixels=max_pixels), whole)
-    return SideBySide(len(whole), whole.__getitem__, lambda index: whole[index].stem, direction, *channels, max_pixels)
+        found = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in files], *reading[1:])
+    else:
+        found = SideBySide(len(files), lambda i: files[i][0], lambda i: files[i][0].stem, *reading)
+    stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in files]
+    return checks.usable(found, fingerprint=(stamps, reading), skip_bad=skip_bad)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What changes when the file does."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def layout(root: Path) -> dict[str, tuple[Path, ...]]:
@@ -114,7 +125,7 @@ def _of_split(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: flo
 def _held_out(stems: list[str], fraction: float) -> list[str]:
     """A share of the names, at least one and never all; which ones depends on nothing but the names."""
     count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
-    return sorted(stems, key=lambda stem: hashlib.sha256(stem.encode()).digest())[:count]
+    return sorted(stems, key=lambda stem: hashlib.sha256(os.fsencode(stem)).digest())[:count]
 
 
 def matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
@@ -124,7 +135,9 @@ def matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
     unpaired = sorted(stem for stem in stems if not all(stem in files for files in found))
     if unpaired:
         where = " and ".join(map(str, folders))
-        raise FolderError(f"{where}: {_some(unpaired)} in one folder only ({len(unpaired)} of {len(stems)} names)")
+        alike = len({unicodedata.normalize("NFC", stem).casefold() for stem in unpaired}) < len(unpaired)
+        hint = ": some differ in upper and lower case or in Unicode's form only" if alike else ""
+        raise FolderError(f"{where}: {_some(unpaired)} in one folder only ({len(unpaired)} of {len(stems)} names){hint}")
     return [tuple(files[stem] for files in found) for stem in sorted(stems)]
 
 
@@ -138,33 +151,6 @@ def by_stem(folder: Path) -> dict[str, Path]:
         twice = sorted({file.stem for file in files if found[file.stem] != file})
         raise FolderError(f"{folder}: {_some(twice)} there more than once, with different extensions ({len(twice)} names)")
     return found
-
-
-def _refuse_bad(check: Callable[..., str | None], items: Sequence) -> None:
-    """Raises one FolderError for all items of which `check` says what is wrong."""
-    with ThreadPoolExecutor(8) as pool:
-        checked = tqdm(pool.map(check, items), total=len(items), unit="pair", delay=2, leave=False, disable=None)
-        bad = [reason for reason in checked if reason]
-    if bad:
-        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise FolderError(f"{len(bad)} of {len(items)} pairs cannot be used: {'; '.join(bad[:SHOWN])}{more}")
-
-
-def _problem_of_one(file: Path, *, channels: set[int], max_pixels: int) -> str | None:
-    try:
-        width = [images.size(file, channels=c, max_pixels=max_pixels)[1] for c in sorted(channels)][0]
-    except images.ImageError as error:
-        return str(error)
-    return f"{file}: {images.odd_width(width)}" if width % 2 else None
-
-
-def _problem_of_two(files: tuple[Path, Path], *, channels: tuple[int, int], max_pixels: int) -> str | None:
-    try:
-        sizes = [images.size(file, channels=c, max_pixels=max_pixels) for file, c in zip(files, channels, strict=True)]
-    except images.ImageError as error:
-        return str(error)
-    found = " but ".join(f"{file} is {width}x{height}" for file, (height, width) in zip(files, sizes, strict=True))
-    return None if sizes[0] == sizes[1] else f"{found}: must be of one size"
 
 
 def _some(names: list[str]) -> str:

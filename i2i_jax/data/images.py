@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import logging
+import os
+import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +18,15 @@ from PIL import Image, UnidentifiedImageError
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 
+UNDECODABLE = "cannot be decoded, it is damaged, cut short or of a rare kind: save it again, as PNG"
+
+# Pillow knows many more, some of which run other programs.
+_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+
 # `max_pixels` takes the place of Pillow's own limit, which is global and warns first.
 Image.MAX_IMAGE_PIXELS = None
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong comes as an ImageError
 
 File = io.BytesIO | io.BufferedReader
 Pixels = Integer[np.ndarray, "_height _width _channels"]
@@ -36,6 +46,10 @@ _UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 class ImageError(ValueError):
     """An image that cannot be used: one line that names the file, what was found and what would do."""
+
+
+class _Unfit(ValueError):
+    """That line without the name."""
 
 
 class Header(NamedTuple):
@@ -66,7 +80,7 @@ def read_halves(
         pixels = _decoded(header)
         half, odd = divmod(pixels.shape[1], 2)
         if odd:
-            raise ValueError(odd_width(pixels.shape[1]))
+            raise _Unfit(odd_width(pixels.shape[1]))
         left, right = (_with_channels(x, header.alpha, c) for x, c in zip((pixels[:, :half], pixels[:, half:]), channels, strict=True))
         return left, right
 
@@ -91,36 +105,53 @@ def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
 def _opened(source: str | Path | bytes, wanted: Collection[int], max_pixels: int, name: str) -> Iterator[Header]:
     name = name or "image" if isinstance(source, bytes) else str(source)
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-            header = _header(file)
-            if header.height * header.width > max_pixels:
-                raise ValueError(f"is {header.width}x{header.height}: has more than {max_pixels} pixels")
+        with io.BytesIO(source) if isinstance(source, bytes) else _regular(source) as file:
+            header = _header(file, max_pixels)
+            _refuse_size("is", header.width, header.height, max_pixels)
             if impossible := [channels for channels in wanted if channels not in _possible_channels(header)]:
-                raise ValueError(f"has {header.channels} channels: must have {impossible[0]}")
+                raise _Unfit(f"has {header.channels} channels: must have {impossible[0]}")
             yield header
+    except _Unfit as error:
+        raise ImageError(f"{name}: {error}") from None
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file") from None
     except UnidentifiedImageError:
         raise ImageError(f"{name}: is not an image") from None
+    except OSError as error:
+        raise ImageError(f"{name}: " + (f"cannot be read ({error.strerror})" if error.strerror else UNDECODABLE)) from error
     except Exception as error:  # decoders raise whatever they like
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"{name}: {reason}") from error
+        raise ImageError(f"{name}: {UNDECODABLE}") from error
 
 
-def _header(file: File) -> Header:
+def _regular(path: str | Path) -> io.BufferedReader:
+    """The open file; to open anything but a regular file may take forever."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise _Unfit(f"is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}: must be an image file")
+    return open(path, "rb")
+
+
+def _refuse_size(found: str, width: int, height: int, max_pixels: int) -> None:
+    if min(width, height) < 1:
+        raise _Unfit(f"{found} {width}x{height}: has no pixels")
+    if width * height > max_pixels:
+        raise _Unfit(f"{found} {width}x{height}: has more than {max_pixels} pixels")
+
+
+def _header(file: File, max_pixels: int) -> Header:
     start = file.read(26)
     file.seek(0)
     if not start:
-        raise ValueError("is an empty file")
+        raise _Unfit("is an empty file")
     if start[:8] == b"\x89PNG\r\n\x1a\n" and start[24:25] == b"\x10":
         return _deep_png(file, colour_type=start[25])
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and (header := _scientific_tiff(file)):
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and (header := _scientific_tiff(file, max_pixels)):
         return header
     return _pillow(file)
 
 
 def _pillow(file: File) -> Header:
-    image = Image.open(file)
+    image = Image.open(file, formats=_PILLOW_FORMATS)
     mode, orientation = _pillow_mode(image), _pillow_orientation(image)
 
     def decode() -> np.ndarray:
@@ -139,7 +170,7 @@ def _pillow_mode(image: Image.Image) -> str:
     if image.mode.startswith("I;16"):
         return image.mode
     if image.mode in ("I", "F"):
-        raise ValueError("has 32-bit samples: must be 8 or 16 bit")
+        raise _Unfit("has 32-bit samples: must be 8 or 16 bit")
     transparent = image.has_transparency_data
     if image.mode in ("1", "L", "LA", "La"):
         return "LA" if transparent else "L"
@@ -160,7 +191,7 @@ def _known_orientation(tag: object) -> int:
 
 def _deep_png(file: File, colour_type: int) -> Header:
     """16-bit PNG, which Pillow reduces to 8 bits unless it is grey."""
-    image = Image.open(file)
+    image = Image.open(file, formats=("PNG",))
     orientation = _pillow_orientation(image)
     channels, alpha = {0: (1, False), 2: (3, False), 4: (2, True), 6: (4, True)}[colour_type]
 
@@ -173,15 +204,17 @@ def _deep_png(file: File, colour_type: int) -> Header:
     return Header(height, width, channels, alpha, decode)
 
 
-def _scientific_tiff(file: File) -> Header | None:
+def _scientific_tiff(file: File, max_pixels: int) -> Header | None:
     """TIFF of 16 bits or any number of channels; None for the photographs that Pillow reads."""
     page = tifffile.TiffFile(file).pages.first
     samples, grey = page.samplesperpixel, page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
     file.seek(0)
+    if page.is_tiled:
+        _refuse_size("is stored in tiles of", page.tilewidth, page.tilelength, max_pixels)
     if page.bitspersample <= 8 and (samples == 1 or (samples in (3, 4) and not grey)):
         return None
     if page.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"has {page.dtype} samples: must be 8 or 16 bit")
+        raise _Unfit(f"has {page.dtype} samples: must be 8 or 16 bit")
     orientation = _known_orientation(page.tags.valueof(_ORIENTATION_TAG))
     alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and samples in (2, 4)
 
@@ -200,7 +233,7 @@ def _scientific_tiff(file: File) -> Header | None:
 def _decoded(header: Header) -> Pixels:
     pixels = header.decode()
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"has {pixels.dtype} samples: must be 8 or 16 bit")
+        raise _Unfit(f"has {pixels.dtype} samples: must be 8 or 16 bit")
     return pixels
 
 

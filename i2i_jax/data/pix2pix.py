@@ -1,14 +1,16 @@
 """The six public pix2pix sets, downloaded and prepared at first use.
 
-Each is one archive of train, val and perhaps test folders of side-by-side JPEGs, which are kept as they are. TFDS compares
-a download with the size and SHA-256 in `checksums.tsv` beside this file if it is listed there, and keeps what it found in the
-download's .INFO file. To list a set: `Pix2Pix(config=NAME).download_and_prepare(file_format="array_record",
-download_config=tfds.download.DownloadConfig(register_checksums=True))`.
+Each is one archive of train, val and perhaps test folders of side-by-side JPEGs, which are kept as they are. A download is
+compared with the size and SHA-256 in `checksums.tsv` beside this file if it is listed there: URL, size, SHA-256 and file name of
+each, with tabs between.
 """
 
 import contextlib
 import functools
-import shutil
+import gzip
+import hashlib
+import http.client
+import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -18,12 +20,16 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.checksums import UrlInfo
+from tqdm import tqdm
 
 from i2i_jax.data import images, prepared
-from i2i_jax.data.pairs import SideBySide
+from i2i_jax.data.pairs import Pairs
+from i2i_jax.files import writing
 
 BASE_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
+SILENCE = 30  # seconds after which a server counts as gone
+MAX_FILE = 2**26  # bytes of one JPEG in an archive
 
 
 class PublicSet(NamedTuple):
@@ -48,7 +54,7 @@ class DownloadError(ValueError):
     """A set that cannot be downloaded: one line with the address, what was found and what would do."""
 
 
-class _Unusable(Exception):
+class _Unusable(prepared.SetError):
     """Why a download cannot be used."""
 
 
@@ -62,19 +68,21 @@ def pairs(
     target_channels: int = 3,
     max_pairs: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
+    skip_bad: bool = False,
     prepare: bool = True,
-) -> SideBySide:
+) -> Pairs:
     """The pairs of one of SETS, made in `data_dir` ("": the user's cache folder) if they are not there and `prepare`.
 
     A set without a test split is tested on its val split. Raises DownloadError, and then leaves nothing half-made.
     """
     folder = prepared.data_dir(data_dir)
-    with _cleaned_up(name, folder):
+    with _named(name):
         return prepared.pairs(
             functools.partial(Pix2Pix, config=name, data_dir=folder),
             split,
             prepare=prepare,
             max_pairs=max_pairs,
+            skip_bad=skip_bad,
             direction=direction,
             input_channels=input_channels,
             target_channels=target_channels,
@@ -98,8 +106,9 @@ class Pix2Pix(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         assert self.builder_config is not None
         url = _url(self.builder_config.name)
-        _check_reachable(url)
-        archive = Path(dl_manager.download(url))
+        archive = Path(dl_manager.download_dir) / PurePosixPath(url).name
+        if not archive.exists():
+            _download(url, archive, (self.url_infos or {}).get(url))
         return {split: self._generate_examples(archive, split) for split in SETS[self.builder_config.name].splits}
 
     def _generate_examples(self, archive: Path, split: str):
@@ -112,35 +121,60 @@ class Pix2Pix(tfds.core.GeneratorBasedBuilder):
 
 def _jpegs(archive: Path, split: str) -> Iterator[tuple[str, bytes]]:
     """Stem and content of the files in the archive's folder `split`. Nothing is unpacked to disk."""
+    stems = set()
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.is_absolute() or ".." in path.parts:
                     raise _refused(archive, f"has a member outside its folder: {member.name!r}")
-                file = tar.extractfile(member) if member.isreg() else None
-                if file and path.parent.name == split and path.suffix.lower() in (".jpg", ".jpeg"):
-                    yield path.stem, file.read()
+                if not member.isreg() or path.parent.name != split or path.suffix.lower() not in (".jpg", ".jpeg"):
+                    continue
+                if member.size > MAX_FILE or path.stem in stems:
+                    found = f"of {member.size} bytes" if member.size > MAX_FILE else "twice"
+                    raise _refused(archive, f"has a member {member.name!r} {found}")
+                stems.add(path.stem)
+                file = tar.extractfile(member)
+                assert file is not None, "of a regular member"
+                yield path.stem, file.read()
+            while unpacked.read(2**20):  # to its end, where the checksum is
+                pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise _refused(archive, f"is no whole tar.gz archive ({error})") from error
 
 
 def _refused(archive: Path, reason: str) -> _Unusable:
-    """Removes a download, which TFDS would take again at the next try."""
-    for file in (archive, archive.with_name(archive.name + ".INFO")):
-        file.unlink(missing_ok=True)
+    """Removes a download, which would be taken again at the next try."""
+    archive.unlink(missing_ok=True)
     return _Unusable(reason)
 
 
-def _check_reachable(url: str) -> None:
-    """Without a network TFDS would try for minutes."""
+def _download(url: str, archive: Path, known: UrlInfo | None) -> None:
+    """Fetches a file, whole and as it is `known`, or not at all."""
+    part = archive.with_name(f"{archive.name}.{os.getpid()}.part")
     try:
-        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=30).close()
+        with urllib.request.urlopen(url, timeout=SILENCE) as answer, part.open("wb") as file:
+            size = int(answer.headers.get("Content-Length", -1))
+            with tqdm(total=max(size, 0), desc=archive.name, unit="B", unit_scale=True, leave=False) as progress:
+                while block := answer.read(2**20):
+                    with writing(part):
+                        progress.update(file.write(block))
+        with part.open("rb") as file:
+            found = part.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        if size not in (-1, found[0]):
+            raise _Unusable(f"ended after {found[0]} of {size} bytes")
+        if known and found != (known.size, known.checksum):
+            raise _Unusable("is not the file of checksums.tsv, its size or SHA-256 differs")
+        os.replace(part, archive)
     except urllib.error.HTTPError as error:
         with error:
             raise _Unusable(f"the server answers {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _Unusable(f"cannot be reached ({error.reason})") from None
+    except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise _Unusable(f"the server fell silent ({error or type(error).__name__})") from None
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _url(name: str) -> str:
@@ -148,18 +182,10 @@ def _url(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _cleaned_up(name: str, data_dir: Path) -> Iterator[None]:
-    """What goes wrong with a download, as one line; what TFDS leaves of it is removed."""
+def _named(name: str) -> Iterator[None]:
+    """What is wrong with a download, as one line."""
     try:
         yield
-    except BaseException as error:
-        for part in (data_dir / "downloads" / Pix2Pix.name).glob("*.tmp.*"):
-            shutil.rmtree(part, ignore_errors=True)
-        if isinstance(error, NonMatchingChecksumError):
-            reason = "is not the file of checksums.tsv, its size or SHA-256 differs"
-        elif isinstance(error, _Unusable | tfds.download.DownloadError | OSError):
-            reason = str(error).splitlines()[0]
-        else:
-            raise
+    except _Unusable as error:
         by_hand = "unpack the archive yourself and train with data.name=folder"
-        raise DownloadError(f"{_url(name)}: {reason}: try again, or {by_hand}") from error
+        raise DownloadError(f"{_url(name)}: {error}: try again, or {by_hand}") from error

@@ -15,7 +15,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from i2i_jax.data import prepared
-from i2i_jax.data.pairs import SideBySide
+from i2i_jax.data.pairs import Pairs
 
 SIZE = 64
 SPLITS = {"train": 2000, "val": 100, "test": 100}
@@ -95,14 +95,16 @@ def pairs(
     input_channels: int = 3,
     target_channels: int = 3,
     max_pairs: int | None = None,
+    skip_bad: bool = False,
     prepare: bool = True,
-) -> SideBySide:
+) -> Pairs:
     """The pairs of `split` (train, val or test), generated into `data_dir` at first use ("": the user's cache folder)."""
     return prepared.pairs(
         functools.partial(Shapes, data_dir=prepared.data_dir(data_dir)),
         split,
         prepare=prepare,
         max_pairs=max_pairs,
+        skip_bad=skip_bad,
         direction=direction,
         input_channels=input_channels,
         target_channels=target_channels,

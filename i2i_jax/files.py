@@ -1,0 +1,61 @@
+"""Files that are whole or not there, and a lock that dies with its owner."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class Taken(Exception):
+    """Another process has the lock: which one."""
+
+
+def atomic_write(path: Path, content: bytes) -> None:
+    """Whoever reads `path`, even after a crash in here, finds the old file or the new one, whole. Its folder is made.
+
+    Raises OSError in one line that names it.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of the system get the file's name, which those of a full disk lack."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Inside, this process alone has the lock that is kept in the file `path`. The system takes it back however its owner ends.
+
+    Raises Taken. A file system without locks gives none, and all have it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise Taken(file.read().strip() or "another process") from None
+        except OSError:
+            pass
+        with writing(path):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+        yield
