@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 import typing
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 from absl import logging
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-ITEM = "state"
+ITEM, CHECKSUMS = "state", "checksums"
 
 # Orbax writes pages of tracebacks from its threads; each failure also reaches the caller, as one CheckpointError.
 logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
@@ -47,7 +48,7 @@ class Checkpoints:
         with _one_line(f"{self._directory}: cannot hold checkpoints"):
             self._directory.mkdir(parents=True, exist_ok=True)
             _discard_torn_metrics(self._directory)
-            self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers={ITEM: _handler()})
+            self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers=_handlers())
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None):
         """Begins to write `state`, a pytree of arrays, which may be donated right after.
@@ -56,7 +57,9 @@ class Checkpoints:
         """
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
         score = metrics.get(self._best_metric or "", math.nan)
-        args = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(unflatten_dict(_named(state), sep="."))})
+        named = _named(state)
+        sums = {"step": step, "crc32": _checksums(named)}
+        args = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(unflatten_dict(named, sep=".")), CHECKSUMS: ocp.args.JsonSave(sums)})
         with _one_line(f"{self._directory}: cannot save step {step}"):
             saved = self._manager.save(step, args=args, metrics={**metrics, "rank": self._sign * score if math.isfinite(score) else None})
         if not saved:
@@ -70,8 +73,8 @@ class Checkpoints:
     def restore(self, template: Any) -> Any:
         """The newest whole step, in the form, types and shardings of `template`, a pytree of ShapeDtypeStruct.
 
-        Damaged steps after it are set aside as STEP.damaged, so that training can save there again.
-        Raises CheckpointError if no step is whole, or if the newest that can be read is of another model.
+        Steps after it that are damaged or of another model are set aside as STEP.damaged, so that training can save there again.
+        Raises CheckpointError if there is no such step.
         """
         self.wait()
         step, state = _newest_whole(self._directory, template, partial=False)
@@ -115,13 +118,20 @@ def networks(directory: str | Path) -> set[str]:
 
 
 def _newest_whole(directory: Path, template: Any, *, partial: bool) -> tuple[int, Any]:
-    steps = _steps(directory)
-    for step in reversed(steps):
+    failures: list[CheckpointError] = []
+    for step in reversed(_steps(directory)):
         try:
-            return step, _read(directory, step, template, partial=partial)
-        except Damaged as error:
-            logging.warning("%s: trying the step before", error)
-    raise CheckpointError(f"{directory}: " + (f"none of the checkpoints is whole: {_listed(steps)}" if steps else "no checkpoint"))
+            found = _read(directory, step, template, partial=partial)
+        except CheckpointError as error:
+            failures.append(error)
+        else:
+            for failure in failures:
+                logging.warning("%s: step %d is used", failure, step)
+            return step, found
+    if foreign := [failure for failure in failures if not isinstance(failure, Damaged)]:
+        raise foreign[0]
+    steps = _listed(_steps(directory))
+    raise CheckpointError(f"{directory}: " + (f"none of the checkpoints is whole: {steps}" if steps else "no checkpoint"))
 
 
 def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
@@ -132,17 +142,38 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
     try:
         stored = _stored(path)
         _check_fit(where, stored, wanted, partial=partial)
-        for name in wanted:
-            stored[name].read().result()
-        item = unflatten_dict(wanted, sep=".")
-        args = ocp.args.PyTreeRestore(item, ocp.checkpoint_utils.construct_restore_args(item), partial_restore=partial)
-        with ocp.Checkpointer(_handler()) as reader:
-            restored = flatten_dict(reader.restore(path, args=args), sep=".")
+        reads = {name: stored[name].read() for name in wanted}
+        arrays = {name: read.result() for name, read in reads.items()}
+        _check_sums(directory, step, arrays)
     except CheckpointError:
         raise
-    except Exception as error:  # Orbax and TensorStore raise anything from KeyError to plain Exception on torn files
+    except Exception as error:  # TensorStore raises anything from KeyError to plain Exception on torn files
         raise Damaged(f"{where} is damaged ({_first_line(error)})") from error
-    return jax.tree.unflatten(jax.tree.structure(template), [restored[name] for name in wanted])
+    restored = [jax.make_array_from_callback(leaf.shape, leaf.sharding, arrays[name].__getitem__) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _checksums(named: dict[str, Any]) -> dict[str, int]:
+    """Of the bytes of each array, some GB a second."""
+    local = {name: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf for name, leaf in named.items()}
+    return {name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data) for name, leaf in local.items()}
+
+
+def _check_sums(directory: Path, step: int, arrays: dict[str, np.ndarray]) -> None:
+    """Raises Damaged unless they are what was saved as this step. Older runs have no checksums."""
+    file = directory / str(step) / CHECKSUMS / "metadata"
+    if not file.exists():
+        return
+    saved = json.loads(file.read_bytes())
+    if saved["step"] != step:
+        raise Damaged(f"{directory}: step {step} is a copy of step {saved['step']}")
+    for name, found in _checksums(arrays).items():
+        if found != saved["crc32"][name]:
+            raise Damaged(f"{directory}: step {step} is damaged ({name} is not as it was saved)")
+
+
+def _handlers() -> dict[str, ocp.CheckpointHandler]:
+    return {ITEM: _handler(), CHECKSUMS: ocp.JsonCheckpointHandler()}
 
 
 def _handler() -> ocp.PyTreeCheckpointHandler:
@@ -150,10 +181,11 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _stored(path: Path) -> dict[str, ts.TensorStore]:
-    """The arrays of one step by name, opened without Orbax, which leaves pages of tracebacks behind when a file is torn.
+    """The arrays of one step by name, opened without Orbax, which leaves pages of tracebacks behind when a file is torn, and reads no
+    checksums.
 
     To read them finds a file that is missing or cut short, and bits that flipped in the index or in the structure of a
-    compressed chunk; bits that flipped within the numbers go unseen, as TensorStore keeps no checksum of these.
+    compressed chunk, but not those within the numbers, of which TensorStore keeps no checksum.
     """
     for file in (path / "_METADATA", path / "_sharding", *path.glob("array_metadatas/*")):
         json.loads(file.read_bytes())
@@ -186,7 +218,7 @@ def _named(tree: Any) -> dict[str, Any]:
 
 
 def _placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """`leaf` with a sharding: without one, Orbax asks for the devices that saved it."""
+    """`leaf` with a sharding, by default on this process's first device."""
     sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 

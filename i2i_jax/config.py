@@ -103,7 +103,8 @@ BOUNDS = {
 
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "train.wandb", "data.path", "data.cache_gb", "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
+             "train.wandb", "train.debug_nans", "data.path", "data.skip_bad", "data.cache_gb", "eval.batch_size",
+             "eval.weights", "eval.segmenter")  # fmt: skip
 
 
 @dataclass
@@ -121,6 +122,7 @@ class DataConfig:
     val_fraction: float = 0.1  # share of the training pairs held out where a folder has no val split; 0: these are measured on
     max_pairs: int | None = None  # use at most this many training pairs
     max_pixels: int = 100_000_000  # refuse an image file of more pixels than this
+    skip_bad: bool = False  # leave out pairs that cannot be read and say which; False: they are refused
     cache_gb: float = 4.0  # a set that fits in this many GB is decoded once and kept in memory
 
 
@@ -180,6 +182,7 @@ class TrainConfig:
     wandb: str = ""  # a project of Weights & Biases that gets the losses as well; needs the extra wandb
     parallel: str = "shard_map"  # how the step is mapped over devices; pmap: as it once was
     microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
+    debug_nans: bool = False  # look after every step for numbers that are none, and name the gradient that they come from
     rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory
 
 
@@ -334,9 +337,10 @@ def to_json(config: Config) -> str:
 def from_json(text: str) -> Config:
     """Inverse of `to_json`; raises ConfigError on text that is no such config."""
     try:
-        return validate(_from_dict(Config, json.loads(text)))
-    except json.JSONDecodeError as error:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"not JSON: {error}") from None
+    return validate(_from_dict(Config, values))
 
 
 def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
@@ -345,7 +349,8 @@ def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
         raise ConfigError(f"{prefix.rstrip('.') or 'config'} is {values!r}: must be an object")
     if unknown := set(values) - set(hints):
         name = sorted(unknown)[0]
-        raise ConfigError(f"unknown option {prefix}{name}{nearest(name, hints)}")
+        shown = f"{prefix}{name}"
+        raise ConfigError(f"unknown option {shown if shown.isprintable() else repr(shown)}{nearest(name, hints)}")
     kwargs = {}
     for name, value in values.items():
         hint = hints[name]

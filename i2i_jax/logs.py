@@ -1,8 +1,8 @@
 """What a run tells while it trains: console lines, metrics.jsonl, TensorBoard, and grids of samples."""
 
+import contextlib
 import io
 import json
-import logging
 import math
 import os
 import time
@@ -16,22 +16,14 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
+from i2i_jax.files import atomic_write, writing
+from i2i_jax.tensorboard import TensorBoard
+
 TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal runs differ
 
 CELL_WIDTHS = (96, 512)  # pixels; smaller images are magnified by a whole factor so that labels fit, larger ones are shrunk
 LABEL_HEIGHT, GAP, FONT_SIZE = 22, 4, 13
 SHEET, INK = (232, 232, 230), (60, 64, 70)  # a white image keeps its edge
-
-
-def atomic_write(path: Path, content: bytes) -> None:
-    """Whoever reads `path`, even after a crash in here, finds the old file or the new one, whole. Its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
@@ -75,18 +67,11 @@ class RunLog(AbstractContextManager["RunLog"]):
         also: Sequence[Writer] = (),
     ):
         """`batch_size`, of all devices together, adds images per second to the console line. `also` get the numbers too."""
-        self._also = also
-        # Not at the top of the file: it imports PyTorch where that is installed.
-        from tensorboardX import SummaryWriter
-
-        logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)  # it warns of every NaN and does not say which
         self._total_steps, self._batch_size = total_steps, batch_size
-        metrics = Path(workdir) / "metrics.jsonl"
-        last_row = _forget_after(metrics, start_step)
-        self._metrics = metrics.open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(
-            str(Path(workdir) / "tensorboard"), purge_step=start_step + 1, flush_secs=10, filename_suffix=f".from_{start_step}"
-        )
+        self._path = Path(workdir) / "metrics.jsonl"
+        last_row = _forget_after(self._path, start_step)
+        self._metrics = self._path.open("a", encoding="utf-8")
+        self._writers = [TensorBoard(Path(workdir) / "tensorboard", start_step=start_step), *also]
         now = time.perf_counter()
         self._origin = now - last_row.get("time", 0.0)
         self._previous, self._warm = (start_step, now), None
@@ -95,10 +80,11 @@ class RunLog(AbstractContextManager["RunLog"]):
         self.close()
 
     def close(self) -> None:
-        self._metrics.close()
-        self._tensorboard.close()
-        for writer in self._also:
-            writer.close()
+        with contextlib.ExitStack() as stack:
+            for writer in self._writers:
+                stack.callback(writer.close)
+            with writing(self._path):
+                self._metrics.close()
 
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
         """Tells of the training after `step` steps; names are "player/term" or a plain word."""
@@ -106,11 +92,11 @@ class RunLog(AbstractContextManager["RunLog"]):
         rate = _rate(self._previous, (step, now))
         terms = {name: float(value) for name, value in values.items()}
         numbers = {"time": round(now - self._origin, 3), **terms, "steps_per_second": float(f"{rate:.5g}")}
-        self._metrics.write(json.dumps({"step": step} | {name: as_json(value) for name, value in numbers.items()}) + "\n")
-        self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
-        for name in numbers.keys() - {"time"}:
-            self._tensorboard.add_scalar(name, numbers[name], step)
-        for writer in self._also:
+        row = json.dumps({"step": step} | {name: as_json(value) for name, value in numbers.items()}) + "\n"
+        with writing(self._path):
+            self._metrics.write(row)
+            self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
+        for writer in self._writers:
             writer.write(step, {name: value for name, value in numbers.items() if name != "time"})
         with tqdm.external_write_mode():
             print(self._line(step, terms, rate, _rate(self._warm or self._previous, (step, now))), flush=True)

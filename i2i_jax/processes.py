@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -140,9 +142,16 @@ def refuse_different(options: Mapping[str, Any]) -> None:
     for process, other in enumerate(others, start=1):
         for name in first:
             if other[name] != first[name]:
-                raise ConfigError(
-                    f"{name} is {first[name]!r} in process 0 and {other[name]!r} in process {process}: start all with the same options"
-                )
+                both = f"{name} is {first[name]!r} in process 0 and {other[name]!r} in process {process}"
+                raise ConfigError(f"{both}: start all with the same code and options")
+
+
+def code() -> str:
+    """What tells one state of this package's code and of jax from another."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py"))
+    content = [jax.__version__.encode(), *(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes() for file in files)]
+    return hashlib.sha256(b"\0".join(content)).hexdigest()[:12]
 
 
 def _gather(text: str) -> list[str]:
@@ -164,7 +173,7 @@ def first_before_others() -> Iterator[None]:
 
 def anywhere(flag: bool) -> bool:
     """Whether it is set in any process; all must ask."""
-    return bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
 
 
 def _first_line(error: Exception) -> str:

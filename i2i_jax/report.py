@@ -104,7 +104,10 @@ class Report(contextlib.AbstractContextManager):
             page.write_run(self._workdir)
         self._page_written = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
-        self._write_page()
-        if self._log:
-            self._log.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        with contextlib.ExitStack() as stack:
+            if error:  # it is the news, and not that more could not be written
+                stack.enter_context(contextlib.suppress(OSError))
+            if self._log:
+                stack.callback(self._log.close)
+            self._write_page()

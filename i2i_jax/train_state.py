@@ -67,14 +67,22 @@ class Game:
     def train_step(self, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Losses]:
         """Every network takes one step down its own player's loss. Randomness is a function of `key` and the step."""
         key = jax.random.fold_in(key, state.step)
-        turns = [PLAYERS] if self.update == "simultaneous" else [("discriminator",), ("generator",)]
         total = Losses({}, {})
-        for players in turns:
-            losses, stats, grads = self._grade(state, batch, key, players)
-            state, total = self._descend(state, stats, grads), total | losses
+        for players in self.turns():
+            state, losses = self.turn(state, batch, key, players)
+            total |= losses
         # Here and not in each turn: so they travel with the last turn's gradients, in one all-reduce.
         stats, total = parallel.mean((state.batch_stats, total), self.share.axis)
         return dataclasses.replace(state, step=state.step + 1, batch_stats=stats), total
+
+    def turns(self) -> list[tuple[str, ...]]:
+        """The players of each turn of a step."""
+        return [PLAYERS] if self.update == "simultaneous" else [("discriminator",), ("generator",)]
+
+    def turn(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[TrainState, Losses]:
+        """The networks of `players` descend; losses and statistics are this device's."""
+        losses, stats, grads = self._grade(state, batch, key, players)
+        return self._descend(state, stats, grads), losses
 
     def _grade(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
         """This device's losses of the players and statistics after them; all devices' gradient of each player's loss for its networks."""
@@ -83,20 +91,30 @@ class Game:
         return losses, stats, parallel.mean(grads, self.share.axis)
 
     def _grade_share(self, state: TrainState, key: jax.Array, players: tuple[str, ...], share: Share, batch: Batch) -> tuple:
-        latent_key, dropout_key = jax.random.split(key)
-        rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, share)}
+        terms = self.play(state, key, players, share, batch)
 
         def play(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
-            run = nn.apply(self.objective, self.networks.clone(players=players, share=share), mutable=["batch_stats"])
-            losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
+            losses, stats = terms(params)
             totals = {player: sum(getattr(losses, player).values(), start=jnp.zeros(())) for player in players}
-            return totals, (losses, updated.get("batch_stats", {}))
+            return totals, (losses, stats)
 
         play = jax.checkpoint(play, policy=KEEP_CONVOLVED) if self.rematerialize else play
         totals, pull, (losses, stats) = jax.vjp(play, state.params, has_aux=True)
         rows = {p: pull({q: jnp.full_like(total, q == p) for q, total in totals.items()})[0] for p in players}
         grads = {name: rows[PLAYER[name]][name] for name in state.params if PLAYER[name] in players}
         return losses, stats, grads
+
+    def play(self, state: TrainState, key: jax.Array, players: tuple[str, ...], share: Share, batch: Batch) -> Callable:
+        """The function from all parameters to the terms of `players` and the statistics after them."""
+        latent_key, dropout_key = jax.random.split(key)
+        rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, share)}
+
+        def terms(params: dict[str, Params]) -> tuple[Losses, dict]:
+            run = nn.apply(self.objective, self.networks.clone(players=players, share=share), mutable=["batch_stats"])
+            losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
+            return losses, updated.get("batch_stats", {})
+
+        return terms
 
     def _descend(self, state: TrainState, stats: dict, grads: dict[str, Params]) -> TrainState:
         params, opt_state = dict(state.params), dict(state.opt_state)

@@ -13,18 +13,14 @@ import numpy as np
 from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
-from i2i_jax import build, logs, parallel, processes
+from i2i_jax import build, divergence, files, parallel, processes
 from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, loader
-from i2i_jax.objectives import Losses
+from i2i_jax.divergence import Diverged
 from i2i_jax.report import Report, due, progress, terms, write_parameters
 from i2i_jax.train_state import Game, TrainState
-
-
-class Diverged(RuntimeError):
-    """A loss or a parameter that is no number, named with its step."""
 
 
 class Stopped(Exception):
@@ -35,19 +31,18 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     """Trains `config` to its last step in the folder `workdir`, from where the run there stopped, and returns the state.
 
     Several processes (see `processes`) all call it, with the same arguments, on a folder that all of them see.
-    Raises ConfigError where `workdir` holds a run of another config, Diverged on a loss that is no number, and Stopped after
+    Raises ConfigError where `workdir` holds a run of another config or is in use, Diverged on what is no number, and Stopped after
     SIGTERM or Ctrl-C. The newest good checkpoint is then there, and the same call goes on from it. `command` is what the run's
     page shows as the one that made it.
     """
     workdir, mesh = Path(workdir), parallel.make_mesh()
-    processes.refuse_different({"--workdir": str(workdir.absolute()), **configs.flatten(config)})
+    processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
     game, rows = build.game(config), _rows(config, mesh)
     _refuse_other_run(workdir, config)
     with processes.first_before_others():  # it may make a data set
         train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
-    _describe(workdir, config, command)
-    saved = contextlib.closing(_checkpoints(config, workdir))
-    with saved as checkpoints, _stop_signal(config) as asked_to_stop, processes.watched():
+    taken = _taken(workdir, config, command)
+    with taken, _checkpoints(config, workdir) as checkpoints, _stop_signal(config) as asked_to_stop, processes.watched():
         state = _newest_state(checkpoints, config, game, mesh)
         start = int(state.step)
         if start >= config.train.steps:
@@ -65,12 +60,19 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         )  # fmt: skip
         with Report(config, workdir, game, held_out, start) as report:
             for step in progress(start, config.train.steps):
-                state, losses = step_state(state, parallel.global_batch(next(batches), mesh), key)
+                batch = parallel.global_batch(next(batches), mesh)
+                before = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
+                state, losses = step_state(state, batch, key)
                 stopping = asked_to_stop(step)
                 saving = stopping or due(config, step, "checkpoint_every", "eval_every")
-                if saving or due(config, step, "log_every", "sample_every"):
+                told = saving or due(config, step, "log_every", "sample_every")
+                if told or config.train.debug_nans:
                     values = terms(losses)
-                    _refuse_diverged(step, values, state, checkpoints, report)
+                    if bad := divergence.not_finite(values, state):
+                        report.log(step, values)
+                        bad += _blamed(config, game, mesh, before, batch, key) if before is not None else []
+                        raise Diverged(_diverged(bad, step, checkpoints, config))
+                if told:
                     metrics = report(step, state, values)
                     if saving:
                         checkpoints.save(step, state, metrics)
@@ -79,14 +81,14 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     return state
 
 
-def training_step(config: Config, game: Game, mesh: Mesh) -> Callable[..., tuple[TrainState, Losses]]:
-    """(state, raw batch, key) -> (state, Losses) over the mesh: augment on the device, then one step of the game."""
+def training_step(config: Config, game: Game, mesh: Mesh, take: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
+    """(state, raw batch, key) -> (state, Losses) over the mesh: augment on the device, then one step of the game, by `take`."""
     mapped = game.on_axis(parallel.AXIS)
     crop_and_flip = partial(augment.augment, crop_size=config.data.crop_size, flip=config.data.flip)
 
-    def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Losses]:
+    def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Any]:
         augment_key, step_key = jax.random.split(key)
-        return mapped.train_step(state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
+        return take(mapped, state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
 
     return parallel.data_parallel(step, mesh, mode=config.train.parallel)
 
@@ -117,21 +119,30 @@ def _refuse_other_run(workdir: Path, config: Config) -> None:
         raise ConfigError(f"{workdir} has checkpoints but no config.json: name another --workdir")
 
 
-def _describe(workdir: Path, config: Config, command: str) -> None:
-    if jax.process_index() == 0:
-        logs.atomic_write(workdir / "config.json", configs.to_json(config).encode())
-        if command:
-            logs.atomic_write(workdir / "command.txt", f"{command}\n".encode())
+@contextlib.contextmanager
+def _taken(workdir: Path, config: Config, command: str) -> Iterator[None]:
+    """Inside, `workdir` is this run's alone and says what it is. Raises ConfigError where another process trains there."""
+    with contextlib.ExitStack() as stack:
+        owner = ""
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(files.lock(workdir / ".lock"))
+            except files.Taken as taken:
+                owner = f"{taken}"
+        if processes.anywhere(bool(owner)):
+            raise ConfigError(f"{workdir} is being trained by {owner or 'another process'}: wait for it, or name another --workdir")
+        _refuse_other_run(workdir, config)  # by now it may be one
+        if jax.process_index() == 0:
+            files.atomic_write(workdir / "config.json", configs.to_json(config).encode())
+            if command:
+                files.atomic_write(workdir / "command.txt", f"{command}\n".encode())
+        yield
 
 
-def _checkpoints(config: Config, workdir: Path) -> Checkpoints:
+def _checkpoints(config: Config, workdir: Path) -> contextlib.closing[Checkpoints]:
     metric = config.eval.best_metric
-    return Checkpoints(
-        workdir / "checkpoints",
-        keep=config.train.keep,
-        best_metric=metric,
-        higher_is_better=configs.HIGHER_IS_BETTER[metric],
-    )
+    higher = configs.HIGHER_IS_BETTER[metric]
+    return contextlib.closing(Checkpoints(workdir / "checkpoints", keep=config.train.keep, best_metric=metric, higher_is_better=higher))
 
 
 def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mesh) -> TrainState:
@@ -145,20 +156,17 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
 
 
-def _refuse_diverged(step: int, values: dict[str, float], state: TrainState, checkpoints: Checkpoints, report: Report) -> None:
-    """Raises Diverged, naming the first loss term, else the first network, that is not finite; the log keeps the losses."""
-    bad = [name for name, value in values.items() if not np.isfinite(value)]
-    bad += [f"a parameter of {name}" for name, finite in jax.device_get(_finite(state.params)).items() if not finite]
-    if bad:
-        report.log(step, values)
-        good = checkpoints.latest()
-        kept = f"the checkpoint of step {good} is the last good one" if good else "there is no checkpoint yet"
-        raise Diverged(f"{bad[0]} is {values.get(bad[0], 'not finite')} at step {step}; {kept}; a lower optimizer.learning_rate may help")
+def _blamed(config: Config, game: Game, mesh: Mesh, before: TrainState, batch: loader.RawBatch, key: jax.Array) -> list[str]:
+    """The gradients of a step that are not finite."""
+    _, finite = training_step(config, game, mesh, divergence.gradients)(before, batch, key)
+    return [f"the gradient of {name} is not finite" for name, flag in jax.device_get(finite).items() if flag < 1]
 
 
-@jax.jit
-def _finite(params: dict) -> dict[str, jax.Array]:
-    return {name: jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(p)])) for name, p in params.items()}
+def _diverged(bad: list[str], step: int, checkpoints: Checkpoints, config: Config) -> str:
+    good = checkpoints.latest()
+    kept = f"the checkpoint of step {good} is the last good one" if good else "there is no checkpoint yet"
+    closer = "" if config.train.debug_nans else "train.debug_nans=True goes on from there and names the first step and the gradient; "
+    return f"{', '.join(bad)} at step {step}; {kept}; {closer}a lower optimizer.learning_rate may help"
 
 
 @contextlib.contextmanager

@@ -78,7 +78,8 @@ def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path
 
 # ---- the command
 
-MAIN = f"from i2i_jax import main, processes; processes.PATIENCE = {DEADLINE}; main.cli()"  # a busy machine is silent for long
+MAIN = "from i2i_jax import main, processes; processes.PATIENCE = {patience}; {more}main.cli()"
+CHANGED = "processes.code = lambda: 'other'; "
 STEPS = 40
 OPTIONS = {
     "train.steps": STEPS,
@@ -94,12 +95,15 @@ OPTIONS = {
 def train(tmp_path, shapes_dir, started):
     """Starts the training command in one or two processes with two devices together; `differing` are options of the second alone."""
 
-    def train(workdir: str, *, processes: int = 2, differing: dict | None = None) -> list[subprocess.Popen[str]]:
+    def train(
+        workdir: str, *, processes: int = 2, differing: dict | None = None, changed: bool = False, patience: int = DEADLINE
+    ) -> list[subprocess.Popen[str]]:
         address, found = free_address(), []
         for number in range(processes):
             options = runs.TINY | runs.TINY_NETWORKS | OPTIONS | {"data.path": shapes_dir}
             options |= differing if number and differing else {}
-            command = [sys.executable, "-c", MAIN, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
+            main = MAIN.format(patience=patience, more=CHANGED if number and changed else "")  # a busy machine is silent for long
+            command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
             command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
             if processes > 1:
                 command += [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={number}"]
@@ -163,8 +167,35 @@ def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path
 def test_processes_with_different_options_are_refused(tmp_path, train):
     for code, out, err in map(end, train("run", differing={"train.steps": 3})):
         assert (code, out.count("\n") <= 1) == (2, True)
-        assert err == f"error: train.steps is {STEPS} in process 0 and 3 in process 1: start all with the same options\n"
+        assert err == f"error: train.steps is {STEPS} in process 0 and 3 in process 1: start all with the same code and options\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_with_different_code_are_refused(tmp_path, train):
+    expected = f"error: the code is '{processes.code()}' in process 0 and 'other' in process 1: start all with the same code and options\n"
+    for code, out, err in map(end, train("run", changed=True)):
+        assert (code, out.count("\n") <= 1, err) == (2, True, expected)
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_is_known_by_its_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "__file__", str(tmp_path / "processes.py"))
+    found = {processes.code()}
+    for name, text in (("a.py", ""), ("a.py", "x"), ("b/c.py", "x"), ("b/notes.txt", "x")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        found.add(processes.code())
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("stalled", [0, 1])
+def test_a_process_that_stalls(train, stalled):
+    """The other one ends by itself; nothing waits for ever."""
+    both = train("run", patience=15)
+    told(both[0], 2)
+    both[stalled].send_signal(signal.SIGSTOP)
+    code, out, err = end(both[1 - stalled])
+    assert (code, err.splitlines()[-1].startswith(GONE)) == (1, True), err
 
 
 def test_a_coordinator_that_is_not_there(tmp_path, started):

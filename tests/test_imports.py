@@ -15,11 +15,11 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "extras", "hub", "parallel", "presets", "processes", "tiling", "torch_files"),
+    ("types", "cache", "config", "extras", "files", "hub", "parallel", "presets", "processes", "tensorboard", "tiling", "torch_files"),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
-    ("checkpoints",),
+    ("checkpoints", "divergence"),
     ("packed",),
     ("build",),
     ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model"),

@@ -29,7 +29,7 @@ with processes.together(coordinator, 2, number):
         processes.refuse_different({"same": 1, "train.steps": 10**number})
         raise AssertionError("not refused")
     except ConfigError as error:
-        assert str(error) == "train.steps is 1 in process 0 and 10 in process 1: start all with the same options"
+        assert str(error) == "train.steps is 1 in process 0 and 10 in process 1: start all with the same code and options"
 
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
     result = mapped(game, 4, state_of(game, batch), batch)

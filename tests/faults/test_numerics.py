@@ -1,0 +1,104 @@
+"""Numbers that are none, and images that have no variance."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+from tiny import KEY, batch_of, config_of, game_of, state_of
+
+from i2i_jax import divergence, training
+from i2i_jax.divergence import Diverged
+from i2i_jax.losses import l1
+from i2i_jax.models import layers
+from i2i_jax.types import Batch
+
+
+@pytest.fixture(scope="module")
+def bicycle():
+    """A state, and which gradients of a step from it are not finite."""
+    game, batch = game_of(config_of("bicycle_gan")), batch_of(2)
+    step = jax.jit(lambda state, batch: divergence.gradients(game, state, batch, KEY)[1])
+
+    def bad(state, batch=batch):
+        return {name for name, finite in jax.device_get(step(state, batch)).items() if finite < 1}
+
+    return state_of(game, batch), batch, bad
+
+
+def with_nan(state, network: str):
+    leaves, form = jax.tree.flatten(state.params[network])
+    leaves[0] = leaves[0].at[(0,) * leaves[0].ndim].set(jnp.nan)
+    return state.replace(params=state.params | {network: jax.tree.unflatten(form, leaves)})
+
+
+def test_a_network_and_a_term_are_named(bicycle):
+    state, batch, bad = bicycle
+    assert not bad(state)
+    assert divergence.not_finite({"generator/l1": 1.0}, state) == []
+    assert bad(with_nan(state, "discriminator")) == {
+        "generator/gan for generator", "generator/gan for encoder", "discriminator/gan for discriminator",
+    }  # fmt: skip
+    assert bad(with_nan(state, "discriminator_lr")) == {"generator/gan_lr for generator", "discriminator/gan_lr for discriminator_lr"}
+    assert divergence.not_finite({}, with_nan(state, "encoder")) == ["a parameter of encoder is not finite"]
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_target_that_is_no_number(bicycle, value):
+    state, batch, bad = bicycle
+    broken = Batch(batch.input, batch.target.at[0, 0, 0, 0].set(value))
+    assert {"generator/l1 for encoder", "discriminator/gan for discriminator"} <= bad(state, broken)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_images_without_variance(bicycle, value):
+    """All black, grey and white: every gradient is finite."""
+    state, batch, bad = bicycle
+    assert not bad(state, jax.tree.map(lambda x: jnp.full_like(x, value), batch))
+
+
+def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(bicycle):
+    """Adam's second moment: infinite, it would freeze the network for good."""
+    state, _, _ = bicycle
+    overflowed = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if x.ndim else x, state.opt_state["encoder"])
+    found = divergence.not_finite({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
+    assert found == ["generator/kl is inf", "the optimizer of encoder is not finite"]
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 4, 4, 3)])
+def test_norms_without_variance(norm, dtype, shape):
+    """One pixel in a batch of one, and constant images: values and gradients are finite."""
+    layer = layers.Normalize(norm)
+    image = jnp.full(shape, -1.0, dtype)
+    variables = layer.init(KEY, image, use_running_average=False)
+
+    def total(image):
+        return layer.apply(variables, image, use_running_average=False, mutable=["batch_stats"])[0].astype(jnp.float32).sum()
+
+    value, gradient = jax.value_and_grad(total)(image)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, monkeypatch):
+    """A term that is finite and has a gradient that is not; nothing is logged before step 9."""
+
+    def steep(a, b):
+        return l1(a, b) + 0 * jnp.sqrt(jnp.sum((a - a) ** 2))
+
+    def shallow(config, of=training.build.game):
+        game = of(config)
+        return dataclasses.replace(game, networks=game.networks.clone(generator=game.networks.generator.clone(depth=3)))
+
+    monkeypatch.setattr(training.build.objectives.losses, "l1", steep)
+    monkeypatch.setattr(training.build, "game", shallow)
+    rarely = dict.fromkeys((f"train.{name}_every" for name in ("log", "checkpoint", "eval", "sample")), 9)
+    options = {"train.steps": 9, "train.debug_nans": True, "model.discriminator_layers": 1, "data.load_size": 16, "data.crop_size": 16}
+    with pytest.raises(Diverged) as stopped:
+        runs.train(runs.tiny("pix2pix", shapes_dir, options | rarely), tmp_path)
+    found = str(stopped.value)
+    assert "the gradient of generator/l1 for generator is not finite at step 1; there is no checkpoint yet; a lower" in found
+    assert "generator/gan" not in found and "discriminator" not in found
