@@ -1,10 +1,5 @@
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -206,78 +201,6 @@ def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir, trained, request, nam
     assert kept.best() == best
     assert kept.latest() == 4
     kept.close()
-
-
-STEPS = 40
-LONGER = {"train.steps": STEPS, "train.checkpoint_every": 3, "train.eval_every": 10, "train.sample_every": 5}
-
-
-def start(name: str, workdir: Path, shapes_dir: Path, compiled: Path) -> subprocess.Popen[str]:
-    """The training command as a process of its own, on one device."""
-    options = runs.TINY | runs.TINY_NETWORKS | LONGER | {"data.path": shapes_dir}
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    environment |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_COMPILATION_CACHE_DIR": str(compiled)}
-    environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2"}
-    command = [sys.executable, "-m", "i2i_jax.main", f"--config={runs.CONFIGS / name}.py", f"--workdir={workdir}", *runs.as_flags(options)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=runs.CONFIGS.parent)
-
-
-def send_at(process: subprocess.Popen[str], step: int, signal_number: int) -> tuple[str, str]:
-    """Signals the process when it tells of `step` or one after it; returns the rest of its stdout, and its stderr."""
-    assert process.stdout
-    for line in process.stdout:
-        if (told := re.match(r" *(\d+)/", line)) and int(told[1]) >= step:
-            break
-    process.send_signal(signal_number)
-    return process.communicate()
-
-
-@pytest.mark.parametrize("name", ["pix2pix", "bicycle"])
-def test_a_run_that_is_killed_and_stopped_ends_as_an_undisturbed_one(tmp_path, shapes_dir, name):
-    """pix2pix: dropout, batch norm, turns; BicycleGAN: latents. Killed while it saves, stopped by SIGTERM and by Ctrl-C."""
-
-    def begin(workdir: str) -> subprocess.Popen[str]:
-        return start(name, tmp_path / workdir, shapes_dir, tmp_path / "compiled")
-
-    whole = begin("whole")
-    out, err = whole.communicate()
-    assert (whole.returncode, err) == (0, "")
-    assert out.splitlines()[-1] == f"done: open {tmp_path / 'whole' / 'index.html'}"
-
-    killed = begin("parts")
-    send_at(killed, np.random.default_rng().integers(2, 9), signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL
-    for step, number in ((10, signal.SIGTERM), (18, signal.SIGINT)):
-        stopped = begin("parts")
-        out, err = send_at(stopped, step, number)
-        assert (stopped.returncode, err) == (0, "")
-        assert re.fullmatch(rf"stopped after step \d+ of {STEPS}; the same command goes on from there", out.splitlines()[-1])
-    last = begin("parts")
-    out, err = last.communicate()
-    assert (last.returncode, err) == (0, "")
-    assert re.search(rf"^goes on after step \d+ of {STEPS}$", out, re.MULTILINE)
-
-    assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
-    assert [row["step"] for row in rows(tmp_path / "whole")] == list(range(1, STEPS + 1))
-    assert files(tmp_path / "parts" / "samples") == files(tmp_path / "whole" / "samples")
-    assert set(files(tmp_path / "whole" / "samples")) == {f"{step:08d}.png" for step in range(5, STEPS + 1, 5)}
-    assert_equal(*(saved_state(tmp_path / workdir, shapes_dir, name) for workdir in ("parts", "whole")))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def saved_state(workdir: Path, shapes_dir: Path, name: str):
-    """All that the newest checkpoint holds, which must be the last step's."""
-    config = runs.tiny(name, shapes_dir, LONGER)
-    template = jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config))
-    kept = checkpoints.Checkpoints(workdir / "checkpoints", keep=3)
-    try:
-        assert kept.latest() == STEPS
-        return kept.restore(template)
-    finally:
-        kept.close()
 
 
 def test_a_run_has_a_table_of_its_parameters(trained):

@@ -1,0 +1,185 @@
+"""Trainings that are killed and stopped at all moments and go on by the same command, against one that nobody disturbs."""
+
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tables
+import victim
+
+from i2i_jax import build, checkpoints, logs
+
+ROOT = Path(__file__).parents[1]
+SYSTEMS = ("pix2pix", "bicycle")
+OPTIONS = {
+    "model.width": 2, "model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2,
+    "data.batch_size": 2, "train.log_every": 1, "train.sample_every": 4, "train.checkpoint_every": 3,
+    "train.eval_every": 6, "train.keep": 2, "train.samples": 2, "eval.inputs": 2, "eval.samples": 2, "eval.metrics": "l1,psnr",
+    "eval.best_metric": "psnr",
+}  # fmt: skip
+FIRST = "dataset preparation"
+SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
+
+
+class Fault(NamedTuple):
+    """Of a signal, `count` is the step after which it is sent."""
+
+    moment: str
+    count: int
+    delay: float
+
+
+class Ended(NamedTuple):
+    """`hit`: whether the fault came before the end. `good`: whether the process ended as it should."""
+
+    hit: bool
+    good: bool
+    finished: bool
+    seconds: float
+    told: str
+
+
+Result = tuple[Fault, Ended, bool]  # the last: whether it was survived
+
+
+class Place(NamedTuple):
+    """Where a run is, and what all runs share."""
+
+    system: str
+    steps: int
+    folder: Path
+    compiled: Path
+
+    def start(self, fault: Fault | None) -> subprocess.Popen[str]:
+        doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and fault.moment not in SIGNALS else ["", "0", "0"]
+        options = [
+            f"--config.{name}={value}" for name, value in (OPTIONS | {"train.steps": self.steps, "data.path": self.folder / "data"}).items()
+        ]
+        command = [sys.executable, str(ROOT / "benchmarks" / "victim.py"), *doom, f"--config={ROOT / 'configs' / self.system}.py"]
+        environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+        }
+        command.append(f"--workdir={self.folder / 'run'}")
+        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+    def suffer(self, fault: Fault | None) -> Ended:
+        """One start of the command, until it ends by itself or by the fault."""
+        process = self.start(fault)
+        begun, head = time.perf_counter(), ""
+        if fault and fault.moment in SIGNALS:
+            head = _until_step(process, fault.count)
+            time.sleep(fault.delay)
+            begun = time.perf_counter()
+            process.send_signal(SIGNALS[fault.moment])
+        out, _ = process.communicate()
+        return _ended(process.returncode, head + out, fault, time.perf_counter() - begun)
+
+
+def _until_step(process: subprocess.Popen[str], count: int) -> str:
+    lines = []
+    for line in process.stdout or ():
+        lines.append(line)
+        if sum(bool(re.match(r" *\d+/", line)) for line in lines) == count:
+            break
+    return "".join(lines)
+
+
+def _ended(code: int, told: str, fault: Fault | None, seconds: float) -> Ended:
+    finished = bool(re.search("^(done: open|nothing to do)", told, re.MULTILINE))
+    stopped = bool(re.search("^stopped after step", told, re.MULTILINE))
+    if fault and fault.moment in SIGNALS:
+        return Ended(stopped, code == 0 and (finished or stopped), finished and not stopped, seconds, told)
+    killed = code == -signal.SIGKILL
+    return Ended(killed, killed or (code == 0 and finished), finished and not killed, seconds, told)
+
+
+def record(place: Place) -> dict[str, Any]:
+    """All that a finished run leaves and that another one must leave too."""
+    run = place.folder / "run"
+    config = build.read_config(run)
+    template = jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config))
+    state = checkpoints.restore_for_inference(run / "checkpoints", template)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "parameters and optimizers": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
+        "rows": [{name: value for name, value in row.items() if name not in logs.TIMING} for row in rows],
+        "steps": [row["step"] for row in rows] == list(range(1, place.steps + 1)) and int(state.step) == place.steps,
+        "grids": {path.name: path.read_bytes() for path in (run / "samples").iterdir()},
+    }
+
+
+def live(place: Place, faults: list[Fault], expected: dict[str, Any]) -> tuple[list[tuple[Fault, Ended]], list[str]]:
+    """One run that suffers faults, the last of the list first, until it ends: those that came, and what is wrong with what is left."""
+    hit, wrong = [], []
+    while faults:
+        fault = faults.pop()
+        ended = place.suffer(fault)
+        if ended.hit:
+            hit.append((fault, ended))
+        else:
+            faults.insert(0, fault._replace(count=max(1, fault.count // 2)))  # too late in this run, for another one
+        if not ended.good:
+            wrong.append(f"{fault}: {ended.told[-2000:]}")
+        if ended.finished:
+            break
+    last = place.suffer(None)
+    if not last.finished:
+        return hit, [*wrong, last.told[-2000:]]
+    found = record(place)
+    return hit, wrong + [f"{name} differ" for name in expected if found[name] != expected[name]]
+
+
+def draw_faults(counts: dict[str, int], seconds_to_start: float, random_of: random.Random) -> list[Fault]:
+    """So many of each moment, at random places in it, in a random order."""
+    moments = [moment for moment, count in counts.items() for _ in range(count)]
+    random_of.shuffle(moments)
+    often = {victim.DELETION: 40, FIRST: 36, "a file taking its place": 20, "step": 12}
+    lasts = {victim.START_UP: seconds_to_start} | {moment: longest for moment, (_, _, longest) in victim.MOMENTS.items()}
+    return [Fault(m, random_of.randint(1, often.get(m, 3)), random_of.uniform(0, lasts.get(m, 0.1))) for m in moments]
+
+
+def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, seed: int) -> tuple[list[Result], list[str]]:
+    """The faults that came to one system, each with how it ended and whether it was survived; and what went wrong."""
+    places = (Place(system, steps, folder / str(number), folder / "compiled") for number in itertools.count())
+    undisturbed = next(places)
+    assert undisturbed.suffer(None).finished, "the undisturbed run"
+    expected = record(undisturbed)
+    assert expected["steps"], "the undisturbed run's rows"
+    begun = time.perf_counter()
+    next(places).suffer(Fault("SIGTERM", 1, 0))
+    drawn = draw_faults(counts, time.perf_counter() - begun, random.Random(seed))
+    first, others = ([fault for fault in drawn if (fault.moment == FIRST) == at_first] for at_first in (True, False))
+    results, complaints = [], []
+    while first or others:
+        faults = others + first[:1]  # the data set is made at a run's beginning only
+        hit, wrong = live(next(places), faults, expected)
+        others, first = faults, first[1:]
+        results += [(fault, ended, not wrong) for fault, ended in hit]
+        complaints += wrong
+    return results, complaints
+
+
+def table(results: Sequence[Result]) -> str:
+    names = {moment: f"kill -9: {moment}" for moment in (victim.START_UP, *victim.MOMENTS)} | {name: name for name in SIGNALS}
+    by_name = {name: [good for fault, _, good in results if fault.moment == moment] for moment, name in names.items()}
+    by_name["all"] = [good for _, _, good in results]
+    rows = [[name, str(len(good)), str(sum(good)), str(good.count(False))] for name, good in by_name.items()]
+    slowest = {name: max((ended.seconds for fault, ended, _ in results if fault.moment == name), default=0.0) for name in SIGNALS}
+    ends = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slowest.items())
+    return tables.lines(["fault", "tried", "survived", "lost"], rows) + f"\n\nFrom the signal to the process's end at most: {ends}."

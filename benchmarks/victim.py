@@ -1,0 +1,66 @@
+"""The training command, to be killed: python benchmarks/victim.py MOMENT COUNT DELAY OPTION ...
+
+It kills itself, as kill -9 does, DELAY seconds after it has come to the MOMENT for the COUNT-th time; at no MOMENT never.
+Its data set is small.
+"""
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+START_UP, DELETION = "start-up", "deletion of an old checkpoint"
+
+# Where each moment is, and for how many seconds it lasts at most.
+MOMENTS = {
+    "dataset preparation": ("i2i_jax.data.shapes", "example", 0.05),
+    "step": ("i2i_jax.parallel", "global_batch", 0.02),
+    "sample writing": ("i2i_jax.pictures", "save", 0.05),
+    "asynchronous save": ("i2i_jax.checkpoints.Checkpoints", "save", 0.3),
+    DELETION: ("os", "unlink", 0.002),
+    "evaluation": ("i2i_jax.evaluation", "evaluate", 0.05),
+    "page writing": ("i2i_jax.page", "write_run", 0.01),
+    "a file taking its place": ("os", "replace", 0.001),
+}
+
+
+def doom(delay: float) -> None:
+    threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
+def doomed(function: Callable, moment: str, count: int, delay: float) -> Callable:
+    """The same function, of which one call is the last."""
+    calls = []
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        if moment != DELETION or "dir_fd" in options:  # which only the removal of folders gives
+            calls.append(None)
+        if len(calls) == count:
+            doom(delay)
+        return function(*arguments, **options)
+
+    return call
+
+
+def main() -> None:
+    moment, count, delay = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    sys.argv = sys.argv[:1] + sys.argv[4:]
+    if moment == START_UP:
+        doom(delay)
+    from i2i_jax import main, training  # noqa: F401
+    from i2i_jax.data import shapes
+
+    shapes.SPLITS = dict.fromkeys(shapes.SPLITS, 12)
+    if moment in MOMENTS:
+        place, name, _ = MOMENTS[moment]
+        parent, _, last = place.rpartition(".")
+        owner = getattr(importlib.import_module(parent), last) if last[0].isupper() else importlib.import_module(place)
+        setattr(owner, name, doomed(getattr(owner, name), moment, count, delay))
+    main.cli()
+
+
+if __name__ == "__main__":
+    main()
