@@ -83,7 +83,8 @@ class Report(contextlib.AbstractContextManager):
         if due(self._config, step, "eval_every"):
             parts = self._cases(state, self._measured)
             batches = math.ceil(len(self._measured) / self._config.eval.batch_size)
-            found = evaluation.evaluate(tqdm(parts, "evaluating", batches, leave=False, disable=_hidden()), self._metrics).figures
+            watched = iter(tqdm(parts, "evaluating", batches, leave=False, disable=_hidden()))  # what checks types looks into a bar itself
+            found = evaluation.evaluate(watched, self._metrics).figures
             figures = {name: value for name, value in found.items() if isinstance(value, float)}
         if due(self._config, step, "log_every", "eval_every"):
             self.log(step, values, figures)

@@ -93,7 +93,7 @@ def _film(trained: Any, sources: list[Any], broken: dict[Path, Exception]) -> No
     films = video.walked(trained.networks, trained.state, build.mode(trained.config), sources, **options)
     if broken:
         raise broken[min(broken)]
-    video.write(path, tqdm(video.grid(films), total=len(films[0].outputs), unit="frame", disable=None))
+    video.write(path, iter(tqdm(video.grid(films), total=len(films[0].outputs), unit="frame", disable=None)))
     print(f"written: {path}")
 
 
