@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
     "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
     "evaluate": ("i2i_jax.commands.evaluate", "measure a trained run on pairs it was not trained on"),
+    "studio": ("i2i_jax.commands.studio", "draw in a browser and see what trained runs make of it"),
     "config": ("i2i_jax.commands.config", "show the options of a config: values, types, what they mean"),
     "pairs": ("i2i_jax.commands.pairs", "make a folder of pairs of photos, or of two folders"),
     "check": ("i2i_jax.commands.check", "report what a folder of pairs holds"),

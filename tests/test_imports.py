@@ -22,8 +22,8 @@ LAYERS = (
     ("checkpoints", "divergence"),
     ("packed",),
     ("build",),
-    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model"),
-    ("pictures", "shipping", "tracking", "video", "survey", "pairing"),
+    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model", "notebook"),
+    ("pictures", "shipping", "studio", "tracking", "video", "survey", "pairing"),
     ("export",),
     ("report",),
     ("training",),
@@ -93,9 +93,8 @@ def test_every_library_is_declared():
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     names = {re.match(r"[\w.-]+", requirement)[0].lower().replace("_", "-") for requirement in declared}
     sources = importlib.metadata.packages_distributions()
-    used = (
-        {name.split(".")[0] for file in FILES for name in imported_names(file)} - set(sys.stdlib_module_names) - {"i2i_jax", "matplotlib"}
-    )
+    optional = {"matplotlib", "gradio", "IPython"}
+    used = {name.split(".")[0] for file in FILES for name in imported_names(file)} - set(sys.stdlib_module_names) - {"i2i_jax"} - optional
     undeclared = {name for name in used if names.isdisjoint(source.lower().replace("_", "-") for source in sources.get(name, []))}
     assert not undeclared
 

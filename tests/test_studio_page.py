@@ -1,0 +1,171 @@
+"""The studio in a real browser: skipped where Gradio, Playwright or Chromium is missing."""
+
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="needs the extra `studio`")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def address(trained):
+    """Of a studio of two runs."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "i2i_jax", "studio", f"--port={port}", *(f"--run={trained(name)}" for name in ("bicycle", "pix2pix"))]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "GRADIO_SERVER_NAME": "0.0.0.0"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout and server.stdout.readline() == f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends the studio\n"
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """Open, with its brush chosen; nothing is asked of anyone but the studio."""
+    page, asked = browser.new_page(viewport={"width": 1280, "height": 1000}), []
+    page.set_default_timeout(PATIENCE)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.locator('[aria-label="Brush"][style*="color-accent"]').wait_for()
+    yield page
+    page.close()
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def draw(page) -> None:
+    """A ring."""
+    box = page.locator("canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for i in range(25):
+        angle = 2 * math.pi * i / 24
+        page.mouse.move(x + 120 * math.cos(angle), y + 120 * math.sin(angle))
+        if not i:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def shown(page) -> str:
+    return page.locator("#picture img").get_attribute("src")
+
+
+def wait_for_another(page, old: str, what: str = "#picture img") -> None:
+    page.wait_for_function("([what, old]) => document.querySelector(what)?.src != old", arg=[what, old])
+
+
+def put(page, button: str, file: Path) -> None:
+    page.get_by_test_id(f"{button}-upload-button").set_input_files(file)
+
+
+def test_an_artists_way(page, tmp_path):
+    page.get_by_role("button", name="Translate").click()
+    page.get_by_text("there is no input: draw one, or upload an image").first.wait_for()
+    draw(page)
+    page.get_by_role("button", name="Translate").click()
+    samples = page.locator(".grid-wrap img")
+    samples.nth(7).wait_for()
+    page.locator("#picture img").wait_for()
+    assert samples.count() == 8
+
+    first = samples.first.get_attribute("src")
+    page.get_by_role("button", name="Another seed").click()
+    wait_for_another(page, first, ".grid-wrap img")
+
+    middle = shown(page)
+    samples.nth(2).click()
+    wait_for_another(page, middle)
+    slider = page.get_by_label("range slider for z1")
+    taken, z = shown(page), float(slider.input_value())
+    assert z != 0
+    slider.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowRight" if z < 2 else "ArrowLeft")
+    wait_for_another(page, taken)
+
+    moved = shown(page)
+    Image.fromarray(np.full((50, 50, 3), (30, 180, 40), np.uint8)).save(tmp_path / "style.png")
+    put(page, "Take the style of an image", tmp_path / "style.png")
+    wait_for_another(page, moved)
+
+    page.get_by_role("button", name="Walk").click()
+    page.locator(".grid-wrap").nth(1).locator("img").nth(7).wait_for()
+
+
+def test_uploads(page, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    put(page, "Upload an image", tmp_path / "broken.png")
+    page.get_by_text("broken.png: is not an image").first.wait_for()
+    Image.new("1", (6000, 6000)).save(tmp_path / "bomb.png")
+    put(page, "Upload an image", tmp_path / "bomb.png")
+    page.get_by_text("bomb.png: is 6000x6000: has more than 25000000 pixels").first.wait_for()
+    (tmp_path / "heavy.png").write_bytes(bytes(21 * 2**20))
+    put(page, "Upload an image", tmp_path / "heavy.png")
+    page.get_by_text("exceed the maximum allowed size of 20.0 Mb").first.wait_for()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8)).save(tmp_path / "wide.png")
+    zoom = page.get_by_text(re.compile(r"^\d+%$")).inner_text()
+    put(page, "Upload an image", tmp_path / "wide.png")
+    page.get_by_text(zoom, exact=True).wait_for(state="hidden")
+    page.get_by_role("button", name="Translate").click()
+    size = page.locator(".grid-wrap img").first.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+    assert size == [128, 64]
+
+
+def test_another_run_without_latent(page):
+    page.get_by_label("Run").click()
+    page.get_by_role("option").nth(1).click()
+    page.get_by_label("range slider for z1").wait_for(state="hidden")
+    draw(page)
+    page.get_by_role("button", name="Translate").click()
+    page.locator(".grid-wrap img").nth(7).wait_for()
+
+
+@pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=../../../etc/passwd", "file=/etc/passwd"])
+def test_no_file_but_its_own_is_served(address, path):
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(f"{address}/{path}")
+    assert error.value.code in (403, 404)
+    error.value.close()
+
+
+def test_what_is_too_heavy_is_refused_by_the_server_too(address):
+    body = b"--x\r\nContent-Disposition: form-data; name=files; filename=heavy.png\r\n\r\n" + bytes(21 * 2**20) + b"\r\n--x--\r\n"
+    request = urllib.request.Request(f"{address}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(request)
+    assert error.value.code == 413
+    error.value.close()
+
+
+def test_it_listens_to_this_machine_alone(address):
+    port = int(address.rsplit(":", 1)[1])
+    own = socket.gethostbyname(socket.gethostname())
+    if own.startswith("127."):
+        pytest.skip("no address but loopback")
+    with socket.socket() as other:
+        assert other.connect_ex((own, port)) != 0
