@@ -1,0 +1,77 @@
+"""The notebooks of colab/, executed from top to bottom at a tiny size."""
+
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import jax
+import nbclient
+import nbformat
+import numpy as np
+import pytest
+import runs
+from PIL import Image
+
+from i2i_jax import notebook
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+
+
+@pytest.fixture
+def execute(monkeypatch, tmp_path):
+    """Runs a notebook with other values of its parameters; returns all that its cells showed, as text."""
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+    def execute(name: str, **parameters: object) -> str:
+        made = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
+        [cell] = [cell for cell in made.cells if "parameters" in cell.metadata.get("tags", [])]
+        assert {name for name in parameters if f"\n{name} = " not in f"\n{cell.source}"} == set()
+        cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+        nbclient.NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+        outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+        return "".join(output.get("text", "") or str(output.get("data", "")) for output in outputs)
+
+    return execute
+
+
+def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shapes_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained("pix2pix"), run)
+    options = runs.TINY | runs.TINY_NETWORKS | {"data.path": str(shapes_dir), "train.steps": 3, "train.sample_every": 3}
+    shown = execute("train_tpu", CONFIG="configs/pix2pix.py", RUN=str(run), OPTIONS=" ".join(runs.as_flags(options)))
+    assert "(cpu): enough for shapes" in shown
+    assert "goes on after step 2 of 3" in shown
+    assert "image/png" in shown
+    assert {"run.zip", "run"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"config.json", "index.html", "samples/00000003.png"} <= set(zipfile.ZipFile(tmp_path / "run.zip").namelist())
+
+
+def test_translation_shows_its_outputs(execute, trained, tmp_path):
+    Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / "a b.png")
+    shown = execute("translate", RUN=str(trained("pix2pix")), INPUT=str(tmp_path / "a b.png"), OUTPUT=str(tmp_path / "out"), SAMPLES=2)
+    assert "1 translated" in shown
+    assert "a b_002.png" in shown and "image/png" in shown
+    assert "a b_001.png" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_kept_clean(path):
+    made = nbformat.read(path, as_version=4)
+    nbformat.validate(made)
+    for cell in made.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert set(cell.metadata) <= {"tags"}
+    assert set(made.metadata) <= {"accelerator", "colab", "kernelspec", "language_info"}
+
+
+def test_a_training_that_fails_raises(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.raises(notebook.subprocess.CalledProcessError):
+        notebook.train(tmp_path, "--config=none.py")
+    assert "there is no file none.py" in capsys.readouterr().out
