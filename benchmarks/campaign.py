@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,10 @@ from i2i_jax import build, checkpoints, logs
 ROOT = Path(__file__).parents[1]
 SYSTEMS = ("pix2pix", "bicycle")
 OPTIONS = {
-    "model.width": 2, "model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2,
-    "data.batch_size": 2, "train.log_every": 1, "train.sample_every": 4, "train.checkpoint_every": 3,
-    "train.eval_every": 6, "train.keep": 2, "train.samples": 2, "eval.inputs": 2, "eval.samples": 2, "eval.metrics": "l1,psnr",
-    "eval.best_metric": "psnr",
+    "model.width": 2, "model.generator": "unet_64", "model.encoder": "conv_64", "model.discriminator_layers": 1,
+    "data.load_size": 18, "data.crop_size": 16, "data.batch_size": 2, "train.log_every": 1, "train.sample_every": 4,
+    "train.checkpoint_every": 3, "train.eval_every": 6, "train.keep": 2, "train.samples": 2, "eval.inputs": 2, "eval.samples": 2,
+    "eval.metrics": "l1,psnr", "eval.best_metric": "psnr",
 }  # fmt: skip
 FIRST = "dataset preparation"
 SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
@@ -113,7 +113,7 @@ def record(place: Place) -> dict[str, Any]:
     """All that a finished run leaves and that another one must leave too."""
     run = place.folder / "run"
     config = build.read_config(run)
-    template = jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config))
+    template = jax.eval_shape(victim.shallow(build.game(config)).init, jax.random.key(0), build.example_batch(config))
     state = checkpoints.restore_for_inference(run / "checkpoints", template)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
@@ -154,8 +154,8 @@ def draw_faults(counts: dict[str, int], seconds_to_start: float, random_of: rand
     return [Fault(m, random_of.randint(1, often.get(m, 3)), random_of.uniform(0, lasts.get(m, 0.1))) for m in moments]
 
 
-def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, seed: int) -> tuple[list[Result], list[str]]:
-    """The faults that came to one system, each with how it ended and whether it was survived; and what went wrong."""
+def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, seed: int) -> Iterator[tuple[list[Result], list[str]]]:
+    """Run after run of one system: the faults that came, each with how it ended and whether it was survived; and what went wrong."""
     places = (Place(system, steps, folder / str(number), folder / "compiled") for number in itertools.count())
     undisturbed = next(places)
     assert undisturbed.suffer(None).finished, "the undisturbed run"
@@ -165,14 +165,11 @@ def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, s
     next(places).suffer(Fault("SIGTERM", 1, 0))
     drawn = draw_faults(counts, time.perf_counter() - begun, random.Random(seed))
     first, others = ([fault for fault in drawn if (fault.moment == FIRST) == at_first] for at_first in (True, False))
-    results, complaints = [], []
     while first or others:
-        faults = others + first[:1]  # the data set is made at a run's beginning only
-        hit, wrong = live(next(places), faults, expected)
-        others, first = faults, first[1:]
-        results += [(fault, ended, not wrong) for fault, ended in hit]
-        complaints += wrong
-    return results, complaints
+        others += first[:1]  # the data set is made at a run's beginning only
+        first = first[1:]
+        hit, wrong = live(next(places), others, expected)
+        yield [(fault, ended, not wrong) for fault, ended in hit], wrong
 
 
 def table(results: Sequence[Result]) -> str:

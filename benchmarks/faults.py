@@ -2,12 +2,15 @@
 
     python benchmarks/faults.py [--kills=100 --terms=30 --interrupts=20]
 
+The table is written after every run, so that one that is stopped leaves what it found.
 pix2pix with dropout and BicycleGAN, tiny, on one CPU device. A fault is survived if the run that it hit ends with the same
 parameters, optimizers, rows of metrics.jsonl and sample grids, bit for bit, and if SIGTERM and Ctrl-C end it with status 0.
 """
 
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import campaign
@@ -28,18 +31,31 @@ def shared(total: int, among: int, number: int) -> int:
     return total // among + (number < total % among)
 
 
+def counts(number: int) -> dict[str, int]:
+    """How often each fault comes to one of the systems."""
+    moments = [campaign.victim.START_UP, *campaign.victim.MOMENTS]
+    kills = shared(_KILLS.value, len(SYSTEMS), number)
+    stops = {"SIGTERM": _TERMS.value, "Ctrl-C": _INTERRUPTS.value}
+    return {moment: shared(kills, len(moments), i) for i, moment in enumerate(moments)} | {
+        name: shared(total, len(SYSTEMS), number) for name, total in stops.items()
+    }
+
+
 def main(argv: list[str]) -> None:
-    kills = [campaign.victim.START_UP, *campaign.victim.MOMENTS]
-    results = []
-    with tempfile.TemporaryDirectory() as folder:
-        for number, system in enumerate(SYSTEMS):
-            counts = {moment: shared(shared(_KILLS.value, len(SYSTEMS), number), len(kills), i) for i, moment in enumerate(kills)}
-            counts["SIGTERM"] = shared(_TERMS.value, len(SYSTEMS), number)
-            counts["Ctrl-C"] = shared(_INTERRUPTS.value, len(SYSTEMS), number)
-            found, complaints = campaign.campaign(system, counts, Path(folder) / system, steps=STEPS, seed=_SEED.value)
-            results += found
-            print(*complaints, sep="\n", file=sys.stderr, flush=True)
-    timing.write("faults", [[*fault, ended.seconds, good] for fault, ended, good in results], campaign.table(results))
+    results, one_at_a_time = [], threading.Lock()
+
+    def suffer(number: int) -> None:
+        system = SYSTEMS[number]
+        runs = campaign.campaign(system, counts(number), Path(folder) / system, steps=STEPS, seed=_SEED.value + number)
+        for found, complaints in runs:
+            with one_at_a_time:
+                results.extend(found)
+                print(*complaints, sep="\n", end="", file=sys.stderr, flush=True)
+                written = [[*fault, ended.seconds, good] for fault, ended, good in results]
+                timing.write("faults", written, campaign.table(results))
+
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+        list(pool.map(suffer, range(len(SYSTEMS))))
 
 
 if __name__ == "__main__":

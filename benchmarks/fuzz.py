@@ -63,7 +63,7 @@ def config(data: bytes) -> None:
 
 
 class Mutilated:
-    """A checkpoint of which one file is replaced: the first byte says which, the others are its content."""
+    """A checkpoint of which one file is damaged: the data say which, where, whether it ends there, and with which bytes."""
 
     def __init__(self, folder: Path):
         import jax
@@ -75,14 +75,12 @@ class Mutilated:
         self._template = {"params": jax.ShapeDtypeStruct((12,), np.float32)}
         self._files = sorted(path for path in (folder / "1").rglob("*") if path.is_file())
 
-    def seeds(self) -> Iterator[bytes]:
-        for number, file in enumerate(self._files):
-            yield bytes([number]) + file.read_bytes()
-
     def __call__(self, data: bytes) -> None:
-        file = self._files[(data or b"\0")[0] % len(self._files)]
+        number, place, ends, patch = (*data[:1], 0)[0], int.from_bytes(data[1:3]), data[3:4] == b"\1", data[4:]
+        file = self._files[number % len(self._files)]
         whole = file.read_bytes()
-        file.write_bytes(data[1:])
+        place %= len(whole) + 1
+        file.write_bytes(whole[:place] + patch + (b"" if ends else whole[place + len(patch) :]))
         try:
             restored = restore_for_inference(self._folder, self._template)
             assert "checksums" in str(file) or np.array_equal(restored["params"], self._state["params"]), file
@@ -97,7 +95,7 @@ def main() -> None:
     corpus, folder = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
     mutilated = Mutilated(folder) if _TARGET.value == "checkpoint" else None
     target: Callable[[bytes], None] = mutilated or {"image": image, "config": config}[_TARGET.value]
-    seeds = mutilated.seeds() if mutilated else encoded() if _TARGET.value == "image" else [configs.to_json(configs.Config()).encode()]
+    seeds = [bytes(8)] if mutilated else encoded() if _TARGET.value == "image" else [configs.to_json(configs.Config()).encode()]
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     limits = [f"-max_total_time={_SECONDS.value}", f"-rss_limit_mb={MEMORY}", f"-timeout={PATIENCE}", "-print_final_stats=1"]

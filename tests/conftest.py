@@ -15,6 +15,8 @@ import pytest
 # What two tests of a session compile alike is compiled once; a folder of the session's own, so that no older run matters.
 _COMPILED = tempfile.TemporaryDirectory(prefix="i2i_jax_compiled_")
 
+os.environ["XDG_CACHE_HOME"] = _COMPILED.name
+
 jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", _COMPILED.name)

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import stat
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,9 @@ _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 # `max_pixels` takes the place of Pillow's own limit, which is global and warns first.
 Image.MAX_IMAGE_PIXELS = None
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong comes as an ImageError
+# What decoders find wrong comes as an ImageError.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 File = io.BytesIO | io.BufferedReader
 Pixels = Integer[np.ndarray, "_height _width _channels"]

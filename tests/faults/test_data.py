@@ -136,7 +136,7 @@ CONTENTS = {
     "a TIFF cut at 50 %": (cut(encoded("TIFF"), 0.5), UNDECODABLE),
     "a TIFF that begins beyond its end": (bare_tiff(offset=10**6), UNDECODABLE),
     "a TIFF without pixels": (bare_tiff(), UNDECODABLE),
-    "a TIFF of no width": (bare_tiff(width=0, height=2**32 - 1), f"is 0x{2**32 - 1}: has no pixels"),
+    "a TIFF of no width": (bare_tiff(width=0, height=2**32 - 1, bits=16), f"is 0x{2**32 - 1}: has no pixels"),
     "a TIFF of 20,000 pixels square": (bare_tiff(width=20_000, height=20_000), HUGE),
     "a TIFF of a rare compression": (bare_tiff(compression=12345), NO_IMAGE),
     "a TIFF in tiles of a million pixels square": (
