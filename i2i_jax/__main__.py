@@ -15,6 +15,9 @@ COMMANDS = {
     "pairs": ("i2i_jax.commands.pairs", "make a folder of pairs of photos, or of two folders"),
     "check": ("i2i_jax.commands.check", "report what a folder of pairs holds"),
     "convert": ("i2i_jax.commands.convert", "read PyTorch's files of both original projects, or write them"),
+    "pack": ("i2i_jax.commands.pack", "pack a trained run into one file"),
+    "export": ("i2i_jax.commands.export", "write a trained generator for programs that have jax alone"),
+    "push": ("i2i_jax.commands.push", "put a trained run, packed, on the Hugging Face hub"),
 }
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from i2i_jax import checkpoints, losses, models, objectives, processes
+from i2i_jax import checkpoints, hub, losses, models, objectives, packed, processes
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, from_json, validate
 from i2i_jax.data import folder, pix2pix, shapes
 from i2i_jax.data.pairs import Pairs
@@ -136,11 +136,14 @@ def mode(config: Config) -> Mode:
     return Mode(dropout=config.sampling.dropout, running_average=config.sampling.running_average)
 
 
-def read_config(run_dir: str | Path) -> Config:
-    """The config of a run. Raises ConfigError where `run_dir` is no run."""
-    path = Path(run_dir) / "config.json"
+def read_config(run: str | Path) -> Config:
+    """The config of a run: its folder, or packed in a file, which may be on the hub. Raises ConfigError, PackedError or HubError."""
+    run = hub.local(run)
+    if Path(run).is_file():
+        return packed.read_config(run)
+    path = Path(run) / "config.json"
     if not path.is_file():
-        raise ConfigError(f"{run_dir} is no run: it has no config.json")
+        raise ConfigError(f"{run} is no run: it has no config.json")
     try:
         return from_json(path.read_text())
     except (ConfigError, UnicodeDecodeError) as error:
@@ -148,26 +151,41 @@ def read_config(run_dir: str | Path) -> Config:
 
 
 def load(
-    run_dir: str | Path, *, step: int | Literal["best"] | None = None, networks: Collection[str] | None = ("generator", "encoder")
+    run: str | Path, *, step: int | Literal["best"] | None = None, networks: Collection[str] | None = ("generator", "encoder")
 ) -> tuple[Game, TrainState]:
-    """The game of a run and its `networks` (None: all that it has) without their optimizers, at `step` (default: the newest)."""
-    config, directory = read_config(run_dir), Path(run_dir) / "checkpoints"
-    networks = checkpoints.networks(directory) if networks is None else networks
+    """The game of a run and its `networks` (None: all that it has) without their optimizers.
+
+    Of a folder at `step` (default: the newest); packed in a file, which may be on the hub, there is one step.
+    """
+    run = hub.local(run)
+    config = read_config(run)
+    networks = _networks(run) if networks is None else networks
     built = game(config)
-    state = jax.eval_shape(built.init, jax.random.key(0), example_batch(config))
+    state = jax.eval_shape(lambda key: built.init(key, example_batch(config)), jax.random.key(0))
     used = {name: value for name, value in state.params.items() if name in networks}
     stats = {name: value for name, value in state.batch_stats.items() if name in used}
-    template = TrainState(state.step, used, stats, {})
-    return built, checkpoints.restore_for_inference(directory, template, step=step)
+    return built, _restored(run, TrainState(state.step, used, stats, {}), step=step)
 
 
-def start_from(run_dir: str | Path, state: TrainState) -> TrainState:
-    """`state` with those of its networks that a run has. Raises CheckpointError where they are of another form."""
-    directory = Path(run_dir) / "checkpoints"
-    taken = checkpoints.networks(directory) & state.params.keys()
+def start_from(run: str | Path, state: TrainState) -> TrainState:
+    """`state` with those of its networks that a run has. Raises CheckpointError or PackedError where they are of another form."""
+    source = hub.local(run)
+    taken = _networks(source) & state.params.keys()
     wanted = TrainState(state.step, {name: state.params[name] for name in taken}, {name: state.batch_stats[name] for name in taken}, {})
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), wanted)
-    found = checkpoints.restore_for_inference(directory, shapes)
+    found = _restored(source, shapes)
     new = sorted(state.params.keys() - taken)
-    processes.say(f"starts with {', '.join(sorted(taken))} of {run_dir}; new: {', '.join(new) or 'none'}")
+    processes.say(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
     return dataclasses.replace(state, params=state.params | found.params, batch_stats=state.batch_stats | found.batch_stats)
+
+
+def _networks(run: str | Path) -> set[str]:
+    return packed.networks(run) if Path(run).is_file() else checkpoints.networks(Path(run) / "checkpoints")
+
+
+def _restored(run: str | Path, template: TrainState, *, step: int | Literal["best"] | None = None) -> TrainState:
+    if not Path(run).is_file():
+        return checkpoints.restore_for_inference(Path(run) / "checkpoints", template, step=step)
+    if step is not None:
+        raise ConfigError(f"{run} is packed, with one step in it: leave out the step {step!r}")
+    return packed.restore(run, template)

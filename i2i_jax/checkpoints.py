@@ -57,9 +57,9 @@ class Checkpoints:
         """
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
         score = metrics.get(self._best_metric or "", math.nan)
-        named = _named(state)
-        sums = {"step": step, "crc32": _checksums(named)}
-        args = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(unflatten_dict(named, sep=".")), CHECKSUMS: ocp.args.JsonSave(sums)})
+        arrays = named(state)
+        sums = {"step": step, "crc32": _checksums(arrays)}
+        args = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(unflatten_dict(arrays, sep=".")), CHECKSUMS: ocp.args.JsonSave(sums)})
         with _one_line(f"{self._directory}: cannot save step {step}"):
             saved = self._manager.save(step, args=args, metrics={**metrics, "rank": self._sign * score if math.isfinite(score) else None})
         if not saved:
@@ -138,7 +138,7 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
     """One step in the form of `template`. Raises Damaged, or CheckpointError where the two do not fit."""
     where = f"{directory}: step {step}"
     path = directory / str(step) / ITEM
-    wanted = {name: _placed(leaf) for name, leaf in _named(template).items()}
+    wanted = {name: _placed(leaf) for name, leaf in named(template).items()}
     try:
         stored = _stored(path)
         _check_fit(where, stored, wanted, partial=partial)
@@ -153,9 +153,9 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
     return jax.tree.unflatten(jax.tree.structure(template), restored)
 
 
-def _checksums(named: dict[str, Any]) -> dict[str, int]:
+def _checksums(arrays: dict[str, Any]) -> dict[str, int]:
     """Of the bytes of each array, some GB a second."""
-    local = {name: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf for name, leaf in named.items()}
+    local = {name: leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf for name, leaf in arrays.items()}
     return {name: zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data) for name, leaf in local.items()}
 
 
@@ -201,18 +201,18 @@ def _check_fit(where: str, stored: dict[str, ts.TensorStore], wanted: dict[str, 
     for name, leaf in wanted.items():
         if name not in stored:
             raise CheckpointError(f"{where} has no {name}: it is of another model")
-        found, expected = _form(stored[name].dtype.numpy_dtype, stored[name].shape), _form(leaf.dtype, leaf.shape)
+        found, expected = form(stored[name].dtype.numpy_dtype, stored[name].shape), form(leaf.dtype, leaf.shape)
         if found != expected:
             raise CheckpointError(f"{where}: {name} is {found}, the model's is {expected}")
     if not partial and (unknown := sorted(set(stored) - set(wanted))):
         raise CheckpointError(f"{where} has {unknown[0]}, which the model has not")
 
 
-def _form(dtype: Any, shape: tuple[int, ...]) -> str:
+def form(dtype: Any, shape: tuple[int, ...]) -> str:
     return f"{np.dtype(dtype).name}{list(shape)}"
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
     """Leaves by path, as params.generator.conv.kernel: without the containers, a template may be any part of the state."""
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Key
 
 from i2i_jax import models, parallel
 from i2i_jax.train_state import TrainState
@@ -63,18 +63,29 @@ def translate(
     """
     height, width = inputs.shape[1:3]
     padded = pad_to_multiple(inputs, networks.generator.multiple)
-    variables = {"params": state.params["generator"], "batch_stats": state.batch_stats.get("generator", {})}
+    keys = dropout_keys(key, len(inputs), z.shape[1])
 
     def one(image: Array, latent: Array, key: Array) -> Array:
-        arguments = (image[None], latent[None]) if latent.size else (image[None],)
-        switches: dict[str, Any] = {"use_running_average": mode.running_average, "deterministic": not mode.dropout}
-        output, _ = networks.generator.apply(variables, *arguments, **switches, rngs={"dropout": key}, mutable=["batch_stats"])
-        return output[0, :height, :width]
+        return generate(networks, state, image, latent, key, mode=mode)[:height, :width]
 
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), z.shape[1]))(jnp.arange(len(inputs)))
     pixels = padded[0, ..., 0].size
     samples = partial(parallel.in_chunks, pixels=pixels)
     return parallel.in_chunks(lambda image, *of: samples(partial(one, image), *of), padded, z, keys, pixels=pixels * z.shape[1])
+
+
+def generate(
+    networks: models.Networks, state: TrainState, image: Float[Array, "h w c"], latent: Float[Array, " d"], key: jax.Array, *, mode: Mode
+) -> Float[Array, "h w c_out"]:
+    """One translation of one image, whose size must fit the network."""
+    variables = {"params": state.params["generator"], "batch_stats": state.batch_stats.get("generator", {})}
+    arguments = (image[None], latent[None]) if latent.size else (image[None],)
+    switches: dict[str, Any] = {"use_running_average": mode.running_average, "deterministic": not mode.dropout}
+    return networks.generator.apply(variables, *arguments, **switches, rngs={"dropout": key})[0]
+
+
+def dropout_keys(key: jax.Array, inputs: Any, samples: int) -> Key[Array, "inputs samples"]:
+    """Of each translation of each input: those of input i are a function of the key and i."""
+    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), samples))(jnp.arange(inputs))
 
 
 def encode(networks: models.Networks, state: TrainState, targets: Image) -> Gaussian:

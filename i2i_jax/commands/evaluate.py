@@ -88,6 +88,8 @@ def _counted(parts: Iterator[Any], progress: Any) -> Iterator[Any]:
 def _of_run() -> Subject:
     from i2i_jax import build, build_metrics, evaluation
 
+    if Path(_RUN.value).is_file():
+        raise ConfigError(f"--run: {_RUN.value} is packed: name the folder of a run, where the figures are kept")
     config = build.read_config(_RUN.value)
     options = _options(config.eval)
     metrics = build_metrics.metrics(options, validate_metrics(config))

@@ -1,0 +1,27 @@
+"""Packs a run into one file, to be used in its place: python -m i2i_jax pack --run=RUN --out=FILE.safetensors"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from i2i_jax.commands import app
+from i2i_jax.config import ConfigError
+
+_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The file to write, FILE.safetensors.", required=True)
+_STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
+
+
+def main(argv: Sequence[str]) -> None:
+    from i2i_jax import shipping
+
+    out = Path(_OUT.value or "")
+    if out.is_dir():
+        raise ConfigError(f"--out: {out} is a folder: name a file in it")
+    shipping.pack(_RUN.value or "", out, step=app.checkpoint(_STEP.value))
+    print(f"packed into {out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def cli() -> None:
+    app.run(main)

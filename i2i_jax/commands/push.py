@@ -1,0 +1,21 @@
+"""Puts a packed model on the Hugging Face hub (extra `hub`): python -m i2i_jax push --run=RUN --to=hf://USER/NAME"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from i2i_jax.commands import app
+
+_RUN = flags.DEFINE_string("run", None, "The trained run, its folder or packed.", required=True)
+_TO = flags.DEFINE_string("to", None, "The model's name on the hub, hf://USER/NAME; a new one is private.", required=True)
+_STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
+
+
+def main(argv: Sequence[str]) -> None:
+    from i2i_jax import shipping
+
+    print(f"pushed: {shipping.push(_RUN.value or '', _TO.value or '', step=app.checkpoint(_STEP.value))}")
+
+
+def cli() -> None:
+    app.run(main)

@@ -1,0 +1,64 @@
+"""Packed models on the Hugging Face hub, by name: hf://USER/NAME. The only file that uses its library, which is an extra."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SCHEME = "hf://"
+MODEL = "model.safetensors"  # the packed model's name in every repository
+
+
+class HubError(ValueError):
+    """A model that the hub does not give or take: one line that names it and what would do."""
+
+
+def local(run: str | Path) -> str | Path:
+    """The file of a model that is on the hub, fetched into the hub's cache if it is not there; any other run as it is. Raises HubError."""
+    if not str(run).startswith(SCHEME):
+        return run
+    library = _library(run)
+    with _one_line(run):
+        return library.hf_hub_download(_repository(run), MODEL)
+
+
+def push(folder: Path, to: str) -> str:
+    """Uploads the files of `folder` as one commit; returns the address of the model's page. A new repository is private."""
+    hub = _library(to).HfApi()
+    with _one_line(to):
+        page = hub.create_repo(_repository(to), private=True, exist_ok=True)
+        hub.upload_folder(repo_id=_repository(to), folder_path=folder, commit_message="Model of i2i_jax")
+    return str(page)
+
+
+def _repository(name: str | Path) -> str:
+    repository = str(name).removeprefix(SCHEME)
+    if not str(name).startswith(SCHEME) or repository.count("/") != 1 or "" in repository.split("/"):
+        raise HubError(f"{name}: is no name of a model on the hub: must be {SCHEME}USER/NAME")
+    return repository
+
+
+def _library(name: str | Path) -> Any:
+    try:
+        return importlib.import_module("huggingface_hub")
+    except ModuleNotFoundError as error:
+        raise HubError(f'{name}: this needs the library huggingface_hub: pip install "i2i-jax[hub]"') from error
+
+
+@contextlib.contextmanager
+def _one_line(name: str | Path) -> Iterator[None]:
+    errors = importlib.import_module("huggingface_hub.errors")
+    advice = {
+        errors.LocalEntryNotFoundError: "cannot be reached, and is not in the cache",
+        errors.EntryNotFoundError: f"holds no {MODEL}: `i2i_jax push` writes one",
+        errors.RepositoryNotFoundError: "is not on the hub, or not yours: look at the name, and log in with `hf auth login`",
+        errors.LocalTokenNotFoundError: "needs you to be known to the hub: log in with `hf auth login`",
+    }
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:  # the library's own, and those of the one that it speaks HTTP by
+        reason = next((text for kind, text in advice.items() if isinstance(error, kind)), None)
+        raise HubError(f"{name}: {reason or ' '.join(str(error).split())}") from error

@@ -1,0 +1,185 @@
+"""A packed run is the run; a file that is none is named in one line."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import runs
+import safetensors
+import safetensors.numpy
+from PIL import Image
+
+from i2i_jax import build, packed
+from i2i_jax.config import from_json, override, to_json
+from i2i_jax.packed import PackedError
+
+
+@pytest.fixture(scope="module")
+def file(trained, tmp_path_factory):
+    """BicycleGAN's."""
+    from i2i_jax import shipping
+
+    out = tmp_path_factory.mktemp("packed") / "bicycle.safetensors"
+    shipping.pack(trained("bicycle"), out)
+    return out
+
+
+def parts(file):
+    """Its arrays and its metadata."""
+    with safetensors.safe_open(file, "numpy") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+
+
+def test_what_is_packed_is_the_run(trained, file, tmp_path, command):
+    """Its generator and encoder, bit for bit, and its config without the paths of this machine."""
+    (game, theirs), (same_game, ours) = (build.load(run) for run in (trained("bicycle"), file))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    assert (set(ours.params), int(ours.step)) == ({"generator", "encoder"}, 2)
+    assert set(build.load(file, networks=None)[1].params) == {"generator", "encoder"}
+    config = build.read_config(trained("bicycle"))
+    assert config.data.path
+    assert build.read_config(file) == override(config, {"data.path": ""})
+    assert str(trained("bicycle")) not in json.dumps(parts(file)[1])
+    Image.new("RGB", (70, 64), (200, 30, 100)).save(tmp_path / "a.png")
+    made = []
+    for run in (trained("bicycle"), file):
+        out = tmp_path / run.name
+        assert command("translate", f"--run={run}", f"--input={tmp_path / 'a.png'}", f"--output={out}")[0] == 0
+        made.append((out / "a.png").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_the_card(file):
+    assert json.loads(parts(file)[1]["card"]) == {
+        "model": "bicycle_gan",
+        "step": 2,
+        "input": {"channels": 3, "range": [-1, 1]},
+        "output": {"channels": 3, "range": [-1, 1]},
+        "size": {"multiple_of": 64, "trained_at": 64},
+        "z": {"numbers": 2, "drawn_from": "normal"},
+        "mode": {"norm": "instance", "statistics": "of each image", "dropout": False},
+    }
+
+
+def test_batch_norm_and_dropout_are_packed_too(trained, tmp_path, command):
+    out = tmp_path / "folder" / "pix2pix.safetensors"
+    status, said, err = command("pack", f"--run={trained('pix2pix')}", f"--out={out}", "--step=2")
+    assert (status, err) == (0, "") and said.startswith(f"packed into {out}: ")
+    (_, theirs), (_, ours) = (build.load(run) for run in (trained("pix2pix"), out))
+    assert ours.batch_stats["generator"]
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+    card = json.loads(parts(out)[1]["card"])
+    assert card["z"] is None and card["mode"] == {"norm": "batch", "statistics": "of each image", "dropout": True}
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_fine_tuning_starts_with_a_packed_model(file, shapes_dir):
+    config = override(runs.get_config("finetune", str(file)), {"data.path": str(shapes_dir)})
+    shapes = jax.eval_shape(lambda key: build.game(config).init(key, build.example_batch(config)), jax.random.key(0))
+    state = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), shapes)
+    found, packed_state = build.start_from(config.train.start_from, state), build.load(file)[1]
+    for role in ("generator", "encoder"):
+        jax.tree.map(np.testing.assert_array_equal, found.params[role], packed_state.params[role])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(found.params["discriminator"]))
+
+
+KERNEL = "params.generator.down_0.kernel"
+CONFIGS = {
+    "{": "not JSON",
+    "[]": "must be an object",
+    "[" * 100_000: "not JSON",
+    '{"model": {"width": "wide"}}': "model.width is 'wide': must be int",
+    '{"model": {"generator": "unet_7"}}': "unknown model.generator 'unet_7'",
+    '{"wide": 1}': "unknown option wide",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays, metadata: arrays.pop(KERNEL), f"has no {KERNEL}: it is of another model"),
+        (
+            lambda arrays, metadata: arrays.update({KERNEL: arrays[KERNEL][:1]}),
+            rf"{KERNEL} is float32\[1, 4, 5, 2\], that of its config is float32\[4, 4, 5, 2\]$",
+        ),
+        (lambda arrays, metadata: arrays.update({KERNEL: arrays[KERNEL].astype(np.float16)}), f"{KERNEL} is void"),
+        (lambda arrays, metadata: metadata.clear(), "its format is None, not 'i2i_jax 1'"),
+        (lambda arrays, metadata: metadata.update(format="pt"), "its format is 'pt'"),
+        (lambda arrays, metadata: metadata.pop("config"), "its config"),
+        *(
+            (lambda arrays, metadata, text=text: metadata.update(config=text), f"its config: .*{message}")
+            for text, message in CONFIGS.items()
+        ),
+    ],
+)
+def test_a_file_of_something_else(change, message, file, tmp_path):
+    arrays, metadata = parts(file)
+    change(arrays, metadata)
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(safetensors.numpy.save(arrays, metadata))
+    with pytest.raises(PackedError, match=f"^{bad}: .*{message}") as raised:
+        build.load(bad)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_config_of_another_size_takes_no_memory(file, tmp_path):
+    """Whatever it says: only shapes are compared."""
+    arrays, metadata = parts(file)
+    for name in ("model.width", "model.latent_dim", "data.input_channels"):
+        changed = override(from_json(metadata["config"]), {name: 10**9})
+        bad = tmp_path / "bad.safetensors"
+        bad.write_bytes(safetensors.numpy.save(arrays, metadata | {"config": to_json(changed)}))
+        with pytest.raises(PackedError, match=f"^{bad}: .*that of its config is"):
+            build.load(bad)
+
+
+def test_wrong_usage(trained, file, tmp_path, command):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:-100])
+    run, out = f"--run={trained('bicycle')}", f"--out={tmp_path / 'out.safetensors'}"
+    for name, options, expected, message in (
+        ("pack", [run], 2, "--out"),
+        ("pack", [run, f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
+        ("pack", [f"--run={tmp_path}", out], 2, f"{tmp_path} is no run: it has no config.json"),
+        ("pack", [run, out, "--step=7"], 1, "no checkpoint 7"),
+        ("pack", [f"--run={file}", out, "--step=2"], 2, "is packed, with one step in it: leave out the step 2"),
+        ("pack", [f"--run={cut}", out], 1, f"{cut}: is no model that `i2i_jax pack` wrote, or is damaged"),
+        ("evaluate", [f"--run={file}"], 2, f"--run: {file} is packed: name the folder of a run"),
+    ):
+        status, _, err = command(name, *options)
+        assert (status, err.count("\n")) == (expected, 1), err
+        assert message in err, err
+    assert [path.name for path in tmp_path.iterdir()] == [cut.name]
+
+
+def torn(content, rng):
+    """Bytes flipped, dropped, repeated or replaced, mostly in the header."""
+    content, header = bytearray(content), 8 + int.from_bytes(content[:8], "little")
+    for _ in range(rng.integers(1, 4)):
+        start, length = int(rng.integers(header if rng.integers(4) else len(content))), int(rng.integers(1, 64))
+        change = rng.integers(4)
+        if change == 0:
+            content[start] ^= 1 << int(rng.integers(8))
+        elif change == 1:
+            del content[start : start + length]
+        elif change == 2:
+            content[start:start] = content[start : start + length]
+        else:
+            content[start : start + length] = rng.bytes(length)
+    return bytes(content)
+
+
+def test_two_hundred_damaged_files(file, tmp_path):
+    """Each is refused in one line that names it, or is a model after all."""
+    whole, rng, bad, taken = file.read_bytes(), np.random.default_rng(0), tmp_path / "bad.safetensors", 0
+    for _ in range(200):
+        bad.write_bytes(torn(whole, rng))
+        try:
+            build.load(bad)
+        except PackedError as error:
+            assert str(error).startswith(f"{bad}: ") and "\n" not in str(error), error
+        else:
+            taken += 1
+    assert 0 < taken < 100
+    assert packed.networks(file) == {"generator", "encoder"}
