@@ -3,8 +3,6 @@
 import importlib
 from typing import Any
 
-__all__ = ["load"]
-
 
 def __getattr__(name: str) -> Any:
     if name == "load":

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from i2i_jax import extras
+
 SCHEME = "hf://"
 MODEL = "model.safetensors"  # the packed model's name in every repository
 
@@ -18,14 +20,14 @@ def local(run: str | Path) -> str | Path:
     """The file of a model that is on the hub, fetched into the hub's cache if it is not there; any other run as it is. Raises HubError."""
     if not str(run).startswith(SCHEME):
         return run
-    library = _library(run)
+    library = _library()
     with _one_line(run):
         return library.hf_hub_download(_repository(run), MODEL)
 
 
 def push(folder: Path, to: str) -> str:
     """Uploads the files of `folder` as one commit; returns the address of the model's page. A new repository is private."""
-    hub = _library(to).HfApi()
+    hub = _library().HfApi()
     with _one_line(to):
         page = hub.create_repo(_repository(to), private=True, exist_ok=True)
         hub.upload_folder(repo_id=_repository(to), folder_path=folder, commit_message="Model of i2i_jax")
@@ -39,11 +41,10 @@ def _repository(name: str | Path) -> str:
     return repository
 
 
-def _library(name: str | Path) -> Any:
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ModuleNotFoundError as error:
-        raise HubError(f'{name}: this needs the library huggingface_hub: pip install "i2i-jax[hub]"') from error
+def _library() -> Any:
+    library = extras.library("huggingface_hub", "hub")
+    importlib.import_module("huggingface_hub.utils.logging").set_verbosity_error()  # its warnings are about what a HubError says
+    return library
 
 
 @contextlib.contextmanager
@@ -61,4 +62,5 @@ def _one_line(name: str | Path) -> Iterator[None]:
         raise
     except Exception as error:  # the library's own, and those of the one that it speaks HTTP by
         reason = next((text for kind, text in advice.items() if isinstance(error, kind)), None)
-        raise HubError(f"{name}: {reason or ' '.join(str(error).split())}") from error
+        because = f"{error} {error.__cause__ or ''}"
+        raise HubError(f"{name}: {reason or ' '.join(because.split())}") from error

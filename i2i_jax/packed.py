@@ -34,8 +34,8 @@ def read_config(path: str | Path) -> Config:
     """Raises PackedError."""
     with _opened(path) as (_, metadata):
         try:
-            return from_json(metadata["config"])
-        except (ConfigError, KeyError) as error:
+            return from_json(metadata.get("config", ""))
+        except ConfigError as error:
             raise PackedError(f"{path}: its config: {error}") from None
 
 

@@ -1,4 +1,7 @@
-"""Packs a run into one file, to be used in its place: python -m i2i_jax pack --run=RUN --out=FILE.safetensors"""
+"""Packs a run into one file, to be used in its place: python -m i2i_jax pack --run=RUN --out=FILE.safetensors
+
+i2i pack --run=runs/bicycle-shapes --step=best --out=shapes.safetensors
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Puts a packed model on the Hugging Face hub (extra `hub`): python -m i2i_jax push --run=RUN --to=hf://USER/NAME"""
+"""Puts a packed model on the Hugging Face hub (extra `hub`): python -m i2i_jax push --run=RUN --to=hf://USER/NAME
+
+i2i push --run=runs/bicycle-shapes --to=hf://USER/shapes
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,7 @@ from absl import flags
 
 from i2i_jax.commands import app
 
-_RUN = flags.DEFINE_string("run", None, "The trained run, its folder or packed.", required=True)
+_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, packed in a file, or hf://USER/NAME.", required=True)
 _TO = flags.DEFINE_string("to", None, "The model's name on the hub, hf://USER/NAME; a new one is private.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 

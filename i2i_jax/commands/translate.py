@@ -19,7 +19,7 @@ from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 
 PNG_CHANNELS = (1, 3, 4)
 
-_RUN = flags.DEFINE_string("run", None, "The folder of the trained run.", required=True)
+_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, packed in a file, or hf://USER/NAME.", required=True)
 _INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images; inputs alone, without their targets.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The folder to write to; open its index.html.", required=True)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each input.", lower_bound=1)

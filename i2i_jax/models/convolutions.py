@@ -8,10 +8,12 @@ weights and their gradients around; the products take them as they lie.
 import itertools
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -23,7 +25,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     if stride == 1 and features * size**2 <= channels:
         return _convolve_to_few(x, kernel, padding)
     height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
-    if 2 * len(x) * height * width <= min(channels, features):
+    if _are_few(2 * len(x) * height * width, channels, features):
         met = _met(x, size=size, stride=stride, padding=padding).reshape(size**2, -1, channels)
         return _products(met, kernel).sum(0).reshape(len(x), height, width, features).astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
@@ -33,13 +35,18 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
     """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped."""
     size, _, channels, features = kernel.shape
     batch, height, width, _ = x.shape
-    if 2 * batch * height * width > min(channels, features):
+    if not _are_few(2 * batch * height * width, channels, features):
         return _dilated(x, kernel, output_padding)
     products = _products(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
     upsampled = (2 * side - 4 + size + output_padding for side in (height, width))
     image = jax.ShapeDtypeStruct((batch, *upsampled, features), products.dtype)
     spread = jax.linear_transpose(partial(_met, size=size, stride=2, padding=1), image)
     return spread(products.reshape(size**2, batch, height, width, features)[::-1])[0].astype(x.dtype)
+
+
+def _are_few(pixels: Any, channels: int, features: int) -> bool:
+    """Whether products are the faster form. A number of pixels that is not known before images come is taken for many."""
+    return not is_symbolic_dim(pixels) and pixels <= min(channels, features)
 
 
 def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:

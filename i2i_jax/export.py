@@ -1,0 +1,98 @@
+"""A generator as StableHLO, with its parameters in it, for programs that have jax alone."""
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array
+
+from i2i_jax import build, sampling, shipping
+from i2i_jax.model import Model
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+SMALLEST = 8  # pixels of a side: a ResNet reflects the borders of maps of a quarter of it
+TOLERANCE = 1e-4  # of an artifact's images, which are in [-1, 1], against the model's
+
+
+class ExportError(ValueError):
+    """An artifact that does not make what the model makes."""
+
+
+def to_stablehlo(model: Model, out: Path) -> float:
+    """Writes the artifact `out` and its card, OUT.json, both or none; returns by how much its images differ from the model's.
+
+    The artifact takes the inputs by name. Raises ExportError where it differs too much.
+    """
+    inputs = _inputs(model, _any_size(model))
+    artifact = bytes(export.export(jax.jit(_program(model)), platforms=PLATFORMS)(**inputs).serialize())
+    difference = _difference(model, export.deserialize(bytearray(artifact)))
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{out}: not written: its images differ by {difference:.2g} from the model's, more than {TOLERANCE}")
+    card = shipping.card(model.config, model.networks, model.state) | {
+        "inputs": {name: f"{spec.dtype.name}[{', '.join(map(str, spec.shape))}]" for name, spec in inputs.items()},
+        "platforms": PLATFORMS,
+        "jax": jax.__version__,
+        "difference": difference,
+    }
+    _write({out: artifact, out.with_name(f"{out.name}.json"): (json.dumps(card, indent=2) + "\n").encode()})
+    return difference
+
+
+def _any_size(model: Model) -> tuple[Any, ...]:
+    """[b, h, w, c] where b, h and w are known only when images come."""
+    multiple, channels = model.networks.generator.multiple, model.config.data.input_channels
+    smallest = max(1, SMALLEST // multiple)
+    return tuple(export.symbolic_shape(f"b, {multiple}*h, {multiple}*w, {channels}", constraints=[f"h >= {smallest}", f"w >= {smallest}"]))
+
+
+def _inputs(model: Model, images: tuple[Any, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Images of a shape and what else the model takes: a latent for each, and the seed of dropout."""
+    mode, networks = build.mode(model.config), model.networks
+    inputs = {"images": jax.ShapeDtypeStruct(images, np.float32)}
+    if networks.latent_dim:
+        inputs["z"] = jax.ShapeDtypeStruct((images[0], networks.latent_dim), np.float32)
+    if mode.dropout and model.config.model.dropout:
+        inputs["seed"] = jax.ShapeDtypeStruct((), np.uint32)
+    return inputs
+
+
+def _program(model: Model) -> Callable[..., Array]:
+    generate = functools.partial(sampling.generate, model.networks, model.state, mode=build.mode(model.config))
+
+    def program(images: Array, z: Array | None = None, seed: Any = 0) -> Array:
+        count = images.shape[0]
+        keys = sampling.dropout_keys(jax.random.key(seed), count, 1)[:, 0]
+        return jax.vmap(generate)(images, jnp.zeros((count, 0)) if z is None else z, keys)
+
+    return program
+
+
+def _difference(model: Model, artifact: export.Exported) -> float:
+    """The largest, of two random images that are not square."""
+    multiple = model.networks.generator.multiple
+    side = model.config.data.crop_size + -model.config.data.crop_size % multiple
+    needed, rng = _inputs(model, (2, side, side + multiple, model.config.data.input_channels)), np.random.default_rng(0)
+    images = rng.uniform(-1, 1, needed["images"].shape).astype(np.float32)
+    z = rng.normal(size=(2, model.networks.latent_dim)).astype(np.float32)
+    given = {"images": images, "z": z, "seed": np.uint32(1)}
+    expected = model.translate(model.state, images, z[:, None], jax.random.key(1 if "seed" in needed else 0))[:, 0]
+    return float(np.abs(artifact.call(**{name: given[name] for name in needed}) - expected).max())
+
+
+def _write(contents: dict[Path, bytes]) -> None:
+    """All of the files, of one folder, or none."""
+    folder = next(iter(contents)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export.") as temporary:
+        for path, content in contents.items():
+            (Path(temporary) / path.name).write_bytes(content)
+        for path in contents:
+            os.replace(Path(temporary) / path.name, path)

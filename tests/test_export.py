@@ -1,0 +1,92 @@
+"""Artifacts make what the model makes, in a program that knows jax alone."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import runs
+import tiny
+
+import i2i_jax
+from i2i_jax import build, export, presets, shipping
+from i2i_jax.config import override
+from i2i_jax.export import ExportError
+from i2i_jax.model import Model
+
+DOCS = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text()
+SCRIPT = next(block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL) if "deserialize" in block)
+
+
+@pytest.mark.parametrize("name", ["bicycle", "pix2pix"])
+def test_the_documented_script(name, trained, tmp_path, command):
+    """It has ten lines, imports jax and NumPy only, and gets the model's images: of another size, of two inputs, with dropout."""
+    artifact = tmp_path / "model.stablehlo"
+    status, out, err = command("export", f"--run={trained(name)}", f"--out={artifact}")
+    assert (status, err) == (0, ""), err
+    assert re.fullmatch(rf"exported to {artifact}, \d+\.\d MB; its images differ by \S+ from the model's at most\n", out), out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.stablehlo", "model.stablehlo.json"]
+    assert len(SCRIPT.splitlines()) <= 10 and set(re.findall(r"^import (.*)", SCRIPT, re.MULTILINE)) == {"json", "jax.export, numpy as np"}
+    done = "np.savez('images.npz', images=images, **{'of_' + name: value for name, value in inputs.items()})"
+    subprocess.run([sys.executable, "-I", "-c", SCRIPT + done], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "images.npz") as found:
+        model = i2i_jax.load(trained(name))
+        z = found["of_z"] if name == "bicycle" else np.zeros((2, 0), np.float32)
+        key = jax.random.key(int(found["of_seed"]) if name == "pix2pix" else 0)
+        expected = model.translate(model.state, found["of_images"], z[:, None], key)[:, 0]
+        np.testing.assert_allclose(found["images"], expected, atol=1e-5)
+        assert np.ptp(found["images"]) > 0.01
+    card = json.loads((tmp_path / "model.stablehlo.json").read_text())
+    assert 0 <= card.pop("difference") <= 1e-5
+    assert card == json.loads(json.dumps(shipping.card(model.config, model.networks, model.state))) | {
+        "inputs": {"images": "float32[b, 64*h, 64*w, 3]"} | ({"z": "float32[b, 2]"} if name == "bicycle" else {"seed": "uint32[]"}),
+        "platforms": ["cpu", "cuda", "tpu"],
+        "jax": jax.__version__,
+    }
+
+
+def model_of(options):
+    config = override(presets.bicycle_family("bicycle_gan", "shapes"), runs.TINY | runs.TINY_NETWORKS | options)
+    game = build.game(config)
+    return Model(config, game.networks, tiny.state_of(game, build.example_batch(config)).replace(opt_state={}))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model.upsample": "bilinear", "model.norm": "none", "model.latent_at": "input", "data.input_channels": 1},
+        {"model.norm": "batch", "sampling.running_average": True, "model.dropout": True},  # dropout at training only
+        {"model.generator": "resnet_6", "model.dropout": True, "sampling.dropout": True},
+    ],
+    ids=lambda options: ",".join(map(str, options.values())),
+)
+def test_every_network_takes_any_size(options, tmp_path):
+    model = model_of(options)
+    assert export.to_stablehlo(model, tmp_path / "model") <= 1e-5
+    inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
+    multiple, channels = model.networks.generator.multiple, model.config.data.input_channels
+    assert inputs["images"] == f"float32[b, {multiple}*h, {multiple}*w, {channels}]" and inputs["z"] == "float32[b, 2]"
+    assert ("seed" in inputs) == model.config.sampling.dropout
+
+
+@pytest.mark.parametrize("difference", [2e-4, np.nan])
+def test_what_differs_is_not_written(difference, trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_difference", lambda model, artifact: difference)
+    with pytest.raises(ExportError, match=f"not written: its images differ by {difference} from the model's, more than 0.0001"):
+        export.to_stablehlo(i2i_jax.load(trained("bicycle")), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_usage(trained, tmp_path, command):
+    for options, expected, message in (
+        ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is no run: it has no config.json"),
+        ([f"--run={trained('bicycle')}", f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
+        ([f"--run={trained('bicycle')}"], 2, "--out"),
+    ):
+        status, _, err = command("export", *options)
+        assert (status, err.count("\n")) == (expected, 1) and message in err, err
+    assert not list(tmp_path.iterdir())
