@@ -110,7 +110,9 @@ def measured(options: dict[str, Any], folder: Path) -> list[list[Any]]:
         network.load_state_dict(back, strict=True)
         switches = {"deterministic": True} if name == "G" else {}
         variables = {"params": state.params[ROLES[name]], "batch_stats": state.batch_stats[ROLES[name]]}
-        row = [options[f"net{name}"] + (f", {config.model.latent_at}, {config.model.upsample}" if name == "G" and "E" in networks else "")]
+        row = [
+            ", ".join([options[f"net{name}"], config.model.norm, *([options["where_add"], options["upsample"]] if "E" in networks else [])])
+        ]
         for precision in LIMITS:
             with jax.enable_x64(precision == "float64"):
                 exact = jax.tree.map(lambda leaf, to=precision: jnp.asarray(np.asarray(leaf), to), variables)

@@ -146,6 +146,7 @@ def test_wrong_usage(trained, file, tmp_path, command):
         ("pack", [f"--run={file}", out, "--step=2"], 2, "is packed, with one step in it: leave out the step 2"),
         ("pack", [f"--run={cut}", out], 1, f"{cut}: is no model that `i2i_jax pack` wrote, or is damaged"),
         ("evaluate", [f"--run={file}"], 2, f"--run: {file} is packed: name the folder of a run"),
+        ("evaluate", ["--run=hf://someone/shapes"], 2, "--run: hf://someone/shapes is packed: name the folder of a run"),
     ):
         status, _, err = command(name, *options)
         assert (status, err.count("\n")) == (expected, 1), err

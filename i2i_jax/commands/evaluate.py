@@ -86,9 +86,9 @@ def _counted(parts: Iterator[Any], progress: Any) -> Iterator[Any]:
 
 
 def _of_run() -> Subject:
-    from i2i_jax import build, build_metrics, evaluation
+    from i2i_jax import build, build_metrics, evaluation, hub
 
-    if Path(_RUN.value).is_file():
+    if Path(_RUN.value).is_file() or _RUN.value.startswith(hub.SCHEME):
         raise ConfigError(f"--run: {_RUN.value} is packed: name the folder of a run, where the figures are kept")
     config = build.read_config(_RUN.value)
     options = _options(config.eval)
