@@ -117,7 +117,7 @@ def test_wrong_use(bicycle, trained, tmp_path):
         ({"z": z[:1]}, r"z is \(1,\): must be finite numbers \[2\], \[n, 2\] or \[1, n, 2\]"),
         ({"z": np.zeros((2, 1, 2))}, r"z is \(2, 1, 2\)"),
         ({"z": np.zeros((0, 2))}, r"z is \(0, 2\)"),
-        ({"z": z * np.inf}, "must be finite numbers"),
+        ({"z": np.full(2, np.inf)}, "must be finite numbers"),
     ):
         with pytest.raises(ConfigError, match=message):
             bicycle(image, **options)
