@@ -23,7 +23,9 @@ _PHOTOS = flags.DEFINE_string("photos", None, "A folder of photos, the targets; 
 _INPUTS = flags.DEFINE_string("inputs", None, "... a folder of inputs, ...")
 _TARGETS = flags.DEFINE_string("targets", None, "... and one of targets with the same names and sizes.")
 _MAKE = flags.DEFINE_enum("make", None, TASKS, "What the inputs are made to be, of --photos.")
-_SIZE = flags.DEFINE_integer("size", 286, "Of --photos: they are scaled and cropped to squares of so many pixels.", lower_bound=1)
+_SIZE = flags.DEFINE_integer(
+    "size", 286, "Of --photos: they are scaled, smaller ones up, and cropped to squares of so many pixels.", lower_bound=1
+)
 _OUTPUT = flags.DEFINE_string(
     "output", None, "The new folder: A/train, B/train, A/val and so on, A of inputs, B of targets.", required=True
 )
