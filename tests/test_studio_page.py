@@ -162,6 +162,15 @@ def test_what_is_too_heavy_is_refused_by_the_server_too(address):
     error.value.close()
 
 
+def test_no_address_is_fetched_in_place_of_an_upload():
+    import gradio
+
+    from i2i_jax.commands import studio_page  # noqa: F401
+
+    with pytest.raises(gradio.Error, match="the studio fetches nothing"):
+        gradio.Image().async_move_resource_to_block_cache("http://127.0.0.1/picture.png").send(None)
+
+
 def test_it_listens_to_this_machine_alone(address):
     port = int(address.rsplit(":", 1)[1])
     own = socket.gethostbyname(socket.gethostname())

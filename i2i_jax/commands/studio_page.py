@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr  # pyright: ignore[reportMissingImports]
 import numpy as np
+from gradio import processing_utils  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from i2i_jax import studio
@@ -41,6 +42,14 @@ ALONE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "networks", "
 
 # What Gradio decodes by itself is refused by Pillow beyond twice this.
 Image.MAX_IMAGE_PIXELS = studio.MAX_PIXELS
+
+
+async def _fetch_nothing(url: str, cache_dir: str) -> str:
+    raise gr.Error("the studio fetches nothing: upload a file")
+
+
+# Gradio would download an address that comes in place of an upload.
+processing_utils.async_ssrf_protected_download = _fetch_nothing
 
 
 def page(models: Mapping[str, Model]) -> gr.Blocks:

@@ -1,0 +1,65 @@
+"""Seconds from a click in the studio to a new picture in the page, in Chromium (extras `studio` and `browser`).
+
+python benchmarks/studio.py --run=RUN [--rounds=10]
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import tables
+import timing
+from absl import app, flags
+from playwright.sync_api import Page, sync_playwright
+
+_RUN = flags.DEFINE_string("run", "runs/bicycle-shapes", "The folder of a trained run that has a latent.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Times that each is done.", lower_bound=1)
+_PORT = flags.DEFINE_integer("port", 7860, "Where the studio listens meanwhile.")
+
+
+def line(page: Page) -> None:
+    """Draws a line on the canvas."""
+    box = page.locator("canvas").first.bounding_box() or {}
+    page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+
+
+def until_new(page: Page, picture: str, action: Callable[[], object]) -> float:
+    """Seconds from an action to another picture at a CSS selector."""
+    before = page.evaluate("picture => document.querySelector(picture)?.src ?? ''", picture)
+    start = time.perf_counter()
+    action()
+    page.wait_for_function("([picture, before]) => (document.querySelector(picture)?.src ?? '') != before", arg=[picture, before])
+    return time.perf_counter() - start
+
+
+def measure(page: Page) -> dict[str, list[float]]:
+    page.goto(f"http://127.0.0.1:{_PORT.value}")
+    page.locator('[aria-label="Brush"][style*="color-accent"]').wait_for()
+    line(page)
+    another, slider = page.get_by_role("button", name="Another seed"), page.get_by_label("range slider for z1")
+    found = {"first picture": [until_new(page, "#picture img", page.get_by_role("button", name="Translate").click)]}
+    found["eight samples"] = [until_new(page, ".grid-wrap img", another.click) for _ in range(_ROUNDS.value)]
+    found["a slider moves"] = [until_new(page, "#picture img", lambda: slider.press("ArrowRight")) for _ in range(_ROUNDS.value)]
+    return found
+
+
+def main(argv: list[str]) -> None:
+    command = [sys.executable, "-m", "i2i_jax", "studio", f"--run={_RUN.value}", f"--port={_PORT.value}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as studio, sync_playwright() as driver:
+        assert studio.stdout
+        studio.stdout.readline()
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"), args=["--no-sandbox"])
+        found = {name: timing.spread(seconds) for name, seconds in measure(browser.new_page()).items()}
+        browser.close()
+        studio.terminate()
+    table = tables.lines(["", "seconds"], [[name, timing.shown(of)] for name, of in found.items()])
+    timing.write("studio", found, table, "gradio")
+
+
+if __name__ == "__main__":
+    app.run(main)
