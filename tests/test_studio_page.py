@@ -25,17 +25,20 @@ PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def address(trained):
-    """Of a studio of two runs."""
+def address(trained, tmp_path_factory):
+    """Of a studio of two runs. When it is ended, it leaves nothing."""
+    kept = tmp_path_factory.mktemp("kept")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     command = [sys.executable, "-m", "i2i_jax", "studio", f"--port={port}", *(f"--run={trained(name)}" for name in ("bicycle", "pix2pix"))]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "GRADIO_SERVER_NAME": "0.0.0.0"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "GRADIO_SERVER_NAME": "0.0.0.0", "TMPDIR": str(kept)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout and server.stdout.readline() == f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends the studio\n"
         yield f"http://127.0.0.1:{port}"
+        assert list(kept.glob("i2i_jax_studio_*"))
         server.terminate()
+    assert (server.returncode, list(kept.glob("i2i_jax_studio_*"))) == (0, [])
 
 
 @pytest.fixture(scope="module")

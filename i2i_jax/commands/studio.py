@@ -8,6 +8,8 @@ there for this machine alone unless --host says otherwise.
 """
 
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 
@@ -25,6 +27,7 @@ _PORT = flags.DEFINE_integer("port", 7860, "The port to listen at.", lower_bound
 
 
 def main(argv: Sequence[str]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # what was uploaded is deleted then too
     with tempfile.TemporaryDirectory(prefix="i2i_jax_studio_") as folder:
         _keep_to_itself(folder)
         extras.library("gradio", "studio")
