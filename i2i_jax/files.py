@@ -28,6 +28,12 @@ def atomic_write(path: Path, content: bytes) -> None:
                 temporary.unlink()
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a killed `atomic_write` left in a folder to which nobody else writes."""
+    for leftover in folder.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Errors of the system get the file's name, which those of a full disk lack."""

@@ -133,6 +133,7 @@ def _taken(workdir: Path, config: Config, command: str) -> Iterator[None]:
             raise ConfigError(f"{workdir} is being trained by {owner or 'another process'}: wait for it, or name another --workdir")
         _refuse_other_run(workdir, config)  # by now it may be one
         if jax.process_index() == 0:
+            files.sweep(workdir)
             files.atomic_write(workdir / "config.json", configs.to_json(config).encode())
             if command:
                 files.atomic_write(workdir / "command.txt", f"{command}\n".encode())

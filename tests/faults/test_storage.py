@@ -131,8 +131,11 @@ def test_a_second_process_on_one_run_is_refused(tmp_path, shapes_dir):
             runs.train(config, workdir)
         assert [path.name for path in workdir.iterdir()] == [".lock"]
         owner.kill()
+    (workdir / "samples").mkdir()
+    (workdir / "samples" / ".00000004.png.123.tmp").write_text("of a process that was killed")
     with training._taken(workdir, config, ""):
         assert (workdir / "config.json").exists()
+        assert not list((workdir / "samples").iterdir())
 
 
 def test_a_file_system_without_locks(tmp_path, monkeypatch):
