@@ -21,7 +21,6 @@ import victim
 from i2i_jax import build, checkpoints, logs
 
 ROOT = Path(__file__).parents[1]
-SYSTEMS = ("pix2pix", "bicycle")
 OPTIONS = {
     "model.width": 2, "model.generator": "unet_64", "model.encoder": "conv_64", "model.discriminator_layers": 1,
     "data.load_size": 18, "data.crop_size": 16, "data.batch_size": 2, "train.log_every": 1, "train.sample_every": 4,

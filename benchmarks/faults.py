@@ -56,6 +56,8 @@ def main(argv: list[str]) -> None:
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
         list(pool.map(suffer, range(len(SYSTEMS))))
+    if not all(good for *_, good in results):
+        sys.exit("some faults were not survived")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ step takes at its highest is a compiler's affair (benchmarks/step.py reports it)
 
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import tables
 import timing
 from absl import app, flags
@@ -18,7 +16,7 @@ from absl import app, flags
 from i2i_jax import build, presets
 from i2i_jax.config import Config
 from i2i_jax.train_state import KEEP_CONVOLVED, Game, TrainState
-from i2i_jax.types import Batch
+from i2i_jax.types import PLAYERS, Batch
 
 _SIZE = flags.DEFINE_integer("size", 1024, "Pixels, a power of two from 256 on.")
 _BATCH = flags.DEFINE_integer("batch", 2, "Pairs.")
@@ -34,14 +32,12 @@ def config_of(size: int, batch: int) -> Config:
 def kept(game: Game, state: TrainState, batch: Batch, *, rematerialize: bool) -> Any:
     """The shapes of what jax.vjp keeps of one forward pass, the parameters among it."""
 
-    def play(params: dict[str, Any]) -> tuple:
-        run = nn.apply(game.objective, game.networks, mutable=["batch_stats"])
-        losses, _ = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs={"latent": key, "dropout": key})
-        return sum(losses.generator.values()), sum(losses.discriminator.values())
+    def pull_back(state: TrainState, batch: Batch) -> Any:
+        terms = game.play(state, jax.random.key(0), PLAYERS, game.share, batch)
+        play = lambda params: [sum(of_player.values()) for of_player in terms(params)[0]]  # noqa: E731
+        return jax.vjp(jax.checkpoint(play, policy=KEEP_CONVOLVED) if rematerialize else play, state.params)[1]
 
-    key = jax.random.key(0)
-    play = jax.checkpoint(play, policy=KEEP_CONVOLVED) if rematerialize else play
-    return jax.eval_shape(lambda params: jax.vjp(play, params)[1], state.params)
+    return jax.eval_shape(pull_back, state, batch)
 
 
 def gigabytes(shapes: Any) -> float:
@@ -53,7 +49,6 @@ def main(argv: list[str]) -> None:
     game = build.game(config)
     batch = jax.eval_shape(lambda: build.example_batch(config, _BATCH.value))
     state = jax.eval_shape(game.init, jax.random.key(0), batch)
-    batch = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), batch)
     parameters = gigabytes(state.params)
     found = {
         "parameters": parameters,

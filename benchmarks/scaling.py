@@ -162,9 +162,10 @@ def _until_a_step(system: str, workdir: str, environment: dict[str, str]) -> flo
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout or ():
-            if re.match(r"\d+/", line):
+            if re.match(r" *\d+/", line):
                 told = time.perf_counter() - begun
                 process.terminate()
+                process.communicate()  # until it is saved
                 return told
     sys.exit(f"{system} failed: its error stands above")
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from i2i_jax import logs
+from i2i_jax import files, logs
 from i2i_jax.config import HIGHER_IS_BETTER
 
 Measured = Mapping[tuple[str, int], Mapping[str, float | list[float]]]  # of (system, seed): its figures
@@ -65,8 +65,8 @@ def write(stem: Path, table: Table, measured: Measured, runs: Runs) -> str:
     text = (
         f"### {table.title}\n\n{markdown(systems, table.figures, shown)}\n\nMean over seeds (lowest to highest); the best mean in bold.\n"
     )
-    logs.atomic_write(stem.with_suffix(".json"), (json.dumps(record(shown, runs), indent=1) + "\n").encode())
-    logs.atomic_write(stem.with_suffix(".md"), text.encode())
+    files.atomic_write(stem.with_suffix(".json"), (json.dumps(record(shown, runs), indent=1) + "\n").encode())
+    files.atomic_write(stem.with_suffix(".md"), text.encode())
     if not table.plane:
         plot_dots(stem.with_suffix(".png"), systems, shown, table.figures[0])
         return text

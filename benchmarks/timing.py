@@ -11,7 +11,7 @@ from typing import Any
 
 import tables
 
-from i2i_jax import logs
+from i2i_jax import files
 
 Run = Callable[[], Any]
 
@@ -79,8 +79,8 @@ def shown(of: Mapping[str, float], *, unit: float = 1.0, digits: int = 3) -> str
 def write(name: str, results: Any, table: str, *packages: str) -> None:
     """Prints the table and writes it to benchmarks/results/NAME.md, the results to NAME.json."""
     stem = Path(__file__).parent / "results" / name
-    logs.atomic_write(
+    files.atomic_write(
         stem.with_suffix(".json"), (json.dumps(tables.provenance(*packages) | {"results": results}, indent=1) + "\n").encode()
     )
-    logs.atomic_write(stem.with_suffix(".md"), (table + "\n").encode())
+    files.atomic_write(stem.with_suffix(".md"), (table + "\n").encode())
     print(table)

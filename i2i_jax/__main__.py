@@ -16,7 +16,7 @@ COMMANDS = {
     "check": ("i2i_jax.commands.check", "report what a folder of pairs holds"),
     "convert": ("i2i_jax.commands.convert", "read PyTorch's files of both original projects, or write them"),
     "pack": ("i2i_jax.commands.pack", "pack a trained run into one file"),
-    "export": ("i2i_jax.commands.export", "write a trained generator for programs that have jax alone"),
+    "export": ("i2i_jax.commands.export", "write a trained generator for programs that have jax"),
     "push": ("i2i_jax.commands.push", "put a trained run, packed, on the Hugging Face hub"),
 }
 

@@ -1,9 +1,7 @@
-"""A generator as StableHLO, with its parameters in it, for programs that have jax alone."""
+"""A generator as StableHLO, with its parameters in it, for programs that have jax and not this package."""
 
 import functools
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 from jax import export
 from jaxtyping import Array
 
-from i2i_jax import build, sampling, shipping
+from i2i_jax import build, files, sampling, shipping
 from i2i_jax.model import Model
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -27,7 +25,7 @@ class ExportError(ValueError):
 
 
 def to_stablehlo(model: Model, out: Path) -> float:
-    """Writes the artifact `out` and its card, OUT.json, both or none; returns by how much its images differ from the model's.
+    """Writes the artifact `out`, and before it its card, OUT.json; returns by how much its images differ from the model's.
 
     The artifact takes the inputs by name. Raises ExportError where it differs too much.
     """
@@ -42,7 +40,8 @@ def to_stablehlo(model: Model, out: Path) -> float:
         "jax": jax.__version__,
         "difference": difference,
     }
-    _write({out: artifact, out.with_name(f"{out.name}.json"): (json.dumps(card, indent=2) + "\n").encode()})
+    files.atomic_write(out.with_name(f"{out.name}.json"), (json.dumps(card, indent=2) + "\n").encode())
+    files.atomic_write(out, artifact)
     return difference
 
 
@@ -85,14 +84,3 @@ def _difference(model: Model, artifact: export.Exported) -> float:
     given = {"images": images, "z": z, "seed": np.uint32(1)}
     expected = model.translate(model.state, images, z[:, None], jax.random.key(1 if "seed" in needed else 0))[:, 0]
     return float(np.abs(artifact.call(**{name: given[name] for name in needed}) - expected).max())
-
-
-def _write(contents: dict[Path, bytes]) -> None:
-    """All of the files, of one folder, or none."""
-    folder = next(iter(contents)).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export.") as temporary:
-        for path, content in contents.items():
-            (Path(temporary) / path.name).write_bytes(content)
-        for path in contents:
-            os.replace(Path(temporary) / path.name, path)

@@ -1,7 +1,7 @@
 """Files that are whole or not there, and a lock that dies with its owner."""
 
 import contextlib
-import fcntl
+import importlib
 import os
 import socket
 from collections.abc import Iterator
@@ -30,8 +30,9 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 def sweep(folder: Path) -> None:
     """Removes what a killed `atomic_write` left in a folder to which nobody else writes."""
-    for leftover in folder.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    for leftover in folder.glob(".*.tmp"):
+        if leftover.is_file() and leftover.name.split(".")[-2].isdigit():
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -47,18 +48,19 @@ def writing(path: Path) -> Iterator[None]:
 def lock(path: Path) -> Iterator[None]:
     """Inside, this process alone has the lock that is kept in the file `path`. The system takes it back however its owner ends.
 
-    Raises Taken. A file system without locks gives none, and all have it.
+    Raises Taken. A system without such locks gives none, and all have it.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     with file:
         try:
+            fcntl = importlib.import_module("fcntl")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise Taken(file.read().strip() or "another process") from None
-        except OSError:
+        except (OSError, ModuleNotFoundError):
             pass
         with writing(path):
             file.truncate(0)

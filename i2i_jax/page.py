@@ -15,7 +15,8 @@ from urllib.parse import quote
 from PIL import Image
 
 from i2i_jax.config import HIGHER_IS_BETTER
-from i2i_jax.logs import atomic_write, hours, parse_row, short
+from i2i_jax.files import atomic_write
+from i2i_jax.logs import hours, parse_row, short
 
 MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
 ROWS = 200  # of a translated folder, on a page

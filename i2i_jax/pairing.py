@@ -73,17 +73,21 @@ def _new_folder(path: Path) -> Iterator[Path]:
         made.rename(path)
 
 
-def _from_photo(files: tuple[Path, ...], folder: Path, *, task: str, size: int) -> tuple[np.uint64, ...]:
+def _from_photo(files: tuple[Path, ...], made_in: Path, *, task: str, size: int) -> tuple[np.uint64, ...]:
     (file,) = files
     read = Image.fromarray(logs.to_8_bits(images.read(file, channels=3)))
     photo = np.asarray(ImageOps.fit(read, (size, size), Image.Resampling.BICUBIC))
     made = photos.TASKS[task](photo, np.random.default_rng(zlib.crc32(file.stem.encode(errors="surrogateescape"))))
     for side, image in (("A", made), ("B", photo)):
-        Image.fromarray(image).save(folder / side / f"{file.stem}.png")
+        Image.fromarray(image).save(made_in / side / f"{file.stem}.png")
     return (duplicates.difference_hash(photo),)
 
 
-def _copy(files: Sequence[Path], folder: Path) -> tuple[np.uint64, ...]:
+def _copy(files: Sequence[Path], made: Path) -> tuple[np.uint64, ...]:
+    read = [outputs.pixels(file) for file in files]
+    if read[0].shape[:2] != read[1].shape[:2]:
+        found = " but ".join(f"{file} is {x.shape[1]}x{x.shape[0]}" for file, x in zip(files, read, strict=True))
+        raise images.ImageError(f"{found}: must be of one size")
     for side, file in zip("AB", files, strict=True):
-        shutil.copyfile(file, folder / side / file.name)
-    return tuple(duplicates.difference_hash(outputs.pixels(file)) for file in files)
+        shutil.copyfile(file, made / side / file.name)
+    return tuple(duplicates.difference_hash(x) for x in read)

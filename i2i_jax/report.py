@@ -10,7 +10,7 @@ import jax
 from clu.parameter_overview import get_parameter_overview
 from tqdm import tqdm
 
-from i2i_jax import build, build_metrics, evaluation, logs, page, pictures, tracking
+from i2i_jax import build, build_metrics, evaluation, files, logs, page, pictures, tracking
 from i2i_jax import config as configs
 from i2i_jax.config import Config
 from i2i_jax.data.pairs import Pairs
@@ -46,7 +46,7 @@ def write_parameters(workdir: Path, params: dict) -> None:
     """Writes RUN/parameters.txt: a table of every network's arrays."""
     if jax.process_index() == 0:
         tables = (f"{name}\n{get_parameter_overview(of, include_stats=False)}\n" for name, of in params.items())
-        logs.atomic_write(workdir / "parameters.txt", "\n".join(tables).encode())
+        files.atomic_write(workdir / "parameters.txt", "\n".join(tables).encode())
 
 
 class Report(contextlib.AbstractContextManager):

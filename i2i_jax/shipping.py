@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from i2i_jax import build, hub, logs, packed, sampling
+from i2i_jax import build, files, hub, packed, sampling
 from i2i_jax.config import Config
 from i2i_jax.models import Networks
 from i2i_jax.train_state import TrainState
@@ -33,7 +33,7 @@ def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = Non
     """Writes the generator and, where there is one, the encoder of a run into the file `out`, whole or not at all; returns its card."""
     config, (game, state) = build.read_config(run), build.load(run, step=step)
     described = card(config, game.networks, state)
-    logs.atomic_write(out, packed.to_bytes(config, described, state))
+    files.atomic_write(out, packed.to_bytes(config, described, state))
     return described
 
 
@@ -52,7 +52,7 @@ pipeline_tag: image-to-image
 tags: [i2i_jax, jax, {card["model"]}]
 ---
 
-A {card["model"]} model of i2i_jax, trained at {card["size"]["trained_at"]} pixels. `pip install "i2i-jax[hub]"`, then
+A {card["model"]} model of i2i_jax, trained at {card["size"]["trained_at"]} pixels. With i2i_jax and its extra `hub`
 
 ```python
 from i2i_jax import load

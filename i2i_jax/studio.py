@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from i2i_jax import logs, sampling
+from i2i_jax import logs, sampling, translation
 from i2i_jax.config import Config, ConfigError, has_encoder
 from i2i_jax.data import images, loader
 from i2i_jax.metrics.segmentation import PALETTES
@@ -56,8 +56,7 @@ def colours(config: Config) -> list[str]:
 
 def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]:
     """The z of `samples`, which are those of `translate --sync`; the first ones are the same for every `number`."""
-    z_key, _ = jax.random.split(jax.random.key(seed))
-    return np.asarray(sampling.latents(z_key, 1, number, model.networks.latent_dim)[0])
+    return np.asarray(translation.synced(model.networks, samples=number, seed=seed))
 
 
 def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[Made]:
@@ -92,6 +91,6 @@ def _fitted(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray
 
 def _in_proportion(made: UInt8[np.ndarray, "s s c"], picture: Picture) -> Made:
     height, width, _ = picture.shape
-    scale = len(made) / min(height, width)
+    scale = min(len(made) / min(height, width), MAX_SIDE / max(height, width))
     image = Image.fromarray(made.squeeze(2) if made.shape[2] == 1 else made).convert("RGB")
-    return np.asarray(image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC))

@@ -13,7 +13,7 @@ import numpy as np
 from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
-from i2i_jax import build, divergence, files, parallel, processes
+from i2i_jax import build, divergence, extras, files, parallel, processes
 from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
@@ -39,6 +39,8 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
     game, rows = build.game(config), _rows(config, mesh)
     _refuse_other_run(workdir, config)
+    if config.train.wandb:
+        extras.library("wandb", "wandb")  # before anything is computed
     with processes.first_before_others():  # it may make a data set
         train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
     taken = _taken(workdir, config, command)
@@ -134,6 +136,7 @@ def _taken(workdir: Path, config: Config, command: str) -> Iterator[None]:
         _refuse_other_run(workdir, config)  # by now it may be one
         if jax.process_index() == 0:
             files.sweep(workdir)
+            files.sweep(workdir / "samples")
             files.atomic_write(workdir / "config.json", configs.to_json(config).encode())
             if command:
                 files.atomic_write(workdir / "command.txt", f"{command}\n".encode())

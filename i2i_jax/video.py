@@ -1,5 +1,6 @@
 """Moving pictures: several inputs beside their translations along one walk through the latents, as mp4, GIF or WebP."""
 
+import contextlib
 import itertools
 import subprocess
 import tempfile
@@ -12,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from i2i_jax import extras, logs, models, sampling, translation
+from i2i_jax import extras, files, logs, models, sampling, translation
 from i2i_jax.train_state import TrainState
 
 FPS = 25
@@ -89,7 +90,7 @@ def write(path: Path, frames: Iterable[Frame]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
         KINDS[path.suffix](made, frames)
-        logs.atomic_write(path, made.read_bytes())
+        files.atomic_write(path, made.read_bytes())
 
 
 def _cell_size(height: int, width: int) -> tuple[int, int]:
@@ -107,8 +108,9 @@ def _mp4(path: Path, frames: Iterable[Frame]) -> None:
     ffmpeg = extras.library("imageio_ffmpeg", "video").get_ffmpeg_exe()
     command = [ffmpeg, "-loglevel", "error", *given.split(), *wanted.split(), str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
-        for frame in itertools.chain([first], even):
-            cast(IO[bytes], encoder.stdin).write(frame.tobytes())
+        with contextlib.suppress(BrokenPipeError):  # it says why it went
+            for frame in itertools.chain([first], even):
+                cast(IO[bytes], encoder.stdin).write(frame.tobytes())
         _, complaint = encoder.communicate()
     if encoder.returncode:
         raise VideoError(f"{path.name} was not encoded: {complaint.decode(errors='replace').strip()}")

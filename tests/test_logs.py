@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_jax import logs
+from i2i_jax import files, logs
 
 VALUES = {"generator/gan": 0.5, "generator/l1": 12.25, "discriminator/gan": 0.25, "learning_rate": 2e-4}
 
@@ -126,14 +126,14 @@ def test_hours():
 
 def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     path = tmp_path / "folder/file"
-    logs.atomic_write(path, b"old")
+    files.atomic_write(path, b"old")
 
     def fail(*_: object) -> None:
         raise OSError("no space")
 
     monkeypatch.setattr(logs.os, "replace", fail)
     with pytest.raises(OSError, match="no space"):
-        logs.atomic_write(path, b"new")
+        files.atomic_write(path, b"new")
     assert [p.read_bytes() for p in path.parent.iterdir()] == [b"old"]
 
 

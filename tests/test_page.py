@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from i2i_jax import logs, page
+from i2i_jax import files, logs, page
 from i2i_jax.config import Config, to_json
 
 HOSTILE = "</script><script>alert('&\"')</script>"
@@ -69,7 +69,7 @@ def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
             file.write(json.dumps(row | {"learning_rate": 2e-4, "steps_per_second": 10.0}) + "\n")
     for step in (1000, 2000):
         logs.save_grid(workdir / f"samples/{step:08d}.png", [[np.zeros((96, 96), np.uint8)]], labels=["input"])
-    logs.atomic_write(workdir / "evaluation/00002000.json", json.dumps(EVALUATION).encode())
+    files.atomic_write(workdir / "evaluation/00002000.json", json.dumps(EVALUATION).encode())
     return workdir
 
 

@@ -138,7 +138,7 @@ def _options(options: EvalConfig) -> EvalConfig:
 
 def _write(subject: Subject, found: Any) -> None:
     """Figures and page of a run into RUN/evaluation; of folders into --output, if given."""
-    from i2i_jax import logs, page, pictures
+    from i2i_jax import files, logs, page, pictures
 
     weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
     question = {**subject.protocol, "metrics": list(subject.metrics), "weights": weights}
@@ -156,7 +156,7 @@ def _write(subject: Subject, found: Any) -> None:
             pictures.save(sheets[title], at(places))
     figures = {name: [logs.as_json(x) for x in f] if isinstance(f, list) else logs.as_json(f) for name, f in found.figures.items()}
     written = {**question, "figures": figures, "standard_errors": found.standard_errors(), "notes": found.notes, "versions": _versions()}
-    logs.atomic_write(Path(f"{place}.json"), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
+    files.atomic_write(Path(f"{place}.json"), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
     page.write_evaluation(Path(f"{place}.html"), written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
     if _RUN.value:
         page.write_run(_RUN.value)

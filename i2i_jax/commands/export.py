@@ -1,4 +1,4 @@
-"""Writes a generator for programs that have jax alone, as StableHLO: python -m i2i_jax export --run=RUN --out=FILE
+"""Writes a generator for programs that have jax and not this package, as StableHLO: python -m i2i_jax export --run=RUN --out=FILE
 
 i2i export --run=runs/bicycle-shapes --out=shapes.stablehlo
 """

@@ -12,7 +12,7 @@ from gradio import processing_utils  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from i2i_jax import studio
-from i2i_jax.config import ConfigError
+from i2i_jax.config import ConfigError, has_encoder
 from i2i_jax.data.images import EXTENSIONS, ImageError
 from i2i_jax.model import Model
 
@@ -117,7 +117,8 @@ class Page:
                 with gr.Column():
                     number = min(SLIDERS, max(model.networks.latent_dim for model in self.models.values()))
                     self.sliders = [gr.Slider(-REACH, REACH, value=0, step=0.01, label=f"z{i + 1}") for i in range(number)]
-                    self.style = gr.UploadButton("Take the style of an image", file_types=list(EXTENSIONS), size="sm")
+                    visible = has_encoder(first.config)
+                    self.style = gr.UploadButton("Take the style of an image", file_types=list(EXTENSIONS), size="sm", visible=visible)
             with gr.Row(equal_height=True):
                 self.start = gr.Number(1, label="From sample", precision=0, minimum=1, maximum=MOST, min_width=80)
                 self.end = gr.Number(2, label="to sample", precision=0, minimum=1, maximum=MOST, min_width=80)
@@ -129,7 +130,8 @@ class Page:
         asked, latent = [self.run, self.canvas], [self.z, *self.sliders]
         made = {"fn": self.make, "inputs": [*asked, self.number, self.seed], "outputs": [self.samples, self.latents], **ALONE}
         shown = {"fn": self.show, "inputs": [*asked, *latent], "outputs": [self.z, self.picture], **ALONE}
-        self.run.change(self.choose, self.run, [self.canvas, self.with_latent, self.samples, self.between, self.picture, *latent])
+        cleared = [self.samples, self.latents, self.between, self.picture]
+        self.run.change(self.choose, self.run, [self.canvas, self.with_latent, self.style, *cleared, *latent])
         self.upload.upload(_told(studio.read), self.upload, self.canvas, **ALONE)
         self.translate.click(**made).success(**shown)
         self.another.click(lambda: secrets.randbelow(10_000), None, self.seed).then(**made)
@@ -165,6 +167,8 @@ class Page:
         return self._taken(run, drawing, studio.encoded(self.models[run], studio.read(style)))
 
     def _taken(self, run: str, drawing: Any, z: np.ndarray) -> tuple:
+        if not z.size:
+            return z, *[0.0] * len(self.sliders), None
         sliders = [round(float(np.clip(number, -REACH, REACH)), 2) for number in z[:SLIDERS]]
         return z, *sliders, *[0.0] * (len(self.sliders) - len(sliders)), studio.translated(self.models[run], _drawn(drawing), z)
 
@@ -181,7 +185,9 @@ class Page:
         model = self.models[run]
         zeros = np.zeros(model.networks.latent_dim, np.float32)
         sliders = [gr.Slider(value=0, visible=i < model.networks.latent_dim) for i in range(len(self.sliders))]
-        return gr.ImageEditor(brush=_brush(model)), gr.Column(visible=model.networks.latent_dim > 0), None, None, None, zeros, *sliders
+        style = gr.UploadButton(visible=has_encoder(model.config))
+        shown = gr.ImageEditor(brush=_brush(model)), gr.Column(visible=model.networks.latent_dim > 0), style
+        return *shown, None, None, None, None, zeros, *sliders
 
 
 def _brush(model: Model) -> gr.Brush:

@@ -111,7 +111,7 @@ def _sizes(jobs: list[Job], config: Config) -> list[tuple[int, int]]:
 
 def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, broken: dict[Path, Exception]) -> Any:
     """What is to be done, with latents that go with the file's name. Why an image cannot be read after all is put into `broken`."""
-    from i2i_jax import logs, tiling, translation
+    from i2i_jax import files, logs, tiling, translation
     from i2i_jax.data import images, loader
 
     def read() -> Any:
@@ -124,7 +124,7 @@ def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, bro
 
     def write(image: Any, outputs: Any) -> None:
         for path, pixels in zip((*job.outputs, job.shown), (*outputs, logs.to_8_bits(image)), strict=True):
-            logs.atomic_write(path, _encoded(pixels))
+            files.atomic_write(path, _encoded(pixels))
 
     grid = tiling.grid(*size, multiple=generator.multiple, reach=generator.reach, tile=_TILE.value)
     return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)

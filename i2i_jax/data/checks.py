@@ -45,8 +45,9 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     bad = _remembered(record)
     if bad is None:
         bad = _unreadable(pairs)
-        with suppress(OSError):  # then it is read again the next time
-            atomic_write(record, json.dumps(bad, indent=1).encode())
+        if skip_bad or not bad:  # what is refused is read again the next time: it may have been mended
+            with suppress(OSError):
+                atomic_write(record, json.dumps(bad, indent=1).encode())
     if not bad:
         return pairs
     more = f"; and {len(bad) - SHOWN} more, which {record} lists" if len(bad) > SHOWN else ""

@@ -73,13 +73,13 @@ def pairs(
     return checks.usable(found, fingerprint=(stamps, reading), skip_bad=skip_bad)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """What changes when the file does."""
+def _stamp(file: Path) -> tuple[int, ...]:
+    """What changes when the file does, or who may read it."""
     try:
         found = file.stat()
     except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def layout(root: Path) -> dict[str, tuple[Path, ...]]:

@@ -139,7 +139,7 @@ def _jpegs(archive: Path, split: str) -> Iterator[tuple[str, bytes]]:
                 yield path.stem, file.read()
             while unpacked.read(2**20):  # to its end, where the checksum is
                 pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise _refused(archive, f"is no whole tar.gz archive ({error})") from error
 
 
@@ -155,7 +155,7 @@ def _download(url: str, archive: Path, known: UrlInfo | None) -> None:
     try:
         with urllib.request.urlopen(url, timeout=SILENCE) as answer, part.open("wb") as file:
             size = int(answer.headers.get("Content-Length", -1))
-            with tqdm(total=max(size, 0), desc=archive.name, unit="B", unit_scale=True, leave=False) as progress:
+            with tqdm(total=max(size, 0), desc=archive.name, unit="B", unit_scale=True, leave=False, disable=None) as progress:
                 while block := answer.read(2**20):
                     with writing(part):
                         progress.update(file.write(block))
