@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from i2i_jax.commands import pairs
 from i2i_jax.data import photos
 
 
@@ -29,7 +28,10 @@ def test_every_task_keeps_the_size(task, shape):
     np.testing.assert_array_equal(found, made(task, photo))
 
 
-def test_the_command_offers_every_task():
+def test_the_command_offers_every_task(command):
+    command("pairs", "--help")
+    from i2i_jax.commands import pairs
+
     assert tuple(photos.TASKS) == pairs.TASKS
 
 
