@@ -125,15 +125,17 @@ def _refuse_other_run(workdir: Path, config: Config) -> None:
 def _taken(workdir: Path, config: Config, command: str) -> Iterator[None]:
     """Inside, `workdir` is this run's alone and says what it is. Raises ConfigError where another process trains there."""
     with contextlib.ExitStack() as stack:
-        owner = ""
+        refused = ""
         if jax.process_index() == 0:
             try:
                 stack.enter_context(files.lock(workdir / ".lock"))
+                _refuse_other_run(workdir, config)  # by now it may be one
             except files.Taken as taken:
-                owner = f"{taken}"
-        if processes.anywhere(bool(owner)):
-            raise ConfigError(f"{workdir} is being trained by {owner or 'another process'}: wait for it, or name another --workdir")
-        _refuse_other_run(workdir, config)  # by now it may be one
+                refused = f"{workdir} is being trained by {taken}: wait for it, or name another --workdir"
+            except ConfigError as error:
+                refused = str(error)
+        if processes.anywhere(bool(refused)):
+            raise ConfigError(refused or f"{workdir} cannot be used: process 0 says why")
         if jax.process_index() == 0:
             files.sweep(workdir)
             files.sweep(workdir / "samples")
