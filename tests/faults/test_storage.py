@@ -142,7 +142,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
     with files.lock(tmp_path / "a" / "lock"):
         assert (tmp_path / "a" / "lock").read_text().startswith("process ")
 
