@@ -43,11 +43,10 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     """
     record = cache.folder("checked") / f"{hashlib.sha256(repr(fingerprint).encode(errors='surrogateescape')).hexdigest()[:16]}.json"
     bad = _remembered(record)
-    if bad is None:
+    if bad is None or (bad and not skip_bad):  # what was refused is read again: it may have been mended
         bad = _unreadable(pairs)
-        if skip_bad or not bad:  # what is refused is read again the next time: it may have been mended
-            with suppress(OSError):
-                atomic_write(record, json.dumps(bad, indent=1).encode())
+        with suppress(OSError):
+            atomic_write(record, json.dumps(bad, indent=1).encode())
     if not bad:
         return pairs
     more = f"; and {len(bad) - SHOWN} more, which {record} lists" if len(bad) > SHOWN else ""

@@ -407,6 +407,20 @@ def test_a_few_bad_ones_among_thousands(tmp_path, caplog, monkeypatch):
     assert caplog.messages == [f"3 of 2000 pairs cannot be used: {names.replace('ROOT', str(root))}; left out"]
 
 
+def test_a_pair_that_was_refused_is_read_again(tmp_path, monkeypatch):
+    """Its disk or its permissions may have been mended since: neither changes the file."""
+    root = tmp_path / "pairs"
+    good(root / "x.png")
+
+    def fail(*_, **__):
+        raise ImageError(f"{root}/x.png: Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "read_halves", fail)
+        assert "Input/output error" in refusal(root)
+    assert len(folder.pairs(root, "train")) == 1
+
+
 def test_a_file_that_changed_is_read_again(tmp_path):
     root = tmp_path / "pairs"
     good(root / "x.png")
