@@ -1,14 +1,18 @@
 """The studio in a real browser: skipped where Gradio, Playwright or Chromium is missing."""
 
+import io
+import json
 import math
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +29,8 @@ PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
-def address(trained, tmp_path_factory):
-    """Of a studio of two runs. When it is ended, it leaves nothing."""
+def studio(trained, tmp_path_factory):
+    """Its address and the number of its process, of two runs. When it is ended, it leaves nothing."""
     kept = tmp_path_factory.mktemp("kept")
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -35,10 +39,15 @@ def address(trained, tmp_path_factory):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "GRADIO_SERVER_NAME": "0.0.0.0", "TMPDIR": str(kept)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout and server.stdout.readline() == f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends the studio\n"
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server.pid
         assert list(kept.glob("i2i_jax_studio_*"))
         server.terminate()
     assert (server.returncode, list(kept.glob("i2i_jax_studio_*"))) == (0, [])
+
+
+@pytest.fixture(scope="module")
+def address(studio):
+    return studio[0]
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +172,51 @@ def test_what_is_too_heavy_is_refused_by_the_server_too(address):
         urllib.request.urlopen(request)
     assert error.value.code == 413
     error.value.close()
+
+
+def uploaded(address: str, file: bytes) -> dict:
+    """As a page does it, without a page."""
+    body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n" + file + b"\r\n--x--\r\n"
+    request = urllib.request.Request(f"{address}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
+    with urllib.request.urlopen(request) as response:
+        return {"path": json.load(response)[0], "meta": {"_type": "gradio.FileData"}}
+
+
+def answered(address: str, function: int, *arguments) -> bool:
+    """Whether one of the page's functions answers without an error."""
+    session = secrets.token_hex(8)
+    join = json.dumps({"fn_index": function, "data": arguments, "session_hash": session}).encode()
+    urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/queue/join", join, {"Content-Type": "application/json"})).close()
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={session}") as told:
+        ends = (json.loads(line[5:]) for line in told if line.startswith(b"data:"))
+        return next(end["success"] for end in ends if end["msg"] == "process_completed")
+
+
+def test_fifty_at_once_take_the_memory_of_one(studio):
+    """Uploads of 4 million pixels, to be drawn on or to be translated."""
+    address, pid = studio
+    with urllib.request.urlopen(f"{address}/config") as response:
+        config = json.load(response)
+    functions = {function["api_name"]: function["id"] for function in config["dependencies"]}
+    run = next(part["props"]["value"] for part in config["components"] if part["props"].get("label") == "Run")
+    image = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(image, "PNG")
+
+    def ask(number: int) -> bool:
+        file = uploaded(address, image.getvalue())
+        if number % 2:
+            return answered(address, functions["read"], file)
+        return answered(address, functions["make"], run, {"background": file, "layers": [], "composite": file}, 1, number)
+
+    def peak() -> float:
+        return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+    assert ask(0)
+    assert ask(1)
+    alone = peak()
+    with ThreadPoolExecutor(50) as pool:
+        assert all(pool.map(ask, range(50)))
+    assert peak() - alone < 150  # megabytes; the pixels of 50 are 600
 
 
 def test_no_address_is_fetched_in_place_of_an_upload():
