@@ -37,6 +37,8 @@ RUNS = {
     "bicycle": Run(BICYCLE, {"train.steps": 1500}),
     "KL x 2000": Run(partial(presets.bicycle_family, "cvae_gan"), {"train.steps": 600, "weights.kl": 10.0}),
     "pix2pix": Run(presets.pix2pix, {"train.steps": 1600, "data.batch_size": 1}),
+    "150 steps": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1}),
+    "150 steps, bilinear": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1, "model.upsample": "bilinear"}),
     "GAN alone": Run(presets.pix2pix, {"train.steps": 1600, "data.batch_size": 1, "weights.l1": 0.0, "model.conditional": False}),
 }
 
@@ -50,6 +52,23 @@ def z_ignored(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
     return _side_by_side(_inputs(), {"BicycleGAN": trained("bicycle"), "cVAE-GAN, KL x 2000": trained("KL x 2000")}, samples=4)
 
 
+def checkerboards(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """A corner of early outputs, enlarged."""
+    models = {"transposed": trained("150 steps"), "bilinear": trained("150 steps, bilinear")}
+    rows, labels = _side_by_side(_inputs(), models)
+    middle = slice(16, 48)
+    return [[image[middle, middle].repeat(4, axis=0).repeat(4, axis=1) for image in row] for row in rows], labels
+
+
+def colours(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """The same drawings as trained on, and as photographed under a lamp."""
+    model, rows = trained("pix2pix"), []
+    for image in _inputs():
+        by_lamp = (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8)
+        rows.append([image, model(image)[0], by_lamp, model(by_lamp)[0]])
+    return rows, ["as trained on", "output", "under a lamp", "output"]
+
+
 def sizes(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
     """Networks of 64 pixels, on the same drawing at 64 and at 128."""
     model, rows = trained("bicycle"), []
@@ -59,7 +78,7 @@ def sizes(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
     return rows, ["64 x 64", "output", "128 x 128", "output"]
 
 
-PICTURES = {of.__name__: of for of in (collapse, z_ignored, sizes)}
+PICTURES = {of.__name__: of for of in (collapse, z_ignored, checkerboards, sizes, colours)}
 
 
 def _inputs() -> np.ndarray:
