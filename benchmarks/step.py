@@ -22,6 +22,7 @@ from absl import app, flags
 from compiled import collectives
 
 from i2i_jax import build, parallel, presets, training
+from i2i_jax.commands.app import collect_seldom
 from i2i_jax.config import Config
 
 Preset = Callable[[str], Config]
@@ -127,6 +128,7 @@ def _matrix_product_rate(side: int = 4096) -> float:
 
 
 def main(argv: list[str]) -> None:
+    collect_seldom()  # as every command does
     on_cpu = jax.default_backend() == "cpu"
     names = _STEPS.value or (ON_CPU if on_cpu else list(STEPS))
     if unknown := set(names) - set(STEPS):
