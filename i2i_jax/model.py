@@ -20,7 +20,10 @@ Images = Shaped[np.ndarray, "..."]  # [h, w, c] or [b, h, w, c]
 
 
 def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Model":
-    """The model of a run, at `step` (default: the newest). Raises ConfigError or CheckpointError."""
+    """The model of a run (its folder, packed in a file, or hf://USER/NAME) at `step` (default: the newest).
+
+    Raises ConfigError, CheckpointError, PackedError or HubError.
+    """
     game, state = build.load(path, step=step)
     return Model(build.read_config(path), game.networks, state)
 

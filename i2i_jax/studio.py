@@ -24,7 +24,7 @@ Z = Float[np.ndarray, " d"]
 
 
 def opened(run: str | Path) -> Model:
-    """The newest networks of a run, warm: the first picture takes no longer than the next. Raises ConfigError, CheckpointError."""
+    """The newest networks of a run, warm: the first picture takes no longer than the next. Raises as `load` does."""
     model = load(run)
     data = model.config.data
     if not {data.input_channels, data.target_channels} <= {1, 3}:

@@ -5,6 +5,7 @@ import io
 import pickle
 import zipfile
 
+import damage
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -308,23 +309,6 @@ def test_what_neither_project_can_hold_is_not_written(options, message, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def torn(content, rng):
-    """Bytes flipped, dropped, repeated or replaced."""
-    content = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        start, length = int(rng.integers(len(content))), int(rng.integers(1, 64))
-        change = rng.integers(4)
-        if change == 0:
-            content[start] ^= 1 << int(rng.integers(8))
-        elif change == 1:
-            del content[start : start + length]
-        elif change == 2:
-            content[start:start] = content[start : start + length]
-        else:
-            content[start : start + length] = rng.bytes(length)
-    return bytes(content)
-
-
 def mangled(state, rng):
     """Tensors dropped, renamed, reshaped, cut, made of another type or not a number, or put where they do not belong."""
     state, key = dict(state), str(rng.choice(list(state)))
@@ -356,7 +340,7 @@ def test_two_hundred_damaged_files(tmp_path, monkeypatch):
     contents = [saved_bytes(whole), saved_bytes(whole, _use_new_zipfile_serialization=False), saved_bytes({"a": Code(), **whole})]
     rng, file, taken = np.random.default_rng(0), tmp_path / "latest_net_G.pth", 0
     for case in range(200):
-        file.write_bytes(torn(contents[case % 3], rng) if case < 120 else saved_bytes(mangled(whole, rng)))
+        file.write_bytes(damage.torn(contents[case % 3], rng) if case < 120 else saved_bytes(mangled(whole, rng)))
         try:
             conversion.from_torch([file], tmp_path / "run", {})
         except (TorchFileError, ConversionError, ConfigError) as error:

@@ -2,6 +2,7 @@
 
 import json
 
+import damage
 import jax
 import numpy as np
 import pytest
@@ -154,28 +155,12 @@ def test_wrong_usage(trained, file, tmp_path, command):
     assert [path.name for path in tmp_path.iterdir()] == [cut.name]
 
 
-def torn(content, rng):
-    """Bytes flipped, dropped, repeated or replaced, mostly in the header."""
-    content, header = bytearray(content), 8 + int.from_bytes(content[:8], "little")
-    for _ in range(rng.integers(1, 4)):
-        start, length = int(rng.integers(header if rng.integers(4) else len(content))), int(rng.integers(1, 64))
-        change = rng.integers(4)
-        if change == 0:
-            content[start] ^= 1 << int(rng.integers(8))
-        elif change == 1:
-            del content[start : start + length]
-        elif change == 2:
-            content[start:start] = content[start : start + length]
-        else:
-            content[start : start + length] = rng.bytes(length)
-    return bytes(content)
-
-
 def test_two_hundred_damaged_files(file, tmp_path):
     """Each is refused in one line that names it, or is a model after all."""
     whole, rng, bad, taken = file.read_bytes(), np.random.default_rng(0), tmp_path / "bad.safetensors", 0
+    header = 8 + int.from_bytes(whole[:8], "little")
     for _ in range(200):
-        bad.write_bytes(torn(whole, rng))
+        bad.write_bytes(damage.torn(whole, rng, header=header))
         try:
             build.load(bad)
         except PackedError as error:

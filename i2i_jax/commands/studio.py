@@ -21,7 +21,9 @@ from i2i_jax.config import ConfigError
 
 MAX_BYTES = 20 * 2**20  # of an upload
 
-_RUN = flags.DEFINE_multi_string("run", None, "The folder of a trained run; several can be given, to choose from.", required=True)
+_RUN = flags.DEFINE_multi_string(
+    "run", None, "A trained run: its folder, packed in a file, or hf://USER/NAME; several can be given, to choose from.", required=True
+)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "The address to listen at; 0.0.0.0 lets everyone on the network use the page.")
 _PORT = flags.DEFINE_integer("port", 7860, "The port to listen at.", lower_bound=1, upper_bound=65535)
 
