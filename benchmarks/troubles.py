@@ -53,7 +53,7 @@ def z_ignored(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
 
 
 def checkerboards(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
-    """A corner of early outputs, enlarged."""
+    """The middle of early outputs, enlarged."""
     models = {"transposed": trained("150 steps"), "bilinear": trained("150 steps, bilinear")}
     rows, labels = _side_by_side(_inputs(), models)
     middle = slice(16, 48)
@@ -62,19 +62,13 @@ def checkerboards(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
 
 def colours(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
     """The same drawings as trained on, and as photographed under a lamp."""
-    model, rows = trained("pix2pix"), []
-    for image in _inputs():
-        by_lamp = (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8)
-        rows.append([image, model(image)[0], by_lamp, model(by_lamp)[0]])
+    rows = _as_trained_on_and(lambda image: (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8), trained("pix2pix"))
     return rows, ["as trained on", "output", "under a lamp", "output"]
 
 
 def sizes(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
     """Networks of 64 pixels, on the same drawing at 64 and at 128."""
-    model, rows = trained("bicycle"), []
-    for image in _inputs():
-        larger = loader.resize(image, 128)
-        rows.append([image, model(image)[0], larger, model(larger)[0]])
+    rows = _as_trained_on_and(lambda image: loader.resize(image, 128), trained("bicycle"))
     return rows, ["64 x 64", "output", "128 x 128", "output"]
 
 
@@ -84,6 +78,12 @@ PICTURES = {of.__name__: of for of in (collapse, z_ignored, checkerboards, sizes
 def _inputs() -> np.ndarray:
     pairs = build.pairs(presets.pix2pix("shapes"), "val")
     return np.stack([pairs[i].input for i in range(3)])
+
+
+def _as_trained_on_and(change: Callable[[np.ndarray], np.ndarray], model: Model) -> list[list[np.ndarray]]:
+    """A row an input: it, its output, the changed input, its output."""
+    pairs = [(image, change(image)) for image in _inputs()]
+    return [[image for given in pair for image in (given, model(given)[0])] for pair in pairs]
 
 
 def _side_by_side(inputs: np.ndarray, models: dict[str, Model], *, samples: int = 1) -> tuple[list, list[str]]:

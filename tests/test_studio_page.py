@@ -166,10 +166,8 @@ def test_no_file_but_its_own_is_served(address, path):
 
 
 def test_what_is_too_heavy_is_refused_by_the_server_too(address):
-    body = b"--x\r\nContent-Disposition: form-data; name=files; filename=heavy.png\r\n\r\n" + bytes(21 * 2**20) + b"\r\n--x--\r\n"
-    request = urllib.request.Request(f"{address}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(request)
+        uploaded(address, bytes(21 * 2**20))
     assert error.value.code == 413
     error.value.close()
 
