@@ -77,7 +77,8 @@ def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Cal
     """Maps `step(state, batch, key) -> (state, metrics)`, written with the axis `AXIS`, over the mesh.
 
     The state and the key are replicated, the batch is split by rows; the step must have averaged what it returns. `shard_map` is
-    `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated.
+    `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated; a CPU's
+    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step.
     """
     if mode == "pmap":
         return _pmapped(step, mesh)
@@ -85,7 +86,7 @@ def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Cal
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), out_specs=PartitionSpec(), check_vma=False
     )
-    return jax.jit(mapped, donate_argnums=0)
+    return jax.jit(mapped, donate_argnums=0, compiler_options=_on_cpu(mesh, xla_cpu_copy_insertion_use_region_analysis=True))
 
 
 def _pmapped(step: Callable, mesh: Mesh) -> Callable:
@@ -113,8 +114,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def run_once(function: Callable, *arguments: Any, mesh: Mesh) -> Any:
     """Its result, replicated over the mesh. A CPU's compiler is told not to try hard: on random initial values it would for 20 s."""
-    hasty = {"xla_backend_optimization_level": 1} if mesh.devices.flat[0].platform == "cpu" else None
+    hasty = _on_cpu(mesh, xla_backend_optimization_level=1)
     return jax.jit(function, out_shardings=replicated(mesh), compiler_options=hasty)(*arguments)
+
+
+def _on_cpu(mesh: Mesh, **options: Any) -> dict[str, Any] | None:
+    """Options for XLA's compiler, where the mesh is of CPUs."""
+    return options if mesh.devices.flat[0].platform == "cpu" else None
 
 
 def in_chunks(function: Callable, *rows: jax.Array, pixels: int) -> Any:

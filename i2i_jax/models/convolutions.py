@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
+@partial(jax.jit, static_argnames=("stride", "padding"))
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
     """Convolution with explicit zero padding on both sides (`SAME` is another thing at stride 2)."""
     size, _, channels, features = kernel.shape
@@ -31,6 +32,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
 
 
+@partial(jax.jit, static_argnums=2)
 def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
     """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped."""
     size, _, channels, features = kernel.shape
@@ -50,10 +52,20 @@ def _are_few(pixels: Any, channels: int, features: int) -> bool:
 
 
 def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:
-    """S_k(x) for the places k of a kernel of `size`."""
-    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = (side - size + 1 for side in padded.shape[1:3])
-    return jnp.stack([padded[:, top : top + height : stride, left : left + width : stride] for top, left in _places(size)])
+    """S_k(x) for the places k of a kernel of `size`.
+
+    The image is cut into cells of stride x stride pixels: places at the same place of their cells share a slice.
+    """
+    batch, *sides, channels = x.shape
+    cells = -(-size // stride)  # that a side of the kernel meets
+    height, width = met = [(side + 2 * padding - size) // stride + 1 for side in sides]
+    margins = [(padding, stride * (out + cells - 1) - side - padding, 0) for side, out in zip(sides, met, strict=True)]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
+    split = padded.reshape(batch, height + cells - 1, stride, width + cells - 1, stride, channels)
+    cut = jnp.stack([split[:, down : down + height, :, across : across + width] for down, across in _places(cells)])
+    by_place = cut.reshape(cells, cells, batch, height, stride, width, stride, channels).transpose(0, 4, 1, 6, 2, 3, 5, 7)
+    all_places = by_place.reshape(cells * stride, cells * stride, batch, height, width, channels)
+    return all_places[:size, :size].reshape(size**2, batch, height, width, channels)
 
 
 def _products(met: Float[Array, "places n i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "places n o"]:
