@@ -222,6 +222,28 @@ def test_batch_norm_and_its_running_statistics():
     np.testing.assert_allclose(np.asarray(z).reshape(-1, 2), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_the_gradient_of_a_norm_and_the_gradient_of_its_size(norm):
+    """The second is what a gradient penalty descends."""
+    axes = (1, 2) if norm == "instance" else (0, 1, 2)
+
+    def by_the_book(x):
+        return (x - x.mean(axes, keepdims=True)) / jnp.sqrt(x.var(axes, keepdims=True) + 1e-5)
+
+    def ours(x):
+        return L.Normalize(norm).apply(variables, x, use_running_average=False, mutable=["batch_stats"])[0]
+
+    def with_second_gradient(f, x):
+        return jax.grad(f)(x), jax.grad(lambda x: jnp.square(jax.grad(f)(x)).sum())(x)
+
+    with jax.enable_x64(True):
+        x, weights = jnp.asarray(RNG.normal(3, 2, (2, 3, 4, 2))), jnp.asarray(RNG.normal(size=(2, 3, 4, 2)))
+        variables = L.Normalize(norm).init(jax.random.key(0), x, use_running_average=False)
+        found, expected = (with_second_gradient(lambda x, f=f: (weights * f(x)).sum(), x) for f in (ours, by_the_book))
+        np.testing.assert_allclose(found[0], expected[0], rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found[1], expected[1], rtol=1e-10, atol=1e-12)
+
+
 # ---- initial values
 
 FAN_IN, FAN_OUT = 16 * 32, 16 * 64
