@@ -123,10 +123,10 @@ def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
 
 def ours(job: Job) -> timing.Run:
     keep_freed_memory()  # as every command does
-    game, key = build.game(job.config), jax.random.key(0)
-    state = parallel.run_once(game.init, key, build.example_batch(job.config), mesh=parallel.make_mesh(jax.devices()[:1]))
+    game, key, mesh = build.game(job.config), jax.random.key(0), parallel.make_mesh(jax.devices()[:1])
+    state = parallel.run_once(game.init, key, build.example_batch(job.config), mesh=mesh)
     batch = Batch(*map(jnp.asarray, job.images()))
-    step = jax.jit(game.train_step, donate_argnums=0)
+    step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh)
     translate = jax.jit(lambda state, z: sampling.translate(game.networks, state, batch.input, z, key, mode=build.mode(job.config)))
     z = sampling.latents(key, 1, job.samples, game.networks.latent_dim)
 
