@@ -64,10 +64,16 @@ def test_transposed_convolution_spreads_each_pixel_by_the_flipped_kernel(case):
     np.testing.assert_allclose(ours, canvas[:, 1 : 1 + 2 * height, 1 : 1 + 2 * width], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", ["more weights than pixels", "few features"])
+@pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_gradients(case):
     image, of_kernel, stride, padding = CONVOLUTIONS[case]
     _check_gradients(partial(convolve, stride=stride, padding=padding), image, of_kernel)
+
+
+@pytest.mark.parametrize("case", ["stride 2", "stride 1", "kernel of 3"])
+def test_second_gradients_which_a_gradient_penalty_needs(case):
+    image, of_kernel, stride, padding = CONVOLUTIONS[case]
+    _check_gradients(partial(convolve, stride=stride, padding=padding), image, of_kernel, order=2)
 
 
 @pytest.mark.parametrize("case", TRANSPOSED)
@@ -76,10 +82,26 @@ def test_gradients_of_the_transposed_convolution(case):
     _check_gradients(lambda x, kernel: transposed_convolve(x, kernel, output_padding), image, of_kernel)
 
 
-def _check_gradients(convolution, *shapes):
+def _check_gradients(convolution, *shapes, order=1):
     with jax.enable_x64(True):
         run = jax.jit(lambda x, kernel: jnp.sin(convolution(x, kernel)))
-        check_grads(run, tuple(map(jnp.asarray, arrays(*shapes))), order=1, modes=["rev"])
+        check_grads(run, tuple(map(jnp.asarray, arrays(*shapes))), order=order, modes=["rev"])
+
+
+@pytest.mark.parametrize("case", ["stride 1", "kernel of 3", "few features"])
+def test_the_gradient_of_the_weights_is_xlas_own(case, monkeypatch):
+    """Off a CPU it is."""
+    image, of_kernel, stride, padding = CONVOLUTIONS[case]
+    x, kernel = map(jnp.float32, arrays(image, of_kernel))
+
+    def gradient():
+        return jax.grad(lambda kernel: jnp.sin(convolve(x, kernel, stride=stride, padding=padding)).sum())(kernel)
+
+    ours = gradient()
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(ours, gradient(), rtol=1e-4, atol=1e-4)
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("case", ["more weights than pixels", "few features"])

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.export import is_symbolic_dim
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -29,7 +29,7 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     if _are_few(2 * len(x) * height * width, channels, features):
         met = _met(x, size=size, stride=stride, padding=padding).reshape(size**2, -1, channels)
         return _products(met, kernel).sum(0).reshape(len(x), height, width, features).astype(x.dtype)
-    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
+    return _convolution(x, kernel, stride, padding)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -52,20 +52,29 @@ def _are_few(pixels: Any, channels: int, features: int) -> bool:
 
 
 def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:
-    """S_k(x) for the places k of a kernel of `size`.
+    """S_k(x) for the places k of a kernel of `size`."""
+    cells, across = jnp.stack(list(_cells(x, size=size, stride=stride, padding=padding))), -(-size // stride)
+    batch, height, width, *_, channels = cells.shape[1:]
+    places = cells.reshape(across, across, batch, height, width, stride, stride, channels).transpose(0, 5, 1, 6, 2, 3, 4, 7)
+    return _whole(places, size).reshape(size**2, batch, height, width, channels)
 
-    The image is cut into cells of stride x stride pixels: places at the same place of their cells share a slice.
-    """
+
+def _cells(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Iterator[Float[Array, "b h2 w2 stride stride i"]]:
+    """S_k(x) of all places k in one cell of stride x stride pixels, for each cell that a kernel of `size` meets."""
     batch, *sides, channels = x.shape
-    cells = -(-size // stride)  # that a side of the kernel meets
+    across = -(-size // stride)
     height, width = met = [(side + 2 * padding - size) // stride + 1 for side in sides]
-    margins = [(padding, stride * (out + cells - 1) - side - padding, 0) for side, out in zip(sides, met, strict=True)]
+    margins = [(padding, stride * (out + across - 1) - side - padding, 0) for side, out in zip(sides, met, strict=True)]
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
-    split = padded.reshape(batch, height + cells - 1, stride, width + cells - 1, stride, channels)
-    cut = jnp.stack([split[:, down : down + height, :, across : across + width] for down, across in _places(cells)])
-    by_place = cut.reshape(cells, cells, batch, height, stride, width, stride, channels).transpose(0, 4, 1, 6, 2, 3, 5, 7)
-    all_places = by_place.reshape(cells * stride, cells * stride, batch, height, width, channels)
-    return all_places[:size, :size].reshape(size**2, batch, height, width, channels)
+    split = padded.reshape(batch, height + across - 1, stride, width + across - 1, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    corners = (((0, top, left, 0, 0, 0), (batch, top + height, left + width, stride, stride, channels)) for top, left in _places(across))
+    return (lax.slice(split, *corner) for corner in corners)
+
+
+def _whole(of_cells: Shaped[Array, "cells stride cells stride *rest"], size: int) -> Shaped[Array, "size size *rest"]:
+    """Rows and columns of cells as those of the kernel."""
+    side = of_cells.shape[0] * of_cells.shape[1]
+    return of_cells.reshape(side, side, *of_cells.shape[4:])[:size, :size]
 
 
 def _products(met: Float[Array, "places n i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "places n o"]:
@@ -86,6 +95,38 @@ def _convolve_to_few(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
 
 def _places(size: int) -> Iterator[tuple[int, ...]]:
     return itertools.product(range(size), repeat=2)
+
+
+def _plain(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
+
+
+def _plain_forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return _plain(x, kernel, stride, padding), (x, kernel)
+
+
+def _plain_backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    """XLA's own, but for the gradient of the weights on a CPU."""
+    x, kernel = saved
+    (dx,) = jax.linear_transpose(lambda x: _plain(x, kernel, stride, padding), x)(g)
+    if jax.default_backend() == "cpu":
+        return dx, _weight_gradient(x, g, len(kernel), stride, padding).astype(kernel.dtype)
+    return dx, *jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, padding), kernel)(g)
+
+
+_convolution = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
+_convolution.defvjp(_plain_forward, _plain_backward)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4))
+def _weight_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], size: int, stride: int, padding: int) -> Array:
+    """sum S_k(x)^T g over the pixels, for all places k of a cell in one product: on a CPU in half the time of XLA's convolution."""
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    cells = _cells(x, size=size, stride=stride, padding=padding)
+    pixels = ((0, 1, 2), (0, 1, 2))
+    products = [lax.dot_general(cell, g, (pixels, ((), ())), preferred_element_type=dtype) for cell in cells]
+    across = -(-size // stride)
+    return _whole(jnp.stack(products).reshape(across, across, *products[0].shape).swapaxes(1, 2), size)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
