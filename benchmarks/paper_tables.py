@@ -54,8 +54,6 @@ def _family(objective: str, options: Options | None = None) -> System:
     return System(partial(presets.bicycle_family, objective), options or {})
 
 
-PAPERS_WIDTH = {"model.discriminator_width": 64}  # one as narrow as a small generator is of less use to it
-
 SYSTEMS = {
     SEGMENTER: System(presets.segmenter, {"optimizer.learning_rate": 1e-3}),
     "pix2pix+noise": _family("pix2pix_noise"),
@@ -71,10 +69,10 @@ SYSTEMS = {
     "nz 64": _family("bicycle_gan", {"model.latent_dim": 64}),
     "z at the input": _family("bicycle_gan", {"model.latent_at": "input"}),
     "L1": System(presets.pix2pix, {"weights.gan": 0.0}),
-    "GAN": System(presets.pix2pix, {"weights.l1": 0.0, "model.conditional": False} | PAPERS_WIDTH),
-    "cGAN": System(presets.pix2pix, {"weights.l1": 0.0} | PAPERS_WIDTH),
-    "L1+GAN": System(presets.pix2pix, {"model.conditional": False} | PAPERS_WIDTH),
-    "L1+cGAN": System(presets.pix2pix, PAPERS_WIDTH),
+    "GAN": System(presets.pix2pix, {"weights.l1": 0.0, "model.conditional": False}),
+    "cGAN": System(presets.pix2pix, {"weights.l1": 0.0}),
+    "L1+GAN": System(presets.pix2pix, {"model.conditional": False}),
+    "L1+cGAN": System(presets.pix2pix),
     "receptive field 1": System(presets.pix2pix, {"model.discriminator": "pixel"}),
     "receptive field 16": System(presets.pix2pix, {"model.discriminator_layers": 1}),
     "receptive field 34": System(presets.pix2pix, {"model.discriminator_layers": 2}),
