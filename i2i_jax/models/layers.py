@@ -82,7 +82,8 @@ def _swapped(init: Callable) -> Callable:
 
 def _parameters(conv: Conv | TransposedConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
     if not conv.is_initializing():  # conv.param would trace the initialisers to compare shapes, a tenth of a step's tracing
-        return conv.get_variable("params", "kernel"), conv.get_variable("params", "bias")
+        given = conv.variables["params"]
+        return given["kernel"], given["bias"] if conv.use_bias else None
     kernel = conv.param("kernel", init, (conv.kernel_size, conv.kernel_size, channels, conv.features))
     return kernel, conv.param("bias", nn.initializers.zeros, (conv.features,)) if conv.use_bias else None
 
