@@ -1,7 +1,5 @@
 """The command line: what it prints, and what it answers to wrong usage."""
 
-import os
-import signal
 import subprocess
 import sys
 
@@ -162,16 +160,6 @@ def test_config_shows_every_option_with_its_comment(command):
     assert "--config.update=simultaneous\n    str; one of simultaneous, alternating\n    alternating: the discriminator steps first" in out
     _, facades, _ = command("config", f"{runs.CONFIGS / 'pix2pix.py'}:facades")
     assert "--config.data.direction=BtoA\n" in facades
-
-
-@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
-def test_config_stops_in_silence_where_nobody_reads_on():
-    file = runs.CONFIGS / "bicycle.py"
-    process = subprocess.Popen([sys.executable, "-m", "i2i_jax", "config", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdout.close()
-    with process:
-        assert process.stderr.read() == b""
-    assert process.returncode == -signal.SIGPIPE
 
 
 def test_every_option_has_a_type_and_a_comment(command):

@@ -8,7 +8,6 @@ import ast
 import inspect
 import io
 import runpy
-import signal
 import textwrap
 import tokenize
 from collections.abc import Sequence
@@ -74,6 +73,4 @@ def _read(named: str) -> Any:
 
 
 def cli() -> None:
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` has seen enough
     app.run(main, files=True)
