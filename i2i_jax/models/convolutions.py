@@ -53,13 +53,11 @@ def _are_few(pixels: Any, channels: int, features: int) -> bool:
 
 def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:
     """S_k(x) for the places k of a kernel of `size`."""
-    cells, across = jnp.stack(list(_cells(x, size=size, stride=stride, padding=padding))), -(-size // stride)
-    batch, height, width, *_, channels = cells.shape[1:]
-    places = cells.reshape(across, across, batch, height, width, stride, stride, channels).transpose(0, 5, 1, 6, 2, 3, 4, 7)
-    return _whole(places, size).reshape(size**2, batch, height, width, channels)
+    cells = jnp.stack(_cells(x, size=size, stride=stride, padding=padding)).transpose(0, 4, 5, 1, 2, 3, 6)
+    return _joined(cells, size).reshape(size**2, *cells.shape[3:])
 
 
-def _cells(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Iterator[Float[Array, "b h2 w2 stride stride i"]]:
+def _cells(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> list[Float[Array, "b h2 w2 stride stride i"]]:
     """S_k(x) of all places k in one cell of stride x stride pixels, for each cell that a kernel of `size` meets."""
     batch, *sides, channels = x.shape
     across = -(-size // stride)
@@ -68,13 +66,15 @@ def _cells(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) 
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
     split = padded.reshape(batch, height + across - 1, stride, width + across - 1, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     corners = (((0, top, left, 0, 0, 0), (batch, top + height, left + width, stride, stride, channels)) for top, left in _places(across))
-    return (lax.slice(split, *corner) for corner in corners)
+    return [lax.slice(split, *corner) for corner in corners]
 
 
-def _whole(of_cells: Shaped[Array, "cells stride cells stride *rest"], size: int) -> Shaped[Array, "size size *rest"]:
-    """Rows and columns of cells as those of the kernel."""
-    side = of_cells.shape[0] * of_cells.shape[1]
-    return of_cells.reshape(side, side, *of_cells.shape[4:])[:size, :size]
+def _joined(cells: Shaped[Array, "n stride stride *rest"], size: int) -> Shaped[Array, "size size *rest"]:
+    """The places of a kernel, of those of its cells."""
+    stride, _, *rest = cells.shape[1:]
+    across = -(-size // stride)
+    square = cells.reshape(across, across, stride, stride, *rest).swapaxes(1, 2)
+    return square.reshape(across * stride, across * stride, *rest)[:size, :size]
 
 
 def _products(met: Float[Array, "places n i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "places n o"]:
@@ -120,13 +120,10 @@ _convolution.defvjp(_plain_forward, _plain_backward)
 
 @partial(jax.jit, static_argnums=(2, 3, 4))
 def _weight_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], size: int, stride: int, padding: int) -> Array:
-    """sum S_k(x)^T g over the pixels, for all places k of a cell in one product: on a CPU in half the time of XLA's convolution."""
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    """sum S_k(x)^T g over the pixels, for all places k of a cell in one product: on a CPU faster than XLA's convolution."""
+    pixels, dtype = ((0, 1, 2), (0, 1, 2)), jnp.promote_types(x.dtype, jnp.float32)
     cells = _cells(x, size=size, stride=stride, padding=padding)
-    pixels = ((0, 1, 2), (0, 1, 2))
-    products = [lax.dot_general(cell, g, (pixels, ((), ())), preferred_element_type=dtype) for cell in cells]
-    across = -(-size // stride)
-    return _whole(jnp.stack(products).reshape(across, across, *products[0].shape).swapaxes(1, 2), size)
+    return _joined(jnp.stack([lax.dot_general(cell, g, (pixels, ((), ())), preferred_element_type=dtype) for cell in cells]), size)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -81,7 +81,7 @@ def _swapped(init: Callable) -> Callable:
 
 
 def _parameters(conv: Conv | TransposedConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
-    if not conv.is_initializing():  # conv.param would trace the initialisers to compare shapes, a tenth of a step's tracing
+    if not conv.is_initializing():  # conv.param would trace the initialisers to compare shapes
         given = conv.variables["params"]
         return given["kernel"], given["bias"] if conv.use_bias else None
     kernel = conv.param("kernel", init, (conv.kernel_size, conv.kernel_size, channels, conv.features))
