@@ -61,7 +61,7 @@ def lowered(config: configs.Config, devices: int) -> Any:
     mesh, game = parallel.make_mesh(jax.devices()[:devices]), build.game(config)
     state = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     raw = batches.raw_batch(config, range(config.data.batch_size))
-    return training.training_step(config, game, mesh).lower(state, raw, jax.random.key(0))
+    return training.training_step(config, mesh).lower(state, raw, jax.random.key(0))
 
 
 def state_bytes(config: configs.Config) -> int:
@@ -135,7 +135,7 @@ def _timed_steps(config: configs.Config) -> list[float]:
 
     mesh, game = parallel.make_mesh(), build.game(config)
     batch = parallel.global_batch(batches.raw_batch(config, parallel.local_rows(config.data.batch_size, mesh)), mesh)
-    key, step = jax.random.key(0), training.training_step(config, game, mesh)
+    key, step = jax.random.key(0), training.training_step(config, mesh)
     state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
 
     def run() -> None:

@@ -84,7 +84,7 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
     state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
     batch = parallel.global_batch(batches.raw_batch(config, range(config.data.batch_size)), mesh)
     start = time.perf_counter()
-    lowered = training.training_step(config, game, mesh).lower(state, batch, key)
+    lowered = training.training_step(config, mesh).lower(state, batch, key)
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()

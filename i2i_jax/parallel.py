@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from i2i_jax import programs
 from i2i_jax.config import ConfigError
 from i2i_jax.types import Share
 
@@ -73,12 +74,13 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Callable:
+def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map", origin: str | None = None) -> Callable:
     """Maps `step(state, batch, key) -> (state, metrics)`, written with the axis `AXIS`, over the mesh.
 
     The state and the key are replicated, the batch is split by rows; the step must have averaged what it returns. `shard_map` is
     `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated; a CPU's
-    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step.
+    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step. With an `origin`
+    of the step (see `programs`) `shard_map` traces it once for all processes to come.
     """
     if mode == "pmap":
         return _pmapped(step, mesh)
@@ -86,7 +88,11 @@ def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Cal
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), out_specs=PartitionSpec(), check_vma=False
     )
-    return jax.jit(mapped, donate_argnums=0, compiler_options=_on_cpu(mesh, xla_cpu_copy_insertion_use_region_analysis=True))
+    if origin is not None:
+        mapped = programs.traced_once(mapped, f"{origin} on {mesh.size} devices")
+    every, rows = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
+    in_order = _on_cpu(mesh, xla_cpu_copy_insertion_use_region_analysis=True)
+    return jax.jit(mapped, donate_argnums=0, in_shardings=(every, rows, every), compiler_options=in_order)
 
 
 def _pmapped(step: Callable, mesh: Mesh) -> Callable:

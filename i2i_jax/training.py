@@ -55,7 +55,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         if start:
             processes.say(f"goes on after step {start} of {config.train.steps}")
         key = jax.random.key(config.train.seed)
-        step_state = training_step(config, game, mesh)
+        step_state = training_step(config, mesh)
         batches = loader.batches(
             train_pairs, load_size=config.data.load_size, batch_size=config.data.batch_size, seed=config.train.seed,
             start_step=start, rows=rows, cache_gb=config.data.cache_gb,
@@ -72,7 +72,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
                     values = terms(losses)
                     if bad := divergence.not_finite(values, state):
                         report.log(step, values)
-                        bad += _blamed(config, game, mesh, before, batch, key) if before is not None else []
+                        bad += _blamed(config, mesh, before, batch, key) if before is not None else []
                         raise Diverged(_diverged(bad, step, checkpoints, config))
                 if told:
                     metrics = report(step, state, values)
@@ -83,16 +83,17 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
     return state
 
 
-def training_step(config: Config, game: Game, mesh: Mesh, take: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
+def training_step(config: Config, mesh: Mesh, take: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
     """(state, raw batch, key) -> (state, Losses) over the mesh: augment on the device, then one step of the game, by `take`."""
-    mapped = game.on_axis(parallel.AXIS)
+    mapped = build.game(config).on_axis(parallel.AXIS)
     crop_and_flip = partial(augment.augment, crop_size=config.data.crop_size, flip=config.data.flip)
 
     def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Any]:
         augment_key, step_key = jax.random.split(key)
         return take(mapped, state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
 
-    return parallel.data_parallel(step, mesh, mode=config.train.parallel)
+    origin = f"{take.__qualname__} of {configs.to_json(config)}"
+    return parallel.data_parallel(step, mesh, mode=config.train.parallel, origin=origin)
 
 
 def _rows(config: Config, mesh: Mesh) -> np.ndarray:
@@ -162,9 +163,9 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))
 
 
-def _blamed(config: Config, game: Game, mesh: Mesh, before: TrainState, batch: loader.RawBatch, key: jax.Array) -> list[str]:
+def _blamed(config: Config, mesh: Mesh, before: TrainState, batch: loader.RawBatch, key: jax.Array) -> list[str]:
     """The gradients of a step that are not finite."""
-    _, finite = training_step(config, game, mesh, divergence.gradients)(before, batch, key)
+    _, finite = training_step(config, mesh, divergence.gradients)(before, batch, key)
     return [f"the gradient of {name} is not finite" for name, flag in jax.device_get(finite).items() if flag < 1]
 
 

@@ -21,7 +21,7 @@ from i2i_jax.train_state import TrainState
 
 DEADLINE = 240  # seconds, of a machine that is busy
 # Gloo's threads print this line in pieces, which mix
-GLOO = re.compile(r"^(?:\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d+)*\n", re.MULTILINE)
+GLOO = re.compile(r"(?m)^(?:\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d+)*\n")
 GONE = "error: another process of this run has ended or cannot be reached"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
