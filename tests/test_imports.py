@@ -15,7 +15,21 @@ PACKAGE = ROOT / "i2i_jax"
 
 # A module imports from layers below its own, and from its own module or folder; a folder is one module.
 LAYERS = (
-    ("types", "cache", "config", "extras", "files", "hub", "parallel", "presets", "processes", "tensorboard", "tiling", "torch_files"),
+    (
+        "types",
+        "cache",
+        "config",
+        "extras",
+        "files",
+        "hub",
+        "parallel",
+        "presets",
+        "processes",
+        "programs",
+        "tensorboard",
+        "tiling",
+        "torch_files",
+    ),
     ("losses", "models", "data", "metrics"),
     ("objectives",),
     ("train_state", "sampling"),
