@@ -33,8 +33,9 @@ def traced_once(step: Callable, origin: str) -> Callable:
             return jax.tree.leaves(state), metrics
 
         file = Path(folder) / f"{_digest(origin, form, kinds)}.traced"
-        program = _whole(file) or bytes(export.export(jax.jit(of_leaves))(*kinds).serialize())
-        if not file.exists():
+        program = _whole(file)
+        if program is None:
+            program = bytes(export.export(jax.jit(of_leaves))(*kinds).serialize())
             with contextlib.suppress(OSError):  # the next process traces again
                 files.atomic_write(file, hashlib.sha256(program).digest() + program)
         state, metrics = export.deserialize(bytearray(program)).call(*leaves)
@@ -44,14 +45,10 @@ def traced_once(step: Callable, origin: str) -> Callable:
 
 
 def _whole(file: Path) -> bytes | None:
-    """What is in a file behind its checksum; None where it is not there, or damaged and then removed."""
-    if not file.exists():
-        return None
-    content = file.read_bytes()
-    if hashlib.sha256(content[32:]).digest() == content[:32]:
-        return content[32:]
-    file.unlink()
-    return None
+    """What is in a file behind its checksum; None where it is damaged, or not there."""
+    content = file.read_bytes() if file.exists() else b""
+    checksum, program = content[:32], content[32:]
+    return program if hashlib.sha256(program).digest() == checksum else None
 
 
 def _digest(*what: Any) -> str:
