@@ -1,5 +1,6 @@
 """Programs that are traced once: the same step to the last bit, from a file that is kept, and traced again where anything differs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ from i2i_jax.objectives import Losses
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path) -> Iterator[Path]:
     before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     yield tmp_path
