@@ -6,6 +6,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.linen.dtypes import promote_dtype
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
@@ -35,7 +36,10 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 
 def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Average pooling 3x3 with stride 2, padding 1, padding not counted."""
-    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)  # pyright: ignore[reportArgumentType]
+    sums = nn.pooling.pool(x, 0.0, lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    # Counted here: XLA would take most of a second of the start to sum ones.
+    rows, columns = (np.minimum(first + 3, side) - np.maximum(first, 0) for side in x.shape[1:3] for first in [np.arange(-1, side - 1, 2)])
+    return sums / np.outer(rows, columns)[..., None].astype(np.float32)
 
 
 class Conv(nn.Module):
