@@ -39,7 +39,7 @@ def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     sums = nn.pooling.pool(x, 0.0, lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
     # Counted here: XLA would take most of a second of the start to sum ones.
     rows, columns = (np.minimum(first + 3, side) - np.maximum(first, 0) for side in x.shape[1:3] for first in [np.arange(-1, side - 1, 2)])
-    return sums / np.outer(rows, columns)[..., None].astype(np.float32)
+    return sums / np.outer(rows, columns)[None, :, :, None].astype(np.float32)
 
 
 class Conv(nn.Module):
