@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning
 def environment(compiled: Path, *, devices: int) -> dict[str, str]:
     here = runs.CONFIGS.parent
     return os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} --xla_cpu_use_fusion_emitters=false",
         "PYTHONPATH": os.pathsep.join([str(here), str(here / "tests")]),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": str(compiled),
@@ -53,6 +53,12 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     return process.returncode, GLOO.sub("", out), err
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory) -> Path:
+    """Where what one test compiled is found by the next."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
 def started():
     """Processes that do not outlive the test."""
@@ -63,12 +69,12 @@ def started():
         process.communicate()
 
 
-def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path, started):
+def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path, started, compiled):
     address, out = free_address(), tmp_path / "result.npz"
     script = [sys.executable, str(Path(__file__).parent / "two_processes.py"), address]
     for number in "01":
         command = [*script, number, str(tmp_path / "shapes"), str(out)]
-        started.append(start(command, env=environment(tmp_path / "compiled", devices=2)))
+        started.append(start(command, env=environment(compiled, devices=2)))
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
     after, losses = mapped(game, 4, state_of(game, batch), batch)
     first, second = map(end, started)
@@ -94,7 +100,7 @@ OPTIONS = {
 
 
 @pytest.fixture
-def train(tmp_path, shapes_dir, started):
+def train(tmp_path, shapes_dir, started, compiled):
     """Starts the training command in one or two processes with two devices together; `differing` are options of the second alone."""
 
     def train(
@@ -109,7 +115,7 @@ def train(tmp_path, shapes_dir, started):
             command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
             if processes > 1:
                 command += [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={number}"]
-            found.append(start(command, env=environment(tmp_path / "compiled", devices=2 // processes)))
+            found.append(start(command, env=environment(compiled, devices=2 // processes)))
         started.extend(found)
         return found
 
@@ -200,10 +206,10 @@ def test_a_process_that_stalls(train, stalled):
     assert (code, err.splitlines()[-1].startswith(GONE)) == (1, True), err
 
 
-def test_a_coordinator_that_is_not_there(tmp_path, started):
+def test_a_coordinator_that_is_not_there(compiled, started):
     address = free_address()
     code = f"from i2i_jax import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
-    started.append(start([sys.executable, "-c", code], env=environment(tmp_path, devices=1)))
+    started.append(start([sys.executable, "-c", code], env=environment(compiled, devices=1)))
     assert end(started[0]) == (1, "", f"error: not all processes came together at {address} within 1 seconds\n")
 
 

@@ -68,6 +68,7 @@ def test_what_goes_wrong_is_one_line(hub, trained, command, monkeypatch):
         pass
     address = closed.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(importlib.import_module("huggingface_hub.constants"), "HUGGINGFACE_CO_URL_TEMPLATE", address)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's attempts
     status, _, err = command("translate", "--run=hf://someone/else", *image)
     assert (status, err) == (1, "error: hf://someone/else: cannot be reached, and is not in the cache\n")
 

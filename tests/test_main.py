@@ -162,6 +162,16 @@ def test_config_shows_every_option_with_its_comment(command):
     assert "--config.data.direction=BtoA\n" in facades
 
 
+def test_config_ends_quietly_where_nobody_reads_on():
+    """As under `| head`."""
+    command = [sys.executable, "-m", "i2i_jax", "config", str(runs.CONFIGS / "bicycle.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_every_option_has_a_type_and_a_comment(command):
     command("config", "--help")
     from i2i_jax.commands.config import comments

@@ -7,10 +7,12 @@ i2i config configs/pix2pix.py:facades
 import ast
 import inspect
 import io
+import os
 import runpy
+import sys
 import textwrap
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,20 @@ from i2i_jax.config import BOUNDS, CHOICES, Config, ConfigError, flatten
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise ConfigError("name one config file, as configs/bicycle.py or configs/pix2pix.py:facades")
-    values, defaults, described = flatten(_read(argv[1])), flatten(Config()), comments()
+    try:
+        print(*_lines(_read(argv[1])), sep="\n", flush=True)
+    except BrokenPipeError:  # as under `| head`: whoever reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _lines(config: Config) -> Iterator[str]:
+    values, defaults, described = flatten(config), flatten(Config()), comments()
     for name, value in values.items():
         kind, meaning = described[name]
         default = "" if value == defaults[name] else f"default {defaults[name]}"
         facts = "; ".join(filter(None, (kind, default, _allowed(name))))
-        print(f"--config.{name}={value}")
-        print(*(textwrap.indent(textwrap.fill(text, 100), "    ") for text in (facts, meaning)), sep="\n")
+        yield f"--config.{name}={value}"
+        yield from (textwrap.indent(textwrap.fill(text, 100), "    ") for text in (facts, meaning))
 
 
 def comments() -> dict[str, tuple[str, str]]:
