@@ -37,9 +37,14 @@ def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Average pooling 3x3 with stride 2, padding 1, padding not counted."""
     sums = nn.pooling.pool(x, 0.0, lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
-    # Counted here: XLA would take most of a second of the start to sum ones.
-    rows, columns = (np.minimum(first + 3, side) - np.maximum(first, 0) for side in x.shape[1:3] for first in [np.arange(-1, side - 1, 2)])
+    rows, columns = map(_pixels_of_windows, x.shape[1:3])
     return sums / np.outer(rows, columns)[None, :, :, None].astype(np.float32)
+
+
+def _pixels_of_windows(side: int) -> np.ndarray:
+    """Of the windows of three along a side, how many pixels each holds. XLA would sum ones while it compiles, for seconds."""
+    first = np.arange(-1, side - 1, 2)
+    return np.minimum(first + 3, side) - np.maximum(first, 0)
 
 
 class Conv(nn.Module):
