@@ -8,9 +8,10 @@ from pathlib import Path
 
 # Unoptimised programs are compiled in half the time without XLA's newer emitters, and where x86 has no fused multiply-add, the last bit
 # does not depend on what is fused.
-_XLA_FLAGS = ["--xla_force_host_platform_device_count=8", "--xla_cpu_use_fusion_emitters=false"]
-_XLA_FLAGS += ["--xla_cpu_max_isa=AVX"] if platform.machine() == "x86_64" else []
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *_XLA_FLAGS])
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"
+    f"{' --xla_cpu_max_isa=AVX' if platform.machine() == 'x86_64' else ''}"
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
