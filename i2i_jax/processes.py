@@ -105,8 +105,11 @@ def _on_abort(_: int) -> None:
 
 
 def _last_words(message: str) -> None:
-    """From any thread, in any state."""
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"error: {message}\n".encode())
+    """From any thread, in any state; jax's own threads, which may be about to speak, are not heard any more."""
+    stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
+    heard = os.dup(stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
+    os.write(heard, f"error: {message}\n".encode())
     os._exit(1)
 
 

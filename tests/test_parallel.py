@@ -117,16 +117,16 @@ def on_devices(function, devices):
 
 
 @pytest.mark.parametrize("devices", [2, 8])
-def test_draws_are_the_same_numbers_on_any_number_of_devices(devices):
-    expected = parallel.draw(jax.random.bits, KEY, (8, 3), Share())
-    draw = partial(parallel.draw, jax.random.bits, KEY, (8 // devices, 3), Share(parallel.AXIS))
+def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
+    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), Share(parallel.AXIS))
     np.testing.assert_array_equal(on_devices(draw, devices).reshape(8, 3), expected)
 
 
-def test_draws_are_the_same_numbers_in_any_number_of_parts():
-    expected = parallel.draw(jax.random.bits, KEY, (8, 3), Share())
+def test_latents_are_the_same_numbers_in_any_number_of_parts():
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
     parts = [Share(parallel.AXIS, parts=2, part=part) for part in range(2)]
-    drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.bits, KEY, (2, 3), part) for part in parts]), 2)
+    drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), part) for part in parts]), 2)
     np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
 
 
