@@ -130,12 +130,20 @@ def _on_cpu(mesh: Mesh, **options: Any) -> dict[str, Any] | None:
 
 
 def in_chunks(function: Callable, *rows: jax.Array, pixels: int) -> Any:
-    """`function(*row)` of each row, stacked: as many rows at a time as have few enough of their `pixels` for this kind of device.
+    """`function(*row)` of each row, stacked: as many rows at a time as have few enough of their `pixels` for the platform.
 
     A CPU's caches hold the activations of about one image; elsewhere this bounds the memory that many rows take.
     """
-    at_once = (2**16 if jax.default_backend() == "cpu" else 2**22) // pixels
-    return lax.map(lambda row: function(*row), rows, batch_size=min(max(1, at_once), len(rows[0])))
+
+    def chunked(at_once: int, *rows: jax.Array) -> Any:
+        if at_once >= len(rows[0]):
+            return jax.vmap(function)(*rows)
+        return lax.map(lambda row: function(*row), rows, batch_size=at_once)
+
+    on_cpu, elsewhere = (max(1, most // pixels) for most in (2**16, 2**22))
+    if on_cpu >= len(rows[0]):
+        return chunked(on_cpu, *rows)
+    return lax.platform_dependent(*rows, cpu=partial(chunked, on_cpu), default=partial(chunked, elsewhere))
 
 
 def local(tree: Any) -> Any:

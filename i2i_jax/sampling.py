@@ -61,16 +61,16 @@ def translate(
     Every translation is computed as a batch of its own, so it does not depend on its neighbours. Sizes that do not fit the
     network are padded by reflection and cropped back.
     """
-    height, width = inputs.shape[1:3]
+    count, height, width, _ = inputs.shape
+    samples = z.shape[1]
     padded = pad_to_multiple(inputs, networks.generator.multiple)
-    keys = dropout_keys(key, len(inputs), z.shape[1])
 
     def one(image: Array, latent: Array, key: Array) -> Array:
-        return generate(networks, state, image, latent, key, mode=mode)[:height, :width]
+        return generate(networks, state, padded[image], latent, key, mode=mode)[:height, :width]
 
-    pixels = padded[0, ..., 0].size
-    samples = partial(parallel.in_chunks, pixels=pixels)
-    return parallel.in_chunks(lambda image, *of: samples(partial(one, image), *of), padded, z, keys, pixels=pixels * z.shape[1])
+    rows = jnp.repeat(jnp.arange(count), samples), z.reshape(count * samples, z.shape[2]), dropout_keys(key, count, samples).ravel()
+    outputs = parallel.in_chunks(one, *rows, pixels=padded[0, ..., 0].size)
+    return outputs.reshape(count, samples, *outputs.shape[1:])
 
 
 def generate(

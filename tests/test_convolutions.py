@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from i2i_jax.models import convolutions
+from i2i_jax.models import cpu_convolutions, xla_convolutions
 from i2i_jax.models.convolutions import convolve, transposed_convolve
 
 RNG = np.random.default_rng(0)
@@ -89,16 +89,25 @@ def _check_gradients(convolution, *shapes, order=1):
         check_grads(run, tuple(map(jnp.asarray, arrays(*shapes))), order=order, modes=["rev"])
 
 
-@pytest.mark.parametrize("case", ["stride 2", "stride 1", "kernel of 3"])
-def test_gradients_are_xlas_own_where_there_is_no_cpu(case, monkeypatch):
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_a_cpus_forms_are_xlas_convolution_and_its_gradients(case):
     image, of_kernel, stride, padding = CONVOLUTIONS[case]
-    x, kernel = map(jnp.float32, arrays(image, of_kernel))
-    g = jnp.cos(convolve(x, kernel, stride=stride, padding=padding))
-    ours = convolutions._plain_backward(stride, padding, (x, kernel), g)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(convolutions, "_weight_gradient", None)
-    for mine, xlas in zip(ours, convolutions._plain_backward(stride, padding, (x, kernel), g), strict=True):
-        np.testing.assert_allclose(mine, xlas, rtol=1e-4, atol=1e-4)
+    with jax.enable_x64(True):
+        x, kernel = map(jnp.asarray, arrays(image, of_kernel))
+        of_cpu, of_xla = (jax.vjp(partial(form.convolve, stride=stride, padding=padding), x, kernel) for form in (cpu_convolutions, xla_convolutions))
+        np.testing.assert_allclose(of_cpu[0], of_xla[0], rtol=1e-12, atol=1e-12)
+        g = jnp.cos(of_xla[0])
+        for ours, xlas in zip(of_cpu[1](g), of_xla[1](g), strict=True):
+            np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_a_cpus_forms_are_xlas_transposed_convolution(case):
+    image, of_kernel, output_padding = TRANSPOSED[case]
+    with jax.enable_x64(True):
+        x, kernel = map(jnp.asarray, arrays(image, of_kernel))
+        ours, xlas = (form.transposed_convolve(x, kernel, output_padding) for form in (cpu_convolutions, xla_convolutions))
+        np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["more weights than pixels", "few features"])

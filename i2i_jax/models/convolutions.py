@@ -1,148 +1,66 @@
-"""Convolutions, each in the form that is fast at its size: XLA's own, or products of matrices.
+"""Convolutions with PyTorch's arithmetic, in the form that is fast on the platform that a program is lowered for."""
 
-A convolution is sum_k S_k(x) K_k over the places k of its kernel: S_k(x) are the pixels that meet place k, zero outside the image, and
-K_k is a matrix. Where weights far outnumber pixels, as in the deepest layers, XLA's convolutions spend most of their time on turning
-weights and their gradients around; the products take them as they lie.
-"""
-
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.export import is_symbolic_dim
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
-DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+from i2i_jax.models import cpu_convolutions as cpu
+from i2i_jax.models import xla_convolutions as xla
 
 
 @partial(jax.jit, static_argnames=("stride", "padding"))
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
     """Convolution with explicit zero padding on both sides (`SAME` is another thing at stride 2)."""
-    size, _, channels, features = kernel.shape
-    if stride == 1 and features * size**2 <= channels:
-        return _convolve_to_few(x, kernel, padding)
-    height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
-    if _are_few(2 * len(x) * height * width, channels, features):
-        met = _met(x, size=size, stride=stride, padding=padding).reshape(size**2, -1, channels)
-        return _products(met, kernel).sum(0).reshape(len(x), height, width, features).astype(x.dtype)
     return _convolution(x, kernel, stride, padding)
 
 
 @partial(jax.jit, static_argnums=2)
 def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
     """Twofold upsampling: the adjoint of the stride-2, padding-1 convolution whose kernel is flipped and has i and o swapped."""
-    size, _, channels, features = kernel.shape
-    batch, height, width, _ = x.shape
-    if not _are_few(2 * batch * height * width, channels, features):
-        return _dilated(x, kernel, output_padding)
-    products = _products(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
-    upsampled = (2 * side - 4 + size + output_padding for side in (height, width))
-    image = jax.ShapeDtypeStruct((batch, *upsampled, features), products.dtype)
-    spread = jax.linear_transpose(partial(_met, size=size, stride=2, padding=1), image)
-    return spread(products.reshape(size**2, batch, height, width, features)[::-1])[0].astype(x.dtype)
+    return _transposed(x, kernel, output_padding)
 
 
-def _are_few(pixels: Any, channels: int, features: int) -> bool:
-    """Whether products are the faster form. A number of pixels that is not known before images come is taken for many."""
-    return not is_symbolic_dim(pixels) and pixels <= min(channels, features)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolution(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+    """The platform is asked for once forward and once backward: what is differentiated is one form, not a choice between forms."""
+    on_cpu, elsewhere = (partial(form.convolve, stride=stride, padding=padding) for form in (cpu, xla))
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
-def _met(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> Float[Array, "places b h2 w2 i"]:
-    """S_k(x) for the places k of a kernel of `size`."""
-    cells = jnp.stack(_cells(x, size=size, stride=stride, padding=padding)).transpose(0, 4, 5, 1, 2, 3, 6)
-    return _joined(cells, size).reshape(size**2, *cells.shape[3:])
+def _convolution_forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return _convolution(x, kernel, stride, padding), (x, kernel)
 
 
-def _cells(x: Float[Array, "b h w i"], *, size: int, stride: int, padding: int) -> list[Float[Array, "b h2 w2 stride stride i"]]:
-    """S_k(x) of all places k in one cell of stride x stride pixels, for each cell that a kernel of `size` meets."""
-    batch, *sides, channels = x.shape
-    across = -(-size // stride)
-    height, width = met = [(side + 2 * padding - size) // stride + 1 for side in sides]
-    margins = [(padding, stride * (out + across - 1) - side - padding, 0) for side, out in zip(sides, met, strict=True)]
-    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *margins, (0, 0, 0)])
-    split = padded.reshape(batch, height + across - 1, stride, width + across - 1, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-    corners = (((0, top, left, 0, 0, 0), (batch, top + height, left + width, stride, stride, channels)) for top, left in _places(across))
-    return [lax.slice(split, *corner) for corner in corners]
+def _convolution_backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    on_cpu, elsewhere = (partial(_pull, partial(form.convolve, stride=stride, padding=padding)) for form in (cpu, xla))
+    return lax.platform_dependent(*saved, g, cpu=on_cpu, default=elsewhere)
 
 
-def _joined(cells: Shaped[Array, "n stride stride *rest"], size: int) -> Shaped[Array, "size size *rest"]:
-    """The places of a kernel, of those of its cells."""
-    stride, _, *rest = cells.shape[1:]
-    across = -(-size // stride)
-    square = cells.reshape(across, across, stride, stride, *rest).swapaxes(1, 2)
-    return square.reshape(across * stride, across * stride, *rest)[:size, :size]
+def _pull(function: Callable, x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
+    return jax.vjp(function, x, kernel)[1](g)
 
 
-def _products(met: Float[Array, "places n i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "places n o"]:
-    """S_k K_k, in float32 or better."""
-    flat = kernel.reshape(-1, *kernel.shape[2:])
-    return lax.dot_general(met, flat, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.promote_types(met.dtype, jnp.float32))
-
-
-def _convolve_to_few(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], padding: int) -> Float[Array, "b h2 w2 o"]:
-    """At stride 1, as sum_k S_k(x K_k): one product, whose result is smaller than x."""
-    size = len(kernel)
-    products = jnp.einsum("bhwi,klio->klbhwo", x, kernel, preferred_element_type=jnp.promote_types(x.dtype, jnp.float32))
-    padded = jnp.pad(products, ((0, 0), (0, 0), (0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = (side - size + 1 for side in padded.shape[3:5])
-    shifted = (padded[top, left, :, top : top + height, left : left + width] for top, left in _places(size))
-    return sum(shifted, start=jnp.zeros((), products.dtype)).astype(x.dtype)
-
-
-def _places(size: int) -> Iterator[tuple[int, ...]]:
-    return itertools.product(range(size), repeat=2)
-
-
-def _plain(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
-
-
-def _plain_forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return _plain(x, kernel, stride, padding), (x, kernel)
-
-
-def _plain_backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """XLA's own, but for the gradient of the weights on a CPU."""
-    x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: _plain(x, kernel, stride, padding), x)(g)
-    if jax.default_backend() == "cpu":
-        return dx, _weight_gradient(x, g, len(kernel), stride, padding).astype(kernel.dtype)
-    return dx, *jax.linear_transpose(lambda kernel: _plain(x, kernel, stride, padding), kernel)(g)
-
-
-_convolution = jax.custom_vjp(_plain, nondiff_argnums=(2, 3))
-_convolution.defvjp(_plain_forward, _plain_backward)
-
-
-@partial(jax.jit, static_argnums=(2, 3, 4))
-def _weight_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], size: int, stride: int, padding: int) -> Array:
-    """sum S_k(x)^T g over the pixels, for all places k of a cell in one product: on a CPU faster than XLA's convolution."""
-    pixels, dtype = ((0, 1, 2), (0, 1, 2)), jnp.promote_types(x.dtype, jnp.float32)
-    cells = _cells(x, size=size, stride=stride, padding=padding)
-    return _joined(jnp.stack([lax.dot_general(cell, g, (pixels, ((), ())), preferred_element_type=dtype) for cell in cells]), size)
+_convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _dilated(x: Array, kernel: Array, output_padding: int) -> Array:
-    """`transposed_convolve` as a convolution of x with zeros between its pixels.
-
-    Its gradients are written as those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an
-    input-dilated convolution is over fifty times slower on CPU.
+def _transposed(x: Array, kernel: Array, output_padding: int) -> Array:
+    """Its gradients are written as those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an
+    input-dilated convolution is over fifty times slower on a CPU.
     """
-    low = kernel.shape[0] - 2
-    padding = [(low, low + output_padding)] * 2
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+    on_cpu, elsewhere = (partial(form.transposed_convolve, output_padding=output_padding) for form in (cpu, xla))
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
 
 
-def _dilated_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return _dilated(x, kernel, output_padding), (x, kernel)
+def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
+    return _transposed(x, kernel, output_padding), (x, kernel)
 
 
-def _dilated_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _transposed_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
     return dx, _adjoint_kernel(pull(x)[0])
@@ -152,4 +70,4 @@ def _adjoint_kernel(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
-_dilated.defvjp(_dilated_forward, _dilated_backward)
+_transposed.defvjp(_transposed_forward, _transposed_backward)
