@@ -1,11 +1,3 @@
-"""BicycleGAN (Zhu 2017, section 3.4): cVAE-GAN and cLR-GAN together; one input, many right outputs.
+"""That of i2i_jax/configs/bicycle.py, for --config=configs/bicycle.py; from anywhere: --config=bicycle."""
 
-python -m i2i_jax.main --config=configs/bicycle.py[:DATASET]
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "shapes") -> Config:
-    return presets.bicycle_family("bicycle_gan", dataset)
+from i2i_jax.configs.bicycle import get_config as get_config

@@ -1,11 +1,3 @@
-"""cLR-GAN (Zhu 2017, section 3.3): the encoder recovers the random latent from the output.
+"""That of i2i_jax/configs/clr_gan.py, for --config=configs/clr_gan.py; from anywhere: --config=clr_gan."""
 
-python -m i2i_jax.main --config=configs/clr_gan.py[:DATASET]
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "shapes") -> Config:
-    return presets.bicycle_family("clr_gan", dataset)
+from i2i_jax.configs.clr_gan import get_config as get_config

@@ -1,11 +1,3 @@
-"""cVAE-GAN (Zhu 2017, section 3.2): the latent is the target's code, held near N(0, I) by a KL term.
+"""That of i2i_jax/configs/cvae_gan.py, for --config=configs/cvae_gan.py; from anywhere: --config=cvae_gan."""
 
-python -m i2i_jax.main --config=configs/cvae_gan.py[:DATASET]
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "shapes") -> Config:
-    return presets.bicycle_family("cvae_gan", dataset)
+from i2i_jax.configs.cvae_gan import get_config as get_config

@@ -1,16 +1,3 @@
-"""Goes on with the networks of another run, trained here or imported, on other data: optimizers and learning rate start anew.
+"""That of i2i_jax/configs/finetune.py, for --config=configs/finetune.py; from anywhere: --config=finetune."""
 
-python -m i2i_jax.main --config=configs/finetune.py:RUN --config.data.path=DIR --config.train.steps=N --workdir=NEW
-"""
-
-from i2i_jax.config import Config, ConfigError
-
-
-def get_config(run: str = "") -> Config:
-    from i2i_jax import build
-
-    if not run:
-        raise ConfigError("--config=configs/finetune.py:RUN names the run to go on with")
-    config = build.read_config(run)
-    config.train.start_from = run
-    return config
+from i2i_jax.configs.finetune import get_config as get_config

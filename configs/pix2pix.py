@@ -1,15 +1,3 @@
-"""pix2pix (Isola 2017): one output for each input; its only noise is dropout. The ablations of its table 1 are overrides:
+"""That of i2i_jax/configs/pix2pix.py, for --config=configs/pix2pix.py; from anywhere: --config=pix2pix."""
 
-python -m i2i_jax.main --config=configs/pix2pix.py[:DATASET]
-L1       --config.weights.gan=0
-cGAN     --config.weights.l1=0
-GAN      --config.weights.l1=0 --config.model.conditional=False
-L1+GAN   --config.model.conditional=False
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "shapes") -> Config:
-    return presets.pix2pix(dataset)
+from i2i_jax.configs.pix2pix import get_config as get_config

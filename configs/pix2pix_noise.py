@@ -1,11 +1,3 @@
-"""pix2pix + noise (Zhu 2017, section 3.1): a random latent at every layer, no encoder.
+"""That of i2i_jax/configs/pix2pix_noise.py, for --config=configs/pix2pix_noise.py; from anywhere: --config=pix2pix_noise."""
 
-python -m i2i_jax.main --config=configs/pix2pix_noise.py[:DATASET]
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "shapes") -> Config:
-    return presets.bicycle_family("pix2pix_noise", dataset)
+from i2i_jax.configs.pix2pix_noise import get_config as get_config

@@ -1,12 +1,3 @@
-"""A segmenter, which makes label maps from photos: the judge of the metric `segmentation` (Isola 2017, section 4.1, the FCN score).
+"""That of i2i_jax/configs/segmenter.py, for --config=configs/segmenter.py; from anywhere: --config=segmenter."""
 
-python -m i2i_jax.main --config=configs/segmenter.py:DATASET
-python -m i2i_jax evaluate --run=RUN --metrics=segmentation --segmenter=runs/segmenter-DATASET
-"""
-
-from i2i_jax import presets
-from i2i_jax.config import Config
-
-
-def get_config(dataset: str = "facades") -> Config:
-    return presets.segmenter(dataset)
+from i2i_jax.configs.segmenter import get_config as get_config

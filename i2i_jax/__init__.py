@@ -1,10 +1,18 @@
 """Paired image-to-image translation in JAX. `i2i_jax.load` opens a trained model; importing the package imports nothing heavy."""
 
 import importlib
-from typing import Any
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from i2i_jax.model import load as load
+
+__version__: str
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
         return importlib.import_module("i2i_jax.model").load
+    if name == "__version__":
+        return importlib.metadata.version("i2i-jax")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

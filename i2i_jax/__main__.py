@@ -1,10 +1,12 @@
 """python -m i2i_jax COMMAND --OPTION=VALUE ...; also installed as `i2i COMMAND`.
 
-`i2i COMMAND --help` shows examples and every option. The commands:
+`i2i COMMAND --help` shows examples and every option, `i2i --version` the version. The commands:
 """
 
 import importlib
 import sys
+
+import i2i_jax
 
 COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
@@ -25,6 +27,9 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help", "help"):
         print((__doc__ or "").strip(), *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
+        return
+    if name == "--version":
+        print(f"i2i_jax {i2i_jax.__version__}")
         return
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}: one of {', '.join(COMMANDS)}", file=sys.stderr)

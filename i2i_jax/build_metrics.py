@@ -155,7 +155,7 @@ def _segmentation(options: EvalConfig) -> Metric:
     run = build.read_config(options.segmenter)
     game, state = build.load(options.segmenter)
     if run.objective != "segmenter":
-        raise ConfigError(f"eval.segmenter {options.segmenter}: a run of {run.objective}: one of configs/segmenter.py is needed")
+        raise ConfigError(f"eval.segmenter {options.segmenter}: a run of {run.objective}: one of --config=segmenter is needed")
     palette = segmentation.PALETTES[run.data.palette]
 
     def resized(images: Array, method: str) -> Array:

@@ -1,9 +1,10 @@
-"""Training: python -m i2i_jax.main --config=configs/bicycle.py[:DATASET] [--workdir=RUN] [--config.SECTION.OPTION=VALUE ...]
+"""Training: python -m i2i_jax train --config=NAME[:DATASET] [--workdir=RUN] [--config.SECTION.OPTION=VALUE ...]
 
-i2i train --config=configs/bicycle.py                                                 on the embedded shapes
-i2i train --config=configs/pix2pix.py:folder --config.data.path=PAIRS                 on your own pairs
-i2i train --config=configs/bicycle.py:facades --config.train.steps=9000 --workdir=RUN
-The same command goes on with a run that was stopped. `i2i config configs/bicycle.py` shows every option.
+i2i train --config=bicycle                                                    on the embedded shapes
+i2i train --config=pix2pix:folder --config.data.path=PAIRS                    on your own pairs
+i2i train --config=bicycle:facades --config.train.steps=9000 --workdir=RUN
+i2i train --config=mine.py                                                    a file of your own, with get_config
+The same command goes on with a run that was stopped. `i2i config bicycle` shows every option.
 """
 
 import shlex
@@ -14,12 +15,24 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from i2i_jax import configs
 from i2i_jax.commands import app
 from i2i_jax.config import Config, ConfigError, validate
 
+
+class _ConfigParser(flags.ArgumentParser):
+    """ml_collections' own knows files only."""
+
+    def parse(self, argument: str) -> Config:
+        return configs.read(argument, option="--config=")
+
+
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, with :DATASET after it to choose the data; single options as --config.data.path=DIR."
+    "config",
+    None,
+    f"One of {', '.join(configs.NAMES)}, or a file, with :DATASET after it to choose the data; single options as --config.data.path=DIR.",
 )
+flags.FLAGS["config"].parser = _ConfigParser()
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, made or resumed (default: runs/CONFIG-DATASET).")
 _DISTRIBUTED = flags.DEFINE_boolean(
     "distributed", None, "One of several processes, which jax finds by itself (default: if SLURM, Open MPI or GKE says so)."
@@ -31,31 +44,24 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "One of several processes
 
 def main(argv: Sequence[str]) -> None:
     config = _config()
-    workdir = Path(_WORKDIR.value or f"runs/{Path(_config_file()).stem}-{config.data.name}")
+    named = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = Path(_WORKDIR.value or f"runs/{Path(named.split(':')[0]).stem}-{config.data.name}")
     from i2i_jax import processes, training  # after the options are known to be good: it takes seconds
 
     agreed = (ConfigError, training.Diverged)
     with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value, agreed=agreed):
         processes.say(f"run folder: {workdir}")
         try:
-            training.train(config, workdir, command=shlex.join(["python", "-m", "i2i_jax.main", *sys.argv[1:]]))
+            training.train(config, workdir, command=shlex.join(["i2i", "train", *sys.argv[1:]]))
         except training.Stopped as stopped:
             processes.say(str(stopped))
         else:
             processes.say(f"done: open {workdir / 'index.html'}")
 
 
-def _config_file() -> str:
-    return config_flags.get_config_filename(flags.FLAGS["config"]).split(":")[0]
-
-
 def _config() -> Config:
     if _CONFIG.value is None:
-        raise ConfigError("no --config: name one, as --config=configs/bicycle.py")
-    if not Path(_config_file()).is_file():
-        raise ConfigError(f"--config: there is no file {_config_file()}")
-    if not isinstance(_CONFIG.value, Config):
-        raise ConfigError(f"--config: get_config of {_config_file()} gives a {type(_CONFIG.value).__name__}: must be a Config")
+        raise ConfigError(f"no --config: one of {', '.join(configs.NAMES)}, or a file")
     return validate(_CONFIG.value)
 
 

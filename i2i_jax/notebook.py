@@ -20,7 +20,7 @@ def runtime() -> str:
 
 
 def train(run: str | Path, *options: str) -> None:
-    """`python -m i2i_jax.main --workdir=RUN OPTION ...`, its newest sample grid above what it says.
+    """`i2i train --workdir=RUN OPTION ...`, its newest sample grid above what it says.
 
     The cell's stop button saves and stops it; called again it goes on. Raises CalledProcessError where it fails.
     """

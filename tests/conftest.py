@@ -115,7 +115,6 @@ def command(capsys, monkeypatch):
         for flag in added:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()
-        sys.modules.pop("config_config", None)  # the config file's
         return exit.value.code or 0, *capsys.readouterr()
 
     app.define_help_flags()

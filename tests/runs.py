@@ -1,13 +1,12 @@
 """Small runs for tests: networks of width 2 on 64-pixel images, a few steps."""
 
-import runpy
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
 
-from i2i_jax import parallel, training
+from i2i_jax import configs, parallel, training
 from i2i_jax.config import Config, override
 from i2i_jax.train_state import TrainState
 
@@ -31,8 +30,8 @@ TINY_NETWORKS = {"model.generator": "unet_64", "model.encoder": "resnet_64", "mo
 
 
 def get_config(name: str, dataset: str = "shapes") -> Config:
-    """That of configs/NAME.py."""
-    return runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"](dataset)
+    """That of --config=NAME:DATASET."""
+    return configs.read(f"{name}:{dataset}")
 
 
 def tiny(name: str, path: Path, options: dict[str, Any] | None = None, *, dataset: str = "shapes") -> Config:

@@ -29,7 +29,7 @@ def run(tmp_path_factory) -> Path:
     described = config.Config()
     described.train.steps = 3000
     (folder / "config.json").write_text(config.to_json(described))
-    (folder / "command.txt").write_text("python -m i2i_jax.main --config=configs/bicycle.py")
+    (folder / "command.txt").write_text("i2i train --config=bicycle")
     random = np.random.default_rng(0)
     with (folder / "metrics.jsonl").open("w") as file:
         for step in range(10, 3001, 10):

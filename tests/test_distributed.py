@@ -24,8 +24,6 @@ DEADLINE = 240  # seconds, of a machine that is busy
 GLOO = re.compile(r"(?m)^(?:\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d+)*\n")
 GONE = "error: another process of this run has ended or cannot be reached"
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
-
 
 def environment(compiled: Path, *, devices: int) -> dict[str, str]:
     here = runs.CONFIGS.parent

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from i2i_jax import configs
 from i2i_jax.__main__ import COMMANDS
 from i2i_jax.config import Config, flatten
 
@@ -76,8 +77,8 @@ def wrong(program: str, arguments: list[str]) -> list[str]:
         return [program]
     options = [argument[2:].partition("=") for argument in arguments if argument.startswith("--")]
     unknown = [name for name, given, _ in options if name not in (valued if given else bare)]
-    configs = [re.split(r"[:\[]", value)[0] for name, _, value in options if name == "config"]
-    return unknown + [file for file in configs if file != "..." and not (ROOT / file).is_file()]
+    named = [re.split(r"[:\[]", value)[0] for name, _, value in options if name == "config"]
+    return unknown + [name for name in named if name not in ("...", *configs.NAMES) and not (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("path", [*GUIDES, *NOTEBOOKS], ids=name_of)
@@ -93,6 +94,8 @@ def test_commands_are_found():
         ("`i2i evaluate --run --samples=5`", ["run"]),
         ("`python -m i2i_jax transplant --run=RUN`", ["-m i2i_jax transplant"]),
         ("`python -m i2i_jax.main --config=configs/none.py`", ["configs/none.py"]),
+        ("`i2i train --config=finetune:RUN --config.data.path=DIR`", []),
+        ("`i2i train --config=none:facades`", ["none"]),
         ("`srun -n 4 python -m i2i_jax.main --config=... --workdir=RUN`", []),
         ("```\ni2i translate --run=RUN --sync \\\n  --size=64\n```", []),
     ]:

@@ -245,7 +245,7 @@ def test_bad_options_of_a_run(command, copied, trained):
         ([f"--run={run.parent}"], 2, "is no run: it has no config.json"),
         ([f"--run={other}", "--metrics=modes"], 2, "metric 'modes' can be measured on data.name 'shapes'"),
         ([f"--run={run}", "--metrics=latent"], 2, "metric 'latent': pix2pix has no encoder"),
-        ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "one of configs/segmenter.py is needed"),
+        ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "one of --config=segmenter is needed"),
         ([f"--run={run}", f"--metrics=diversity_{CAFFE}", "--samples=1"], 2, "eval.samples must be at least 2"),
         ([f"--run={run}", "--step=7"], 1, "no checkpoint 7: there is 2"),
         ([f"--run={run}", "--step=newest"], 2, "--step is 'newest': a number or best"),

@@ -314,7 +314,7 @@ def test_segmenters_that_cannot_judge(trained, tmp_path):
     for segmenter, message in (
         ("", r"metric 'segmentation' needs eval.segmenter \(--segmenter\)"),
         (str(tmp_path), "is no run: it has no config.json"),
-        (str(trained("pix2pix")), "one of configs/segmenter.py is needed"),
+        (str(trained("pix2pix")), "one of --config=segmenter is needed"),
     ):
         with pytest.raises(ConfigError, match=message):
             metrics("segmentation", segmenter=segmenter)

@@ -36,7 +36,7 @@ LAYERS = (
     ("checkpoints", "divergence"),
     ("packed",),
     ("build",),
-    ("build_metrics", "evaluation", "logs", "page", "translation", "conversion", "model", "notebook"),
+    ("build_metrics", "configs", "evaluation", "logs", "page", "translation", "conversion", "model", "notebook"),
     ("pictures", "shipping", "studio", "tracking", "video", "survey", "pairing"),
     ("export",),
     ("report",),
@@ -82,7 +82,7 @@ def allowed(importer: str, imported: str) -> bool:
 def test_imports_go_one_way(file):
     importer = module_of(file)
     if importer == "__init__":
-        assert not own_modules(file)
+        assert own_modules(file) == {"model"}, "for type checkers"
         return
     assert importer in RANK, f"{importer} has no layer: give it one in LAYERS"
     wrong = sorted(imported for imported in own_modules(file) if not allowed(importer, imported))

@@ -1,5 +1,6 @@
 """The command line: what it prints, and what it answers to wrong usage."""
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -8,12 +9,10 @@ import runs
 from PIL import Image
 
 from i2i_jax import config
-from i2i_jax.__main__ import COMMANDS
+from i2i_jax.__main__ import COMMANDS, main
 
 BICYCLE = f"--config={runs.CONFIGS / 'bicycle.py'}"
 FOLDER = BICYCLE + ":folder"
-
-pytestmark = pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")  # of ml_collections
 
 
 def side_by_side(folder, *names):
@@ -37,7 +36,11 @@ def assert_one_line(answer, status, *parts):
     ("options", "parts"),
     [
         ([], ["no --config"]),
-        (["--config=configs/bycicle.py"], ["configs/bycicle.py"]),
+        (["--config=bycicle"], ["no file bycicle and no config of this name: one of bicycle, cae_gan", "did you mean 'bicycle'"]),
+        (["--config=configs/bycicle.py"], ["there is no file configs/bycicle.py", "did you mean 'bicycle'"]),
+        (["--config=elsewhere/bicycle.py:facades", "--config.train.steps=3"], ["no file elsewhere/bicycle.py: --config=bicycle would do"]),
+        (["--config=bicycle:facade"], ["unknown dataset 'facade'", "did you mean 'facades'"]),
+        (["--config=finetune"], ["--config=finetune:RUN names the run"]),
         ([BICYCLE + ":facade"], ["unknown dataset 'facade'", "did you mean 'facades'"]),
         ([BICYCLE, "--config.train.stpes=3"], ["unknown option --config.train.stpes", "did you mean 'config.train.steps'"]),
         ([BICYCLE, "--config.steps", "3"], ["unknown option --config.steps"]),
@@ -122,8 +125,6 @@ def test_run_folders_that_cannot_be_used(command, tmp_path, trained):
 
 
 def test_commands_are_listed(monkeypatch, capsys):
-    from i2i_jax.__main__ import main
-
     for arguments in ([], ["--help"], ["-h"], ["help"]):
         monkeypatch.setattr(sys, "argv", ["i2i", *arguments])
         main()
@@ -144,8 +145,9 @@ def test_help_comes_without_waiting_for_jax(arguments):
     assert "absl.flags" in imported
     assert not imported & {"jax", "numpy", "flax", "grain", "tensorflow_datasets"}
     name = arguments[-1] if len(arguments) > 1 else "train"
-    assert f"python -m {' '.join(arguments).replace('i2i_jax train', 'i2i_jax.main')}" in done.stdout
+    assert f"python -m i2i_jax {name} " in done.stdout
     assert f"\ni2i {name} " in done.stdout, "no example"
+    assert "configs/" not in done.stdout, "they are not where a wheel is installed"
     expected = {"train": "--config ", "translate": "--samples      Translations of each input. (default: 1)"}
     assert expected.get(name, "") in done.stdout
 
@@ -160,6 +162,7 @@ def test_config_shows_every_option_with_its_comment(command):
     assert "--config.update=simultaneous\n    str; one of simultaneous, alternating\n    alternating: the discriminator steps first" in out
     _, facades, _ = command("config", f"{runs.CONFIGS / 'pix2pix.py'}:facades")
     assert "--config.data.direction=BtoA\n" in facades
+    assert command("config", "pix2pix:facades") == (0, facades, "")
 
 
 def test_config_ends_quietly_where_nobody_reads_on():
@@ -185,8 +188,9 @@ def test_config_of_what_is_none(command, tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    return 1 / 0\n")
     (tmp_path / "three.py").write_text("def get_config():\n    return 3\n")
     for options, part in (
-        ([], "name one config file"),
-        (["configs/bycicle.py"], "there is no file configs/bycicle.py"),
+        ([], "name one config, as bicycle or pix2pix:facades: one of bicycle, cae_gan"),
+        (["bycicle"], "no config of this name: one of bicycle, cae_gan"),
+        (["elsewhere/bicycle.py"], "there is no file elsewhere/bicycle.py: bicycle would do"),
         ([f"{runs.CONFIGS / 'bicycle.py'}:facade"], "unknown dataset 'facade'"),
         ([str(tmp_path / "config.py")], "division by zero"),
         ([str(tmp_path / "three.py")], "gives a int: must be a Config"),
@@ -206,7 +210,33 @@ def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
     found = given["config"]
     assert (found.train.steps, found.data.max_pairs, found.data.flip, found.model.encoder_width) == (7, 5, False, 3)
     assert found.optimizer.learning_rate == 1.0
-    assert given["command"].startswith("python -m i2i_jax.main --config=")
+    assert given["command"].startswith(f"i2i train {BICYCLE} --workdir={tmp_path} --config.train.steps=7")
+
+
+def test_the_default_run_folder_is_the_same_for_a_name_and_its_file(command, monkeypatch):
+    from i2i_jax import training
+
+    given = []
+    monkeypatch.setattr(training, "train", lambda config, workdir, command: given.append((str(workdir), config)))
+    assert [command("train", option)[0] for option in (BICYCLE, "--config=bicycle", "--config=bicycle:shapes")] == [0, 0, 0]
+    assert given == [("runs/bicycle-shapes", runs.get_config("bicycle"))] * 3
+
+
+def test_a_name_means_the_same_wherever_files_are(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bicycle").mkdir()
+    (tmp_path / "pix2pix").write_text("no config")
+    (tmp_path / "mine.py").write_text("from i2i_jax.configs.pix2pix import get_config\n")
+    _, expected, _ = command("config", str(runs.CONFIGS / "pix2pix.py"))
+    assert command("config", "pix2pix") == command("config", "mine.py") == (0, expected, "")
+    assert command("config", "bicycle")[0] == 0
+
+
+def test_the_version_is_that_of_the_installation(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["i2i", "--version"])
+    monkeypatch.setattr(importlib.metadata, "version", {"i2i-jax": "1.2.3"}.get)
+    main()
+    assert capsys.readouterr().out == "i2i_jax 1.2.3\n"
 
 
 def test_a_true_process(tmp_path):

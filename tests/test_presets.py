@@ -1,6 +1,7 @@
 """What the configs promise: every one of them builds on every set, and trains on the embedded one and on real pairs."""
 
 import dataclasses
+import importlib
 import json
 import runpy
 
@@ -10,7 +11,7 @@ import pytest
 import runs
 from PIL import Image
 
-from i2i_jax import build, presets
+from i2i_jax import build, configs, presets
 from i2i_jax.config import DATASETS, OBJECTIVES, ConfigError, from_json, to_json, validate
 from i2i_jax.data import pix2pix
 from i2i_jax.types import Batch
@@ -36,12 +37,20 @@ BICYCLE_STEPS = {
 
 
 def test_there_is_one_for_each_system():
-    assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted((*NAMES, "segmenter", "finetune"))
+    assert sorted(configs.NAMES) == sorted((*NAMES, "segmenter", "finetune"))
     assert sorted(runs.get_config(name).objective for name in (*NAMES, "segmenter")) == sorted(OBJECTIVES)
     for name in (*NAMES, "segmenter"):
-        doc = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))["__doc__"]
-        assert f"--config=configs/{name}.py" in doc
+        doc = importlib.import_module(f"i2i_jax.configs.{name}").__doc__
+        assert f"--config={name}" in doc
         assert "201" in doc, "the paper"
+
+
+def test_each_is_a_file_of_the_checkout_too():
+    assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted(configs.NAMES)
+    for name in configs.NAMES:
+        found = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))
+        assert found["get_config"] is importlib.import_module(f"i2i_jax.configs.{name}").get_config
+        assert f"i2i_jax/configs/{name}.py" in found["__doc__"]
 
 
 @pytest.mark.parametrize("name", (*NAMES, "segmenter"))

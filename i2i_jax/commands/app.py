@@ -98,7 +98,8 @@ def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except (flags.Error, OSError) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
+        own = error.__context__ if isinstance(error.__context__, ConfigError) else error  # absl would name the flag again
+        lines = [line for line in str(own).splitlines() if line.strip()]
         # A config file's own error comes as the last line of a traceback, after its class.
         fail(lines[-1].split("ConfigError: ")[-1] if "ConfigError: " in lines[-1] else lines[0], 2)
     except Exception as error:  # the config file is code, which may raise anything

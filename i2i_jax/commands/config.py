@@ -1,31 +1,30 @@
-"""Shows the options of a config, as train takes them, each with its type and what it means: python -m i2i_jax config FILE[:DATASET]
+"""Shows the options of a config, as train takes them, each with its type and what it means: python -m i2i_jax config NAME[:DATASET]
 
-i2i config configs/bicycle.py
-i2i config configs/pix2pix.py:facades
+i2i config bicycle
+i2i config pix2pix:facades
+i2i config mine.py          a file of your own
 """
 
 import ast
 import inspect
 import io
 import os
-import runpy
 import sys
 import textwrap
 import tokenize
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-from i2i_jax import config as configs
+from i2i_jax import config as options
+from i2i_jax import configs
 from i2i_jax.commands import app
 from i2i_jax.config import BOUNDS, CHOICES, Config, ConfigError, flatten
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
-        raise ConfigError("name one config file, as configs/bicycle.py or configs/pix2pix.py:facades")
+        raise ConfigError(f"name one config, as bicycle or pix2pix:facades: one of {', '.join(configs.NAMES)}, or a file")
     try:
-        print(*_lines(_read(argv[1])), sep="\n", flush=True)
+        print(*_lines(configs.read(argv[1])), sep="\n", flush=True)
     except BrokenPipeError:  # as under `| head`: whoever reads has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -42,7 +41,7 @@ def _lines(config: Config) -> Iterator[str]:
 
 def comments() -> dict[str, tuple[str, str]]:
     """Of each option, by its dotted name, the type and the comment that stand in i2i_jax/config.py."""
-    source = inspect.getsource(configs)
+    source = inspect.getsource(options)
     texts = {token.start[0]: token.string[1:].strip() for token in tokenize.generate_tokens(io.StringIO(source).readline)
              if token.type == tokenize.COMMENT}  # fmt: skip
     classes = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)}
@@ -63,22 +62,6 @@ def _allowed(name: str) -> str:
         return f"one of {', '.join(CHOICES[name])}"
     low, high = BOUNDS.get(name, (None, None))
     return "" if low is None else f"at least {low}" if high is None else f"from {low} to {high}"
-
-
-def _read(named: str) -> Any:
-    """The config that FILE[:DATASET] gives. Raises ConfigError."""
-    file, *dataset = named.split(":", 1)
-    if not Path(file).is_file():
-        raise ConfigError(f"there is no file {file}")
-    try:
-        found = runpy.run_path(file)["get_config"](*dataset)
-    except ConfigError:
-        raise
-    except Exception as error:  # the file is code, which may raise anything
-        raise ConfigError(f"{file}: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    if not isinstance(found, Config):
-        raise ConfigError(f"get_config of {file} gives a {type(found).__name__}: must be a Config")
-    return found
 
 
 def cli() -> None:

@@ -3,12 +3,13 @@
 i2i pairs --photos=PHOTOS --make=edges --output=PAIRS              edges to photos; the inputs are made of the photos
 i2i pairs --photos=PHOTOS --make=downscale --size=512 --output=PAIRS
 i2i pairs --inputs=SKETCHES --targets=PHOTOS --output=PAIRS        of two folders, files of the same name
-i2i train --config=configs/pix2pix.py:folder --config.data.path=PAIRS
+i2i train --config=pix2pix:folder --config.data.path=PAIRS
 
 edges: Canny's; lines: a drawing (XDoG); grey: to be coloured; blur, downscale: to be sharpened; mask: strokes to be painted in.
 Near-duplicates go into one of train, val and test together.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         pairing.from_folders(Path(_INPUTS.value or ""), Path(_TARGETS.value or ""), output, **shares)
     print(*survey.report(survey.survey(output)), sep="\n")
-    print(f"train: python -m i2i_jax.main --config=configs/pix2pix.py:folder --config.data.path={output}")
+    print(f"train: {shlex.join(['i2i', 'train', '--config=pix2pix:folder', f'--config.data.path={output}'])}")
 
 
 def cli() -> None:

@@ -1,0 +1,11 @@
+"""BicycleGAN (Zhu 2017, section 3.4): cVAE-GAN and cLR-GAN together; one input, many right outputs.
+
+i2i train --config=bicycle[:DATASET]
+"""
+
+from i2i_jax import presets
+from i2i_jax.config import Config
+
+
+def get_config(dataset: str = "shapes") -> Config:
+    return presets.bicycle_family("bicycle_gan", dataset)

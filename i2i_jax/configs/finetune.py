@@ -1,0 +1,16 @@
+"""Goes on with the networks of another run, trained here or imported, on other data: optimizers and learning rate start anew.
+
+i2i train --config=finetune:RUN --config.data.path=DIR --config.train.steps=N --workdir=NEW
+"""
+
+from i2i_jax.config import Config, ConfigError
+
+
+def get_config(run: str = "") -> Config:
+    from i2i_jax import build
+
+    if not run:
+        raise ConfigError("--config=finetune:RUN names the run to go on with")
+    config = build.read_config(run)
+    config.train.start_from = run
+    return config
