@@ -19,10 +19,11 @@ from unittest import mock
 import jax
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
 from i2i_jax import parallel, training
+from i2i_jax.commands import app
 from i2i_jax.config import Config, override
 from i2i_jax.data import augment, folder, images, loader, shapes
 from i2i_jax.data.pairs import SideBySide
@@ -132,4 +133,4 @@ def _rates(name: str, of_set: dict[str, dict[str, float]], size: int) -> str:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

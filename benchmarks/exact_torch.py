@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import tables
 import torch
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import build, conversion
+from i2i_jax.commands import app
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")
@@ -143,4 +144,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import campaign
 import timing
-from absl import app, flags
+from absl import flags
+
+from i2i_jax.commands import app
 
 SYSTEMS = ("pix2pix", "bicycle")
 STEPS = 60
@@ -61,4 +63,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -7,9 +7,8 @@ A crash, a hang, more than 2 GB of memory or another error stops it; the input i
 
 import io
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import atheris
@@ -22,6 +21,7 @@ with atheris.instrument_imports(include=["i2i_jax", "PIL", "tifffile"]):
 
     from i2i_jax import config as configs
     from i2i_jax.checkpoints import CheckpointError, Checkpoints, restore_for_inference
+    from i2i_jax.commands import app
     from i2i_jax.data import images
 
 _TARGET = flags.DEFINE_enum("target", "image", ["image", "checkpoint", "config"], "What reads.")
@@ -90,8 +90,7 @@ class Mutilated:
             file.write_bytes(whole)
 
 
-def main() -> None:
-    flags.FLAGS(sys.argv)
+def main(argv: Sequence[str]) -> None:
     corpus, folder = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
     mutilated = Mutilated(folder) if _TARGET.value == "checkpoint" else None
     target: Callable[[bytes], None] = mutilated or {"image": image, "config": config}[_TARGET.value]
@@ -99,7 +98,7 @@ def main() -> None:
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     limits = [f"-max_total_time={_SECONDS.value}", f"-rss_limit_mb={MEMORY}", f"-timeout={PATIENCE}", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *limits, str(corpus)], target)
+    atheris.Setup([argv[0], *limits, str(corpus)], target)
     try:
         atheris.Fuzz()
     finally:
@@ -107,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app.start(main)

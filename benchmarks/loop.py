@@ -19,9 +19,10 @@ from unittest import mock
 
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import presets, report, training
+from i2i_jax.commands import app
 from i2i_jax.config import Config, override
 from i2i_jax.data import loader
 
@@ -85,4 +86,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import build, presets
+from i2i_jax.commands import app
 from i2i_jax.config import Config
 from i2i_jax.train_state import KEEP_CONVOLVED, Game, TrainState
 from i2i_jax.types import PLAYERS, Batch
@@ -61,4 +62,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import logs, presets, training
+from i2i_jax.commands import app
 from i2i_jax.config import CHOICES, OBJECTIVES, Config, override
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Of each training.", lower_bound=1)
@@ -49,4 +50,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

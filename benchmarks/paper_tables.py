@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import tables
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 from i2i_jax import build, build_metrics, evaluation, presets, training
+from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
@@ -235,4 +236,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -25,10 +25,11 @@ from typing import Any
 
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 from compiled import collectives
 
 from i2i_jax import config as configs
+from i2i_jax.commands import app
 
 _PARTS = flags.DEFINE_list("parts", ["program", "clock", "start"], "What to measure.")
 _SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Files of configs/.")
@@ -197,4 +198,4 @@ def markdown(rows: list[Row]) -> str:
 
 if __name__ == "__main__":
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
-    app.run(main)
+    app.start(main)

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 from compiled import collectives
 
 from i2i_jax import build, parallel, presets, training
+from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
 from i2i_jax.config import Config
 
@@ -162,4 +163,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

@@ -11,8 +11,10 @@ from collections.abc import Callable
 
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 from playwright.sync_api import Page, sync_playwright
+
+from i2i_jax.commands import app
 
 _RUN = flags.DEFINE_string("run", "runs/bicycle-shapes", "The folder of a trained run that has a latent.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Times that each is done.", lower_bound=1)
@@ -62,4 +64,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

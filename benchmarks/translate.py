@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import tables
 import timing
-from absl import app, flags
+from absl import flags
 from PIL import Image
 
 from i2i_jax import presets, training
+from i2i_jax.commands import app
 from i2i_jax.config import override
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a trained run.")
@@ -75,4 +76,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

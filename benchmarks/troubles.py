@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import build, config, logs, presets, training
+from i2i_jax.commands import app
 from i2i_jax.config import Config
 from i2i_jax.data import loader
 from i2i_jax.model import Model, load
@@ -108,4 +109,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

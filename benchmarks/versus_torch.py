@@ -23,9 +23,10 @@ import numpy as np
 import tables
 import timing
 import torch
-from absl import app, flags
+from absl import flags
 
 from i2i_jax import build, parallel, presets, sampling
+from i2i_jax.commands import app
 from i2i_jax.commands.app import keep_freed_memory
 from i2i_jax.config import Config
 from i2i_jax.types import Batch
@@ -156,4 +157,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.start(main)

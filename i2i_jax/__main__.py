@@ -7,6 +7,7 @@ import importlib
 import sys
 
 import i2i_jax
+from i2i_jax.commands import app
 
 COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
@@ -26,10 +27,12 @@ COMMANDS = {
 def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help", "help"):
-        print((__doc__ or "").strip(), *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
+        with app.listing():
+            print((__doc__ or "").strip(), *(f"  {command:<10} {text}" for command, (_, text) in COMMANDS.items()), sep="\n")
         return
     if name == "--version":
-        print(f"i2i_jax {i2i_jax.__version__}")
+        with app.listing():
+            print(f"i2i_jax {i2i_jax.__version__}")
         return
     if name not in COMMANDS:
         print(f"error: unknown command {name!r}: one of {', '.join(COMMANDS)}", file=sys.stderr)

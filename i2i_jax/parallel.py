@@ -14,8 +14,6 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from i2i_jax import programs
-from i2i_jax.config import ConfigError
 from i2i_jax.types import Share
 
 AXIS = "data"
@@ -74,13 +72,12 @@ def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map", origin: str | None = None) -> Callable:
+def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Callable:
     """Maps `step(state, batch, key) -> (state, metrics)`, written with the axis `AXIS`, over the mesh.
 
     The state and the key are replicated, the batch is split by rows; the step must have averaged what it returns. `shard_map` is
     `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated; a CPU's
-    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step. With an `origin`
-    of the step (see `programs`) `shard_map` traces it once for all processes to come.
+    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step.
     """
     if mode == "pmap":
         return _pmapped(step, mesh)
@@ -88,8 +85,6 @@ def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map", origin
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), out_specs=PartitionSpec(), check_vma=False
     )
-    if origin is not None:
-        mapped = programs.traced_once(mapped, f"{origin} on {mesh.size} devices")
     every, rows = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
     in_order = _on_cpu(mesh, xla_cpu_copy_insertion_use_region_analysis=True)
     return jax.jit(mapped, donate_argnums=0, in_shardings=(every, rows, every), compiler_options=in_order)
@@ -155,10 +150,8 @@ def device_order(batch_size: int, devices: int) -> np.ndarray:
     """Rows of the global batch in the order in which the devices hold them.
 
     Each device gets its part of the batch's first half, then of its second half, since the objectives split a device's rows in
-    halves: so every number of devices pairs the same images. Raises ConfigError where the rows cannot be dealt evenly.
+    halves: so every number of devices pairs the same images. The batch must be a multiple of the devices.
     """
-    if batch_size % devices:
-        raise ConfigError(f"data.batch_size {batch_size} does not divide over {devices} devices: make it a multiple of {devices}")
     per_device = batch_size // devices
     if per_device % 2:
         return np.arange(batch_size)

@@ -4,13 +4,15 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import jax
 from clu.parameter_overview import get_parameter_overview
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from i2i_jax import build, build_metrics, evaluation, files, logs, page, pictures, tracking
+from i2i_jax import build, build_metrics, evaluation, files, logs, page, parallel, pictures, tracking
 from i2i_jax import config as configs
 from i2i_jax.config import Config
 from i2i_jax.data.pairs import Pairs
@@ -50,19 +52,17 @@ def write_parameters(workdir: Path, params: dict) -> None:
 
 
 class Report(contextlib.AbstractContextManager):
-    """Every process evaluates, by itself; only process 0 writes."""
+    """Every process evaluates, by itself, on its devices of the mesh; only process 0 writes."""
 
-    def __init__(self, config: Config, workdir: Path, game: Game, held_out: Pairs, start: int):
+    def __init__(self, config: Config, workdir: Path, game: Game, held_out: Pairs, start: int, mesh: Mesh):
         self._config, self._workdir = config, workdir
         size, mode = config.data.crop_size, build.mode(config)
         shown, measured = min(GRID_INPUTS, len(held_out)), min(config.eval.inputs, len(held_out))
         self._shown, self._measured = range(shown), range(measured)
-        self._grid = evaluation.translations(
-            game.networks, mode, held_out, size=size, samples=config.train.samples, batch_size=shown, sync=True
-        )
-        self._cases = evaluation.translations(
-            game.networks, mode, held_out, size=size, samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured)
-        )
+        own = parallel.make_mesh(mesh.local_devices)
+        translations = partial(evaluation.translations, game.networks, mode, held_out, size=size, mesh=own)
+        self._grid = translations(samples=config.train.samples, batch_size=shown, sync=True)
+        self._cases = translations(samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured))
         self._metrics = build_metrics.metrics(config.eval, configs.metrics(config))
         self._learning_rate = build.learning_rate(config)
         self._log = self._open_log(start) if jax.process_index() == 0 else None

@@ -2,14 +2,13 @@
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from clu.parameter_overview import count_parameters
 from jax.sharding import Mesh
 
@@ -27,17 +26,18 @@ class Stopped(Exception):
     """Training was asked to stop before its last step; everything is saved."""
 
 
-def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainState:
+def train(config: Config, workdir: str | Path, *, command: str = "", devices: Sequence[jax.Device] | None = None) -> TrainState:
     """Trains `config` to its last step in the folder `workdir`, from where the run there stopped, and returns the state.
 
-    Several processes (see `processes`) all call it, with the same arguments, on a folder that all of them see.
+    Of `devices` (default: all) as many are used as the batch can be dealt to. Several processes (see `processes`) all call it, with
+    the same arguments, on a folder that all of them see.
     Raises ConfigError where `workdir` holds a run of another config or is in use, Diverged on what is no number, and Stopped after
     SIGTERM or Ctrl-C. The newest good checkpoint is then there, and the same call goes on from it. `command` is what the run's
     page shows as the one that made it.
     """
-    workdir, mesh = Path(workdir), parallel.make_mesh()
+    workdir = Path(workdir)
     processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
-    game, rows = build.game(config), _rows(config, mesh)
+    game, mesh = build.game(config), _mesh(config, jax.devices() if devices is None else devices)
     _refuse_other_run(workdir, config)
     if config.train.wandb:
         extras.library("wandb", "wandb")  # before anything is computed
@@ -58,9 +58,9 @@ def train(config: Config, workdir: str | Path, *, command: str = "") -> TrainSta
         step_state = training_step(config, mesh)
         batches = loader.batches(
             train_pairs, load_size=config.data.load_size, batch_size=config.data.batch_size, seed=config.train.seed,
-            start_step=start, rows=rows, cache_gb=config.data.cache_gb,
+            start_step=start, rows=parallel.local_rows(config.data.batch_size, mesh), cache_gb=config.data.cache_gb,
         )  # fmt: skip
-        with Report(config, workdir, game, held_out, start) as report:
+        with Report(config, workdir, game, held_out, start, mesh) as report:
             for step in progress(start, config.train.steps):
                 batch = parallel.global_batch(next(batches), mesh)
                 before = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
@@ -92,22 +92,22 @@ def training_step(config: Config, mesh: Mesh, take: Callable = Game.train_step) 
         augment_key, step_key = jax.random.split(key)
         return take(mapped, state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
 
-    origin = f"{take.__qualname__} of {configs.to_json(config)}"
-    return parallel.data_parallel(step, mesh, mode=config.train.parallel, origin=origin)
+    return parallel.data_parallel(step, mesh, mode=config.train.parallel)
 
 
-def _rows(config: Config, mesh: Mesh) -> np.ndarray:
-    """The rows of the global batch that this process reads. Raises ConfigError where the devices cannot share the batch."""
-    batch_size, devices = config.data.batch_size, mesh.size
-    rows = parallel.local_rows(batch_size, mesh)
-    if config.train.parallel == "pmap" and jax.process_count() > 1:
+def _mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
+    """The devices that share the batch: one process uses the most that can, several need all of theirs. Raises ConfigError."""
+    if jax.process_count() > 1 and config.train.parallel == "pmap":
         raise ConfigError("train.parallel is 'pmap', which trains in one process: 'shard_map' does in several")
-    if (batch_size // devices) % (least := configs.least_batch(config)):
-        raise ConfigError(
-            f"data.batch_size {batch_size} gives each of {devices} devices {batch_size // devices} pairs, and {config.objective} in "
-            f"{config.train.microbatches} parts needs a multiple of {least}: make it a multiple of {least * devices}"
-        )
-    return rows
+    batch_size, least, there = config.data.batch_size, configs.least_batch(config), len(devices)
+    used = max(number for number in range(1, there + 1) if batch_size % (least * number) == 0)
+    if used < there:
+        for_all = batch_size + -batch_size % (least * there)
+        if jax.process_count() > 1:
+            raise ConfigError(f"data.batch_size {batch_size} cannot be dealt to the {there} devices of all processes: {for_all} can")
+        why = f"since data.batch_size is {batch_size}"
+        processes.say(f"trains on {used} of {there} devices, {why}: data.batch_size={for_all} would use all")
+    return parallel.make_mesh(devices[:used])
 
 
 def _refuse_other_run(workdir: Path, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What every test runs under: 8 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
+"""What every test runs under: 16 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 # Unoptimised programs are compiled in half the time without XLA's newer emitters, and where x86 has no fused multiply-add, the last bit
 # does not depend on what is fused.
 os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 --xla_cpu_use_fusion_emitters=false"
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=16 --xla_cpu_use_fusion_emitters=false"
     f"{' --xla_cpu_max_isa=AVX' if platform.machine() == 'x86_64' else ''}"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

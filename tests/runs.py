@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import pytest
 
-from i2i_jax import configs, parallel, training
+from i2i_jax import configs, training
 from i2i_jax.config import Config, override
 from i2i_jax.train_state import TrainState
 
@@ -44,7 +43,4 @@ def as_flags(options: dict[str, Any]) -> list[str]:
 
 def train(config: Config, workdir: Path) -> TrainState:
     """On one device."""
-    with pytest.MonkeyPatch.context() as patch:
-        mesh = parallel.make_mesh(jax.devices()[:1])
-        patch.setattr(parallel, "make_mesh", lambda devices=None: mesh)
-        return training.train(config, workdir)
+    return training.train(config, workdir, devices=jax.devices()[:1])

@@ -94,7 +94,8 @@ def test_a_cpus_forms_are_xlas_convolution_and_its_gradients(case):
     image, of_kernel, stride, padding = CONVOLUTIONS[case]
     with jax.enable_x64(True):
         x, kernel = map(jnp.asarray, arrays(image, of_kernel))
-        of_cpu, of_xla = (jax.vjp(partial(form.convolve, stride=stride, padding=padding), x, kernel) for form in (cpu_convolutions, xla_convolutions))
+        forms = (partial(form.convolve, stride=stride, padding=padding) for form in (cpu_convolutions, xla_convolutions))
+        of_cpu, of_xla = (jax.vjp(form, x, kernel) for form in forms)
         np.testing.assert_allclose(of_cpu[0], of_xla[0], rtol=1e-12, atol=1e-12)
         g = jnp.cos(of_xla[0])
         for ours, xlas in zip(of_cpu[1](g), of_xla[1](g), strict=True):

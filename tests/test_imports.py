@@ -25,7 +25,6 @@ LAYERS = (
         "parallel",
         "presets",
         "processes",
-        "programs",
         "tensorboard",
         "tiling",
         "torch_files",

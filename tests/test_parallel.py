@@ -21,7 +21,6 @@ def assert_close(a, b, tolerance=1e-5):
 @pytest.fixture(scope="module")
 def eight_devices():
     """BicycleGAN's game and its state and losses after a step of 16 pairs on eight devices."""
-    assert len(jax.devices()) == 8
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
     state = state_of(game, batch)
     return game, batch, state, mapped(game, 8, state, batch)
@@ -75,32 +74,27 @@ def test_batch_statistics_are_averaged():
 # ---- rows
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("per_device", [1, 2, 3, 4, 6])
 def test_device_order_deals_every_row_once(devices, per_device):
     order = parallel.device_order(devices * per_device, devices)
     assert sorted(order) == list(range(devices * per_device))
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])
 def test_every_device_gets_of_both_halves_and_pairs_the_same_rows(devices):
     """Row i of the first half meets row i of the second, on any number of devices."""
-    dealt = parallel.device_order(16, devices).reshape(devices, 2, -1)
+    dealt = parallel.device_order(48, devices).reshape(devices, 2, -1)
     first, second = dealt[:, 0].ravel(), dealt[:, 1].ravel()
-    assert list(first) == list(range(8)) and list(second) == list(range(8, 16))
+    assert list(first) == list(range(24)) and list(second) == list(range(24, 48))
 
 
 def test_odd_rows_per_device_stay_in_order():
     assert list(parallel.device_order(6, 2)) == list(range(6))
 
 
-def test_batch_that_does_not_divide_is_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"^data.batch_size 6 does not divide over 8 devices: make it a multiple of 8$"):
-        parallel.device_order(6, 8)
-
-
 def test_one_process_reads_every_row_and_spreads_them():
-    mesh = parallel.make_mesh()
+    mesh = parallel.make_mesh(jax.devices()[:8])
     assert list(parallel.local_rows(16, mesh)) == list(parallel.device_order(16, 8))
     spread = parallel.global_batch({"x": np.arange(16.0)}, mesh)["x"]
     assert [list(shard.data) for shard in spread.addressable_shards] == [[i, i + 1] for i in range(0, 16, 2)]

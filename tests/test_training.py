@@ -153,16 +153,6 @@ def test_a_learning_rate_that_is_too_high(tmp_path, shapes_dir):
     assert "\n" not in str(stopped.value)
 
 
-def test_devices_that_cannot_share_the_batch(tmp_path, shapes_dir):
-    for name, size, message in (
-        ("bicycle", 4, "data.batch_size 4 does not divide over 8 devices"),
-        ("bicycle", 8, "data.batch_size 8 gives each of 8 devices 1 pairs, .* make it a multiple of 16"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            training.train(runs.tiny(name, shapes_dir, {"data.batch_size": size}), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir):
     states = {}
     for mode in ("shard_map", "pmap"):

@@ -1,10 +1,11 @@
 """Runs a command: flags in, exit status out; what a user did wrong is one line and no traceback."""
 
+import contextlib
 import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NoReturn
 
@@ -21,16 +22,24 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     type(None): flags.DEFINE_integer,
 }
 
+COMPILED = 2 * 2**30  # bytes of compiled programs that are kept
+
 
 def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
     """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time.
 
     Where `files` are wanted, what is no flag is handed to `main`.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache.folder("compiled")))  # before anything imports jax
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # before anything imports jax
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.bounded("compiled", most=COMPILED))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     keep_freed_memory()
     collect_seldom()
+    start(main, files=files)
+
+
+def start(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
+    """`run`, with nothing set: jax and the system are as they are."""
     app.run(lambda argv: _in_one_line(main, argv, files), flags_parser=lambda argv: _parse(main, argv))
 
 
@@ -45,6 +54,16 @@ def keep_freed_memory() -> None:
 def collect_seldom() -> None:
     """Tracing a training step makes a million objects, nearly all of which stay: looking for garbage among them takes a quarter of it."""
     gc.set_threshold(100_000)
+
+
+@contextlib.contextmanager
+def listing() -> Iterator[None]:
+    """Around what prints a list, of which a reader may have had enough before its end, as `head` has: what comes later is still done."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -111,10 +130,11 @@ def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
 
 def _help(module: ModuleType) -> None:
     """Prints what the command is for and its options, and exits."""
-    print((module.__doc__ or "").strip(), end="\n\n")
-    for flag in flags.FLAGS.get_key_flags_for_module(module):
-        default = "" if flag.default in (None, "") else f" (default: {str(flag.default).lower()})"
-        print(f"  --{flag.name:<12} {flag.help}{default}")
+    with listing():
+        print((module.__doc__ or "").strip(), end="\n\n")
+        for flag in flags.FLAGS.get_key_flags_for_module(module):
+            default = "" if flag.default in (None, "") else f" (default: {str(flag.default).lower()})"
+            print(f"  --{flag.name:<12} {flag.help}{default}")
     sys.exit(0)
 
 

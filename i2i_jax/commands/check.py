@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax import survey
 
     found = survey.survey(Path(argv[1]))
-    print(*survey.report(found), sep="\n")
+    with app.listing():
+        print(*survey.report(found), sep="\n")
     if _SHEET.value and found.good:
         survey.save_sheet(Path(_SHEET.value), found)
         print(f"written: {_SHEET.value}")

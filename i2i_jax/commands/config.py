@@ -8,8 +8,6 @@ i2i config mine.py          a file of your own
 import ast
 import inspect
 import io
-import os
-import sys
 import textwrap
 import tokenize
 from collections.abc import Iterator, Sequence
@@ -23,10 +21,8 @@ from i2i_jax.config import BOUNDS, CHOICES, Config, ConfigError, flatten
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise ConfigError(f"name one config, as bicycle or pix2pix:facades: one of {', '.join(configs.NAMES)}, or a file")
-    try:
-        print(*_lines(configs.read(argv[1])), sep="\n", flush=True)
-    except BrokenPipeError:  # as under `| head`: whoever reads has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with app.listing():
+        print(*_lines(configs.read(argv[1])), sep="\n")
 
 
 def _lines(config: Config) -> Iterator[str]:

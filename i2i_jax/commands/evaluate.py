@@ -69,13 +69,14 @@ def main(argv: Sequence[str]) -> None:
     subject = _of_run() if _RUN.value else _of_folders()
     with tqdm(total=subject.total, unit="case", leave=False, disable=None) as progress:
         found = evaluation.evaluate(_counted(subject.parts, progress), subject.metrics)
-    print(", ".join(f"{name} {value}" for name, value in subject.protocol.items()))
-    errors = found.standard_errors()
-    for name, value in found.figures.items():
-        if isinstance(value, float):
-            print(f"{name:<24} {value:.4f}" + (f"  ± {errors[name]:.4f}" if name in errors else ""))
-    for note in found.notes:
-        print(f"note: {note}")
+    with app.listing():
+        print(", ".join(f"{name} {value}" for name, value in subject.protocol.items()))
+        errors = found.standard_errors()
+        for name, value in found.figures.items():
+            if isinstance(value, float):
+                print(f"{name:<24} {value:.4f}" + (f"  ± {errors[name]:.4f}" if name in errors else ""))
+        for note in found.notes:
+            print(f"note: {note}")
     _write(subject, found)
 
 

@@ -1,0 +1,80 @@
+"""One command trains on any number of devices: on the most that its batch can be dealt to, and it says so."""
+
+import jax
+import numpy as np
+import pytest
+import runs
+from jax.sharding import Mesh
+
+from i2i_jax import build, parallel, training
+from i2i_jax.config import DATASETS, Config, ConfigError, override
+from i2i_jax.data.loader import RawBatch
+
+COUNTS = (1, 2, 3, 4, 6, 8, 16)
+SYSTEMS = ("bicycle", "cae_gan", "clr_gan", "cvae_gan", "pix2pix", "pix2pix_noise", "segmenter")
+HALVES = ("bicycle", "cae_gan", "clr_gan", "cvae_gan")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name, dataset, capsys):
+    config = runs.get_config(name, dataset)
+    least, size = 2 if name in HALVES else 1, config.data.batch_size
+    for count in COUNTS:
+        mesh = training._mesh(config, jax.devices()[:count])
+        shared = [number for number in range(1, count + 1) if size % number == 0 and size // number % least == 0]
+        assert mesh.size == max(shared)
+        said = capsys.readouterr().out
+        if mesh.size == count:
+            assert not said
+        else:
+            assert said.startswith(f"trains on {mesh.size} of {count} devices, since data.batch_size is {size}: data.batch_size=")
+            config_for_all = override(runs.get_config(name, dataset), {"data.batch_size": int(said.split("=")[1].split()[0])})
+            assert training._mesh(config_for_all, jax.devices()[:count]).size == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_preset_trains_two_steps_on_any_number_of_devices(name):
+    """The step is compiled once for each number of devices in use."""
+    config = override(runs.get_config(name), runs.TINY_NETWORKS | {"model.width": 2, "model.discriminator_width": 2})
+    meshes = {count: training._mesh(config, jax.devices()[:count]) for count in COUNTS}
+    states = {size: two_steps(config, parallel.make_mesh(jax.devices()[:size])) for size in {mesh.size for mesh in meshes.values()}}
+    for mesh in meshes.values():
+        assert int(states[mesh.size].step) == 2
+        for leaf in jax.tree.leaves(states[mesh.size].params):
+            assert np.isfinite(leaf).all()
+            assert leaf.sharding.device_set == set(mesh.devices.flat)
+
+
+def two_steps(config: Config, mesh: Mesh):
+    data, key, rng = config.data, jax.random.key(0), np.random.default_rng(0)
+    game, step = build.game(config), training.training_step(config, mesh)
+    state = parallel.run_once(lambda key: game.init(key, build.example_batch(config)), key, mesh=mesh)
+    rows = parallel.local_rows(data.batch_size, mesh)
+    shape = (data.batch_size, data.load_size, data.load_size)
+    channels = (data.input_channels, data.target_channels)
+    images = [rng.integers(0, 256, (*shape, c), np.uint8)[rows] for c in channels]
+    for _ in range(2):
+        state, _ = step(state, parallel.global_batch(RawBatch(*images, rows.astype(np.int32)), mesh), key)
+    return state
+
+
+@pytest.mark.parametrize("devices", [3, 6, 16])
+def test_a_run_of_eight_devices_goes_on_with_more_or_fewer(tmp_path, shapes_dir, devices, capsys):
+    options = {"data.batch_size": 48, "train.steps": 1}
+    config = runs.tiny("pix2pix", shapes_dir, options)
+    assert len(training.train(config, tmp_path, devices=jax.devices()[:8]).step.sharding.device_set) == 8
+    state = training.train(override(config, {"train.steps": 2}), tmp_path, devices=jax.devices()[:devices])
+    assert int(state.step) == 2
+    assert len(state.step.sharding.device_set) == devices
+    assert "goes on after step 1 of 2" in capsys.readouterr().out
+
+
+def test_several_processes_need_all_their_devices(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    config = override(runs.get_config("bicycle"), {"data.batch_size": 12})
+    refusal = r"^data.batch_size 12 cannot be dealt to the 8 devices of all processes: 16 can$"
+    with pytest.raises(ConfigError, match=refusal):
+        training._mesh(config, jax.devices()[:8])
+    assert training._mesh(config, jax.devices()[:6]).size == 6
