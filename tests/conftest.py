@@ -2,30 +2,19 @@
 
 import contextlib
 import os
-import platform
 import tempfile
 from pathlib import Path
 
-# Unoptimised programs are compiled in half the time without XLA's newer emitters, and where x86 has no fused multiply-add, the last bit
-# does not depend on what is fused.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=16 --xla_cpu_use_fusion_emitters=false"
-    f"{' --xla_cpu_max_isa=AVX' if platform.machine() == 'x86_64' else ''}"
-)
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+import environment
 
+# isort: split
 import jax
 import jaxtyping
 import pytest
 
-# What two tests of a session compile alike is compiled once; a folder of the session's own, so that no older run matters.
-_COMPILED = tempfile.TemporaryDirectory(prefix="i2i_jax_compiled_")
-
-os.environ["XDG_CACHE_HOME"] = _COMPILED.name
-
 jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", _COMPILED.name)
+jax.config.update("jax_compilation_cache_dir", environment.COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
 
@@ -57,16 +46,34 @@ def trained(tmp_path_factory, shapes_dir):
     """By name of a config: the folder of a run of it, trained for two steps. Tests only read it."""
     import runs
 
-    found = {}
+    from i2i_jax import build
+
+    found, whole = {}, build.game
 
     def run(name: str) -> Path:
         if name not in found:
             folder = tmp_path_factory.mktemp(name)
-            runs.train(runs.tiny(name, shapes_dir), folder)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(build, "game", whole)  # whatever the test that asks first has put there
+                runs.train(runs.tiny(name, shapes_dir), folder)
             found[name] = folder
         return found[name]
 
     return run
+
+
+@pytest.fixture
+def shallow():
+    """`runs.tiny` for a third of the compiling: images of 16 pixels, and every game of the test has networks of as many levels."""
+    import runs
+    import tiny
+
+    from i2i_jax import build
+
+    whole = build.game
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "game", lambda config: tiny.shallow(whole(config)))
+        yield lambda name, path, options=None, **more: runs.tiny(name, path, runs.OF_16_PIXELS | (options or {}), **more)
 
 
 @pytest.fixture

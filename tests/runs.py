@@ -27,6 +27,8 @@ TINY = {
 }
 TINY_NETWORKS = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2}
 
+OF_16_PIXELS = {"data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1}
+
 
 def get_config(name: str, dataset: str = "shapes") -> Config:
     """That of --config=NAME:DATASET."""

@@ -35,9 +35,10 @@ def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_preset_trains_two_steps_on_any_number_of_devices(name):
+def test_every_preset_trains_two_steps_on_any_number_of_devices(name, shallow):
     """The step is compiled once for each number of devices in use."""
-    config = override(runs.get_config(name), runs.TINY_NETWORKS | {"model.width": 2, "model.discriminator_width": 2})
+    batch_size = runs.get_config(name).data.batch_size
+    config = shallow(name, "", {"data.batch_size": batch_size, "model.discriminator_width": 2})
     meshes = {count: training._mesh(config, jax.devices()[:count]) for count in COUNTS}
     states = {size: two_steps(config, parallel.make_mesh(jax.devices()[:size])) for size in {mesh.size for mesh in meshes.values()}}
     for mesh in meshes.values():
@@ -60,15 +61,14 @@ def two_steps(config: Config, mesh: Mesh):
     return state
 
 
-@pytest.mark.parametrize("devices", [3, 6, 16])
-def test_a_run_of_eight_devices_goes_on_with_more_or_fewer(tmp_path, shapes_dir, devices, capsys):
-    options = {"data.batch_size": 48, "train.steps": 1}
-    config = runs.tiny("pix2pix", shapes_dir, options)
-    assert len(training.train(config, tmp_path, devices=jax.devices()[:8]).step.sharding.device_set) == 8
-    state = training.train(override(config, {"train.steps": 2}), tmp_path, devices=jax.devices()[:devices])
-    assert int(state.step) == 2
-    assert len(state.step.sharding.device_set) == devices
-    assert "goes on after step 1 of 2" in capsys.readouterr().out
+def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow, capsys):
+    rarely = {"train.eval_every": 9, "train.sample_every": 9, "train.checkpoint_every": 9}
+    for step, devices in enumerate((8, 3, 6, 16), start=1):
+        config = shallow("pix2pix", shapes_dir, {"data.batch_size": 48, "train.steps": step} | rarely)
+        state = training.train(config, tmp_path, devices=jax.devices()[:devices])
+        assert int(state.step) == step
+        assert len(state.step.sharding.device_set) == devices
+        assert (f"goes on after step {step - 1} of {step}" in capsys.readouterr().out) == (step > 1)
 
 
 def test_several_processes_need_all_their_devices(monkeypatch):

@@ -84,8 +84,17 @@ def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path
 
 # ---- the command
 
-MAIN = "from i2i_jax import main, processes; processes.PATIENCE = {patience}; {more}main.cli()"
-CHANGED = "processes.code = lambda: 'other'; "
+MAIN = """
+from i2i_jax import build, main, processes
+def shallow(config, whole=build.game):
+    import tiny  # which asks jax for its devices
+    return tiny.shallow(whole(config))
+build.game = shallow
+processes.PATIENCE = {patience}
+{more}
+main.cli()
+"""
+CHANGED = "processes.code = lambda: 'other'"
 STEPS = 40
 OPTIONS = {
     "train.steps": STEPS,
@@ -106,7 +115,7 @@ def train(tmp_path, shapes_dir, started, compiled):
     ) -> list[subprocess.Popen[str]]:
         address, found = free_address(), []
         for number in range(processes):
-            options = runs.TINY | runs.TINY_NETWORKS | OPTIONS | {"data.path": shapes_dir}
+            options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.path": shapes_dir}
             options |= differing if number and differing else {}
             main = MAIN.format(patience=patience, more=CHANGED if number and changed else "")  # a busy machine is silent for long
             command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
@@ -140,7 +149,7 @@ def saved_state(workdir: Path, config: Config) -> TrainState:
     return checkpoints.restore_for_inference(workdir / "checkpoints", template)
 
 
-def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path, shapes_dir, train):
+def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path, shapes_dir, shallow, train):
     first, second = train("run")
     told(first, 2)
     second.send_signal(signal.SIGTERM)
@@ -166,7 +175,7 @@ def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path
         assert end(*train(workdir, processes=1))[0] == 0
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     assert [row["step"] for row in rows(tmp_path / "run")] == list(range(1, STEPS + 1))
-    config = runs.tiny("pix2pix_noise", shapes_dir, OPTIONS)
+    config = shallow("pix2pix_noise", shapes_dir, OPTIONS)
     jax.tree.map(np.testing.assert_array_equal, *(saved_state(tmp_path / workdir, config) for workdir in ("run", "whole")))
 
 

@@ -127,14 +127,14 @@ def test_every_system_trains(trained, name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
-def test_real_pairs_side_by_side(shared, tmp_path):
+def test_real_pairs_side_by_side(shared, tmp_path, shallow):
     facades = shared / "data" / "facades"
-    state = runs.train(runs.tiny("pix2pix", facades, {"data.direction": "BtoA", "data.max_pairs": 4}, dataset="folder"), tmp_path)
+    state = runs.train(shallow("pix2pix", facades, {"data.direction": "BtoA", "data.max_pairs": 4}, dataset="folder"), tmp_path)
     assert int(state.step) == 2
     assert (tmp_path / "samples" / "00000002.png").exists()
 
 
-def test_real_pairs_in_two_folders(shared, tmp_path):
+def test_real_pairs_in_two_folders(shared, tmp_path, shallow):
     """The same pairs in either layout are the same run."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for file in sorted((shared / "data" / "facades" / "train").iterdir())[:5]:
@@ -147,8 +147,6 @@ def test_real_pairs_in_two_folders(shared, tmp_path):
         ):
             folder.mkdir(parents=True, exist_ok=True)
             image.crop(box).save(folder / f"{file.stem}.png")
-    states = [
-        runs.train(runs.tiny("bicycle", path, {"data.direction": "BtoA"}, dataset="folder"), path / "run") for path in (whole, halves)
-    ]
+    states = [runs.train(shallow("bicycle", path, {"data.direction": "BtoA"}, dataset="folder"), path / "run") for path in (whole, halves)]
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -39,8 +39,8 @@ def assert_equal(state, other):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
-def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_after, capsys):
-    config = runs.tiny("bicycle", shapes_dir, {"train.steps": 5, "train.checkpoint_every": 3, "train.eval_every": 4})
+def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_after, capsys, shallow):
+    config = shallow("bicycle", shapes_dir, {"train.steps": 5, "train.checkpoint_every": 3, "train.eval_every": 4})
     whole = runs.train(config, tmp_path / "whole")
     stop_after(2)
     with pytest.raises(Stopped, match="stopped after step 3 of 5; the same command goes on from there"):
@@ -57,17 +57,17 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_aft
         assert (tmp_path / "parts" / "samples" / name).read_bytes() == (tmp_path / "whole" / "samples" / name).read_bytes()
 
 
-def test_a_run_is_a_function_of_its_seed(tmp_path, shapes_dir):
-    first, again = (runs.train(runs.tiny("pix2pix", shapes_dir), tmp_path / name) for name in ("first", "again"))
+def test_a_run_is_a_function_of_its_seed(tmp_path, shapes_dir, shallow):
+    first, again = (runs.train(shallow("pix2pix", shapes_dir), tmp_path / name) for name in ("first", "again"))
     assert_equal(first, again)
     assert rows(tmp_path / "first") == rows(tmp_path / "again")
-    other = runs.train(runs.tiny("pix2pix", shapes_dir, {"train.seed": 1}), tmp_path / "other")
+    other = runs.train(shallow("pix2pix", shapes_dir, {"train.seed": 1}), tmp_path / "other")
     assert rows(tmp_path / "first")[0]["generator/l1"] != rows(tmp_path / "other")[0]["generator/l1"]
     assert not np.array_equal(*(jax.tree.leaves(state.params["generator"])[0] for state in (first, other)))
 
 
-def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys):
-    config = runs.tiny("pix2pix", shapes_dir)
+def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
+    config = shallow("pix2pix", shapes_dir)
     first = runs.train(config, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     capsys.readouterr()
@@ -75,7 +75,7 @@ def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys):
     assert capsys.readouterr().out == "nothing to do: this run is at step 2 of 2; it goes on with a higher train.steps\n"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
-    longer = runs.train(runs.tiny("pix2pix", shapes_dir, {"train.steps": 3, "train.sample_every": 1}), tmp_path)
+    longer = runs.train(shallow("pix2pix", shapes_dir, {"train.steps": 3, "train.sample_every": 1}), tmp_path)
     assert int(longer.step) == 3
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
     assert build.read_config(tmp_path).train.steps == 3
@@ -122,9 +122,9 @@ def test_a_folder_that_cannot_be_the_runs(tmp_path, shapes_dir):
         runs.train(runs.tiny("bicycle", shapes_dir), tmp_path / "file")
 
 
-def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shapes_dir, monkeypatch):
+def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shapes_dir, monkeypatch, shallow):
     every = {"train.steps": 6, "train.checkpoint_every": 2, "train.eval_every": 6, "train.sample_every": 6}
-    config = runs.tiny("bicycle", shapes_dir, every)
+    config = shallow("bicycle", shapes_dir, every)
     step_of = training.training_step
 
     def poisoned(*arguments):
@@ -147,28 +147,28 @@ def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shape
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_learning_rate_that_is_too_high(tmp_path, shapes_dir):
+def test_a_learning_rate_that_is_too_high(tmp_path, shapes_dir, shallow):
     with pytest.raises(Diverged, match=r"is (nan|inf|not finite) at step \d; .* a lower optimizer.learning_rate may help") as stopped:
-        runs.train(runs.tiny("pix2pix", shapes_dir, {"train.steps": 5, "optimizer.learning_rate": 1e38}), tmp_path)
+        runs.train(shallow("pix2pix", shapes_dir, {"train.steps": 5, "optimizer.learning_rate": 1e38}), tmp_path)
     assert "\n" not in str(stopped.value)
 
 
-def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir):
+def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir, shallow):
     states = {}
     for mode in ("shard_map", "pmap"):
         options = {"data.batch_size": 8, "train.parallel": mode}
-        states[mode] = training.train(runs.tiny("pix2pix", shapes_dir, options), tmp_path / mode)
+        states[mode] = training.train(shallow("pix2pix", shapes_dir, options), tmp_path / mode)
     assert len(states["pmap"].step.sharding.device_set) == 8
     assert_equal(states["pmap"], states["shard_map"])
     assert rows(tmp_path / "pmap") == rows(tmp_path / "shard_map")
 
 
-def test_val_fraction_0_measures_on_what_it_trains_on(tmp_path):
+def test_val_fraction_0_measures_on_what_it_trains_on(tmp_path, shallow):
     from PIL import Image
 
     (tmp_path / "pairs").mkdir()
     Image.new("RGB", (128, 64), "red").save(tmp_path / "pairs" / "one.png")
-    state = runs.train(runs.tiny("pix2pix", tmp_path / "pairs", {"data.val_fraction": 0.0}, dataset="folder"), tmp_path / "run")
+    state = runs.train(shallow("pix2pix", tmp_path / "pairs", {"data.val_fraction": 0.0}, dataset="folder"), tmp_path / "run")
     assert int(state.step) == 2
     assert (tmp_path / "run" / "samples" / "00000002.png").exists()
 

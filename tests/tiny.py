@@ -27,11 +27,14 @@ def config_of(objective: str, *, norm: str = "instance") -> Config:
 
 def game_of(config: Config) -> Game:
     """The config's game with shallower networks."""
-    game = build.game(config)
+    return shallow(build.game(config))
+
+
+def shallow(game: Game) -> Game:
+    """The same game for images of 16 pixels."""
     nets = game.networks
-    shallow = (lambda generator: generator.clone(depth=3)) if config.objective != "segmenter" else _shallow_painted
-    small = nets.clone(generator=shallow(nets.generator), encoder=nets.encoder.clone(layers=2))
-    return dataclasses.replace(game, networks=small)
+    generator = nets.generator.clone(depth=3) if hasattr(nets.generator, "depth") else _shallow_painted(nets.generator)
+    return dataclasses.replace(game, networks=nets.clone(generator=generator, encoder=nets.encoder.clone(layers=2)))
 
 
 def _shallow_painted(generator):
