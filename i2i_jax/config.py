@@ -283,6 +283,11 @@ def least_batch(config: Config) -> int:
     return config.train.microbatches * (2 if config.objective in HALVING else 1)
 
 
+def batch_for(config: Config, devices: int) -> int:
+    """The smallest batch, of no fewer pairs than data.batch_size, that can be dealt to so many devices."""
+    return config.data.batch_size + -config.data.batch_size % (least_batch(config) * devices)
+
+
 def metrics(config: Config) -> tuple[str, ...]:
     """Those measured: the ones named, else all that suit the run and need no pretrained network. Raises ConfigError."""
     suitable = ("l1", "psnr", "ssim", *(ENCODER_METRICS if has_encoder(config) else ()), *(("modes",) if knows_modes(config) else ()))

@@ -102,7 +102,7 @@ def _mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
     batch_size, least, there = config.data.batch_size, configs.least_batch(config), len(devices)
     used = max(number for number in range(1, there + 1) if batch_size % (least * number) == 0)
     if used < there:
-        for_all = batch_size + -batch_size % (least * there)
+        for_all = configs.batch_for(config, there)
         if jax.process_count() > 1:
             raise ConfigError(f"data.batch_size {batch_size} cannot be dealt to the {there} devices of all processes: {for_all} can")
         why = f"since data.batch_size is {batch_size}"

@@ -75,3 +75,15 @@ def test_a_training_that_fails_raises(tmp_path, monkeypatch, capsys):
     with pytest.raises(notebook.subprocess.CalledProcessError):
         notebook.train(tmp_path, "--config=none.py")
     assert "there is no file none.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("devices", "config", "batch"), [(1, "bicycle", None), (8, "bicycle", 16), (8, "pix2pix:facades", 8), (4, "pix2pix:maps", 4)]
+)
+def test_a_new_run_has_pairs_for_every_device(tmp_path, monkeypatch, devices, config, batch):
+    monkeypatch.setattr(notebook, "_devices", lambda: (devices, "tpu", "TPU v3"))
+    option = [f"--config.data.batch_size={batch}"] if batch else []
+    assert notebook._batch(tmp_path, [f"--config={config}", "--config.train.steps=2"]) == option
+    assert notebook._batch(tmp_path, [f"--config={config}", "--config.data.batch_size=6"]) == []
+    (tmp_path / "config.json").touch()
+    assert notebook._batch(tmp_path, [f"--config={config}"]) == []
