@@ -318,6 +318,7 @@ except CheckpointError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_no_earlier_step(tmp_path):
     # In a process of its own: Orbax leaves threads behind whose errors would surface in a later test.
     command = [sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(tmp_path)]

@@ -8,6 +8,8 @@ import jax
 import pytest
 from tiny import batch_of, mapped_step, sgd_game, state_of
 
+pytestmark = pytest.mark.slow
+
 SPEC = importlib.util.spec_from_file_location("compiled", Path(__file__).parents[1] / "benchmarks" / "compiled.py")
 compiled = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(compiled)

@@ -61,6 +61,7 @@ def two_steps(config: Config, mesh: Mesh):
     return state
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow, capsys):
     rarely = {"train.eval_every": 9, "train.sample_every": 9, "train.checkpoint_every": 9}
     for step, devices in enumerate((8, 3, 6, 16), start=1):

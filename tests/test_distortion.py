@@ -114,6 +114,7 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.mark.slow
 def test_known_values_on_facades(shared, optimised):
     """The published pix2pix model's outputs, and the mean photo, which all three prefer to them."""
     folder = shared / "data" / "facades_reference"

@@ -67,6 +67,7 @@ def started():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path, started, compiled):
     address, out = free_address(), tmp_path / "result.npz"
     script = [sys.executable, str(Path(__file__).parent / "two_processes.py"), address]
@@ -149,6 +150,7 @@ def saved_state(workdir: Path, config: Config) -> TrainState:
     return checkpoints.restore_for_inference(workdir / "checkpoints", template)
 
 
+@pytest.mark.slow
 def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path, shapes_dir, shallow, train):
     first, second = train("run")
     told(first, 2)
@@ -179,6 +181,7 @@ def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path
     jax.tree.map(np.testing.assert_array_equal, *(saved_state(tmp_path / workdir, config) for workdir in ("run", "whole")))
 
 
+@pytest.mark.slow
 def test_processes_with_different_options_are_refused(tmp_path, train):
     for code, out, err in map(end, train("run", differing={"train.steps": 3})):
         assert (code, out.count("\n") <= 1) == (2, True)
@@ -186,6 +189,7 @@ def test_processes_with_different_options_are_refused(tmp_path, train):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_processes_with_different_code_are_refused(tmp_path, train):
     expected = f"error: the code is '{processes.code()}' in process 0 and 'other' in process 1: start all with the same code and options\n"
     for code, out, err in map(end, train("run", changed=True)):
@@ -203,6 +207,7 @@ def test_code_is_known_by_its_files(tmp_path, monkeypatch):
     assert len(found) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stalled", [0, 1])
 def test_a_process_that_stalls(train, stalled):
     """The other one ends by itself; nothing waits for ever."""

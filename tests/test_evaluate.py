@@ -11,6 +11,8 @@ from PIL import Image
 
 from i2i_jax import build
 
+pytestmark = pytest.mark.slow
+
 CAFFE = "squeezenet_caffe"
 
 

@@ -80,6 +80,7 @@ def measured(cases: Cases, *names, **options) -> dict:
     return evaluation.evaluate([Part(cases, count)], metrics(*names, **options)).figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "batch_size"), [(1, 1), (2, 2), (8, 5)])
 def test_batches_and_devices_do_not_matter(system, cases, devices, batch_size):
     parts = translations(system, range(5), devices=devices, batch_size=batch_size)

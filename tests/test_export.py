@@ -18,6 +18,8 @@ from i2i_jax.config import override
 from i2i_jax.export import ExportError
 from i2i_jax.model import Model
 
+pytestmark = pytest.mark.slow
+
 DOCS = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text()
 SCRIPT = next(block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL) if "deserialize" in block)
 

@@ -218,6 +218,7 @@ def replay(golden: Golden, monkeypatch) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRAININGS)
 def test_golden_training(name, monkeypatch):
     replay(load(ALL[name]), monkeypatch)

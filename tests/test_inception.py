@@ -141,6 +141,7 @@ def torch_features(state_dict, images, resize=False):
     return x.mean((2, 3)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("i", [0, 1])
 def test_features_are_those_of_torch_whatever_the_batch(found, state_dict, images, i):
     np.testing.assert_allclose(found[i], torch_features(state_dict, images[i : i + 1])[0], rtol=1e-9, atol=1e-12)

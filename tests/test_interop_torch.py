@@ -43,6 +43,7 @@ def assert_same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+@pytest.mark.slow
 @each_norm
 @each_kind
 def test_round_trip(kind, norm):

@@ -238,6 +238,7 @@ def test_the_version_is_that_of_the_installation(monkeypatch, capsys):
     assert capsys.readouterr().out == "i2i_jax 1.2.3\n"
 
 
+@pytest.mark.slow
 def test_a_true_process(tmp_path):
     """One line on stderr and nothing else, whatever the libraries would like to say."""
     train = [sys.executable, "-m", "i2i_jax.main", f"--workdir={tmp_path / 'run'}"]

@@ -12,6 +12,8 @@ from i2i_jax.config import ConfigError
 from i2i_jax.data import augment, loader
 from i2i_jax.data.images import ImageError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["bicycle", "pix2pix"])
 def any_model(request, trained):

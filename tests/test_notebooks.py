@@ -40,6 +40,7 @@ def execute(monkeypatch, tmp_path):
     return execute
 
 
+@pytest.mark.slow
 def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shapes_dir, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained("pix2pix"), run)
@@ -52,6 +53,7 @@ def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shap
     assert {"config.json", "index.html", "samples/00000003.png"} <= set(zipfile.ZipFile(tmp_path / "run.zip").namelist())
 
 
+@pytest.mark.slow
 def test_translation_shows_its_outputs(execute, trained, tmp_path):
     Image.fromarray(np.full((64, 64, 3), 255, np.uint8)).save(tmp_path / "a b.png")
     shown = execute("translate", RUN=str(trained("pix2pix")), INPUT=str(tmp_path / "a b.png"), OUTPUT=str(tmp_path / "out"), SAMPLES=2)

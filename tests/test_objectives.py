@@ -48,6 +48,7 @@ def reached(gradient):
     return {name for name, leaves in gradient.items() if any(np.any(leaf) for leaf in jax.tree.leaves(leaves))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_each_term_reaches_its_networks_and_no_other(objective):
     config = config_of(objective)
@@ -79,6 +80,7 @@ def test_the_segmenter_learns_the_classes_of_its_palette():
     np.testing.assert_array_equal(segmentation.classes_of(painted, palette), scores.argmax(-1))
 
 
+@pytest.mark.slow
 def test_bicycle_gan_is_its_two_branches(monkeypatch):
     """With the same latents: the terms of cVAE-GAN and of cLR-GAN, whose gradients differ only in the frozen encoder's."""
     latents, queue = jax.random.normal(jax.random.key(3), (2, 2, 5)), []
@@ -190,6 +192,7 @@ def test_prior_branch_translates_the_first_half_and_is_compared_with_the_second(
     assert before.discriminator["gan_lr"] != other_target.discriminator["gan_lr"]
 
 
+@pytest.mark.slow
 def test_gradient_penalty_reaches_the_discriminator_alone():
     def gradient(weight):
         config = config_of("cvae_gan")

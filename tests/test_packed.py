@@ -15,6 +15,8 @@ from i2i_jax import build, packed
 from i2i_jax.config import from_json, override, to_json
 from i2i_jax.packed import PackedError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def file(trained, tmp_path_factory):

@@ -161,6 +161,7 @@ def test_check_of_what_is_no_folder_of_pairs(command, tmp_path):
         assert message in err
 
 
+@pytest.mark.slow
 def test_from_photos_to_a_page(command, taken, tmp_path):
     """pairs, check, train, translate, as the README has them."""
     pairs, run, out = tmp_path / "pairs", tmp_path / "run", tmp_path / "out"

@@ -13,6 +13,8 @@ from tiny import KEY, batch_of, mapped, sgd_game, state_of
 from i2i_jax import parallel
 from i2i_jax.types import Batch, Share
 
+pytestmark = pytest.mark.slow
+
 
 def assert_close(a, b, tolerance=1e-5):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=tolerance), jax.device_get(a), jax.device_get(b))

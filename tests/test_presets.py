@@ -110,6 +110,7 @@ def test_the_papers_networks_take_a_step(name, dataset):
         assert sum(leaf.size for leaf in jax.tree.leaves(state.params["generator"])) == 54_413_955
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_system_trains(trained, name):
     run = trained(name)
@@ -127,6 +128,7 @@ def test_every_system_trains(trained, name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_real_pairs_side_by_side(shared, tmp_path, shallow):
     facades = shared / "data" / "facades"
     state = runs.train(shallow("pix2pix", facades, {"data.direction": "BtoA", "data.max_pairs": 4}, dataset="folder"), tmp_path)
@@ -134,6 +136,7 @@ def test_real_pairs_side_by_side(shared, tmp_path, shallow):
     assert (tmp_path / "samples" / "00000002.png").exists()
 
 
+@pytest.mark.slow
 def test_real_pairs_in_two_folders(shared, tmp_path, shallow):
     """The same pairs in either layout are the same run."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"

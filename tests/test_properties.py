@@ -34,6 +34,7 @@ def within(name: str):
 OPTIONS = st.fixed_dictionaries({}, optional={name: within(name) for name in BOUNDS} | {n: st.sampled_from(c) for n, c in CHOICES.items()})
 
 
+@pytest.mark.slow
 @few
 @given(OPTIONS, st.text(), st.booleans())
 def test_a_config_is_its_json(options, path, flag):

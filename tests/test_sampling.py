@@ -5,6 +5,8 @@ import pytest
 
 from i2i_jax import build, sampling
 
+pytestmark = pytest.mark.slow
+
 
 def image(*shape: int, seed: int = 0) -> jax.Array:
     return jax.random.uniform(jax.random.key(seed), shape, minval=-1, maxval=1)

@@ -14,6 +14,8 @@ from tiny import batch_of, config_of, game_of, state_of
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch
 
+pytestmark = pytest.mark.slow
+
 BATCH = batch_of(4)
 
 

@@ -10,6 +10,8 @@ from i2i_jax import build, checkpoints, logs, training
 from i2i_jax.config import ConfigError
 from i2i_jax.training import Diverged, Stopped
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def stop_after(monkeypatch):

@@ -9,6 +9,8 @@ from PIL import Image
 from i2i_jax import build, sampling, translation
 from i2i_jax.data import augment, images
 
+pytestmark = pytest.mark.slow
+
 SIZES = {"fits": (64, 64), "wide": (100, 70), "dot": (1, 1), "strip": (17, 300)}  # width, height
 
 

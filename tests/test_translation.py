@@ -11,6 +11,8 @@ import tiny
 from i2i_jax import sampling, tiling, translation
 from i2i_jax.data import augment
 
+pytestmark = pytest.mark.slow
+
 SIZES = [(16, 16), (13, 40), (16, 16), (30, 10), (16, 16), (9, 9)]
 
 

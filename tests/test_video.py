@@ -58,6 +58,7 @@ def test_a_grid_shows_each_input_beside_its_output(inputs, across, down):
             np.testing.assert_array_equal(frame[top : top + 96, left + side :][:, :96], film.outputs[n])
 
 
+@pytest.mark.slow
 def test_interpolation_walks_through_the_samples_of_sync(command, trained, tmp_path):
     """The same walk for all inputs, of any size; at its stations it shows what --sync gives."""
     (tmp_path / "in").mkdir()

@@ -32,6 +32,7 @@ def with_nan(state, network: str):
     return state.replace(params=state.params | {network: jax.tree.unflatten(form, leaves)})
 
 
+@pytest.mark.slow
 def test_a_network_and_a_term_are_named(bicycle):
     state, batch, bad = bicycle
     assert not bad(state)
@@ -81,6 +82,7 @@ def test_norms_without_variance(norm, dtype, shape):
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, shallow, monkeypatch):
     """A term that is finite and has a gradient that is not; nothing is logged before step 9."""
 

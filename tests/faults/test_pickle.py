@@ -31,6 +31,7 @@ def test_no_module_unpickles(file):
         assert {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}.get("allow_pickle", "False") == "False"
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_from_a_run_and_its_data(trained, shapes_dir, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("unpickled")
