@@ -18,6 +18,14 @@ jax.config.update("jax_compilation_cache_dir", environment.COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
 
+
+def pytest_collection_modifyitems(items):
+    """What asks for a trained run is slow."""
+    for item in items:
+        if "trained" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 SHARED = Path(os.environ.get("I2I_SHARED", Path(__file__).parents[2] / "shared"))
 
 

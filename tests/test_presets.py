@@ -96,6 +96,7 @@ def test_the_segmenter_goes_back_without_noise(dataset):
     assert (judge.sampling.dropout, judge.model.norm, judge.data.target_channels) == (False, "instance", 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dataset", ["facades", "edges2shoes"])
 def test_the_papers_networks_take_a_step(name, dataset):

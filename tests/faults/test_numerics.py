@@ -13,6 +13,8 @@ from i2i_jax.losses import l1
 from i2i_jax.models import layers
 from i2i_jax.types import Batch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bicycle():
@@ -32,7 +34,6 @@ def with_nan(state, network: str):
     return state.replace(params=state.params | {network: jax.tree.unflatten(form, leaves)})
 
 
-@pytest.mark.slow
 def test_a_network_and_a_term_are_named(bicycle):
     state, batch, bad = bicycle
     assert not bad(state)
@@ -82,7 +83,6 @@ def test_norms_without_variance(norm, dtype, shape):
     assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
-@pytest.mark.slow
 def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, shallow, monkeypatch):
     """A term that is finite and has a gradient that is not; nothing is logged before step 9."""
 
