@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ def _repository(name: str | Path) -> str:
 def _library() -> Any:
     library = extras.library("huggingface_hub", "hub")
     importlib.import_module("huggingface_hub.utils.logging").set_verbosity_error()  # its warnings are about what a HubError says
+    if not sys.stderr.isatty():
+        importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     return library
 
 

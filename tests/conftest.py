@@ -19,6 +19,16 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
 
 
+def pytest_addoption(parser):
+    parser.addoption("--skipped-to", metavar="FILE", help="write the tests that were skipped, each with its reason behind a tab")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if file := config.getoption("--skipped-to"):
+        lines = {f"{report.nodeid}\t{report.longrepr[2]}\n" for report in terminalreporter.stats.get("skipped", [])}
+        Path(file).write_text("".join(sorted(lines)))
+
+
 def pytest_collection_modifyitems(items):
     """What asks for a trained run is slow."""
     for item in items:

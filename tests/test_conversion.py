@@ -196,7 +196,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         config.model.width = 3
         with pytest.raises(CheckpointError, match=r"params.generator.down_0.kernel is float32\[4, 4, 3, 2\], the model's is float32"):
             training._newest_state(empty, config, build.game(config), mesh)
-    with pytest.raises(ConfigError, match="finetune.py:RUN"):
+    with pytest.raises(ConfigError, match="finetune:RUN"):
         runs.get_config("finetune", "")
 
 
