@@ -111,8 +111,10 @@ def _ended(code: int, told: str, fault: Fault | None, seconds: float) -> Ended:
 def record(place: Place) -> dict[str, Any]:
     """All that a finished run leaves and that another one must leave too."""
     run = place.folder / "run"
-    config = build.read_config(run)
-    template = jax.eval_shape(victim.shallow(build.game(config)).init, jax.random.key(0), build.example_batch(config))
+    with victim.small_images():
+        config = build.read_config(run)
+        game = victim.shallow(build.game(config))
+    template = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     state = checkpoints.restore_for_inference(run / "checkpoints", template)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {

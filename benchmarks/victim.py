@@ -4,13 +4,14 @@ It kills itself, as kill -9 does, DELAY seconds after it has come to the MOMENT 
 Its data set is small and its networks are shallow, so that it starts soon.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 START_UP, DELETION = "start-up", "deletion of an old checkpoint"
@@ -53,6 +54,19 @@ def shallow(game: Any) -> Any:
     return dataclasses.replace(game, networks=small)
 
 
+@contextlib.contextmanager
+def small_images() -> Iterator[None]:
+    """Inside, a config may have images of 16 pixels."""
+    from i2i_jax.config import SIZE_MULTIPLES
+
+    before = dict(SIZE_MULTIPLES)
+    SIZE_MULTIPLES["unet_64"] = 8
+    try:
+        yield
+    finally:
+        SIZE_MULTIPLES.update(before)
+
+
 def main() -> None:
     moment, count, delay = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     sys.argv = sys.argv[:1] + sys.argv[4:]
@@ -69,7 +83,8 @@ def main() -> None:
         parent, _, last = place.rpartition(".")
         owner = getattr(importlib.import_module(parent), last) if last[0].isupper() else importlib.import_module(place)
         setattr(owner, name, doomed(getattr(owner, name), moment, count, delay))
-    main.cli()
+    with small_images():
+        main.cli()
 
 
 if __name__ == "__main__":

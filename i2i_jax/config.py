@@ -59,6 +59,9 @@ WITHOUT_LATENT = ("pix2pix", "segmenter")
 # These have an encoder, and split a batch in two halves.
 HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
 
+# Height and width of the images that a generator takes are multiples of this.
+SIZE_MULTIPLES = {"unet_64": 64, "unet_128": 128, "unet_256": 256, "unet_512": 512, "resnet_6": 4, "resnet_9": 4}
+
 # Inclusive bounds; None is no bound.
 BOUNDS = {
     "data.load_size": (1, None),
@@ -274,8 +277,32 @@ def validate(config: Config) -> Config:
         parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
         why = " and ".join(filter(None, (halves, parts)))
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {why}: must be a multiple of {least}")
+    _validate_sizes(config)
     _validate_best(config)
     return config
+
+
+def _validate_sizes(config: Config) -> None:
+    """Every network has at least one pixel, or patch, to compute with."""
+    size, model = config.data.crop_size, config.model
+    multiple = SIZE_MULTIPLES[model.generator]
+    if size % multiple:
+        near = max(multiple, round(size / multiple) * multiple)
+        fitting = max((name for name, of in SIZE_MULTIPLES.items() if size % of == 0), key=SIZE_MULTIPLES.__getitem__, default="")
+        other = f", or model.generator={fitting}" if fitting else ""
+        why = f"model.generator {model.generator} takes multiples of {multiple}"
+        raise ConfigError(f"data.crop_size is {size}: {why}: data.crop_size={near} would do{other}")
+    if model.generator.startswith("resnet") and size < 8:
+        raise ConfigError(f"data.crop_size is {size}: model.generator {model.generator} needs at least 8")
+    if has_encoder(config) and size < (smallest := int(model.encoder.split("_")[1]) // 8):
+        raise ConfigError(f"data.crop_size is {size}: model.encoder {model.encoder} needs at least {smallest}")
+    if model.discriminator == "patchgan":
+        last = -(-size // 2 ** (model.discriminator_scales - 1))  # pixels of the smallest scale
+        if last // 2**model.discriminator_layers < 3:  # two convolutions of 4 pixels, without a stride, follow the halvings
+            most = next((layers for layers in range(model.discriminator_layers, 0, -1) if last // 2**layers >= 3), 0)
+            fewer = f"model.discriminator_layers={most} would do" if most else "model.discriminator=pixel would do"
+            at = f"data.crop_size {size}, {last} at the smallest of {model.discriminator_scales} model.discriminator_scales"
+            raise ConfigError(f"model.discriminator_layers is {model.discriminator_layers}: too many for {at}: {fewer}")
 
 
 def least_batch(config: Config) -> int:

@@ -87,9 +87,11 @@ def shallow():
     import tiny
 
     from i2i_jax import build
+    from i2i_jax.config import SIZE_MULTIPLES
 
     whole = build.game
     with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZE_MULTIPLES, "unet_64", 8)
         patch.setattr(build, "game", lambda config: tiny.shallow(whole(config)))
         yield lambda name, path, options=None, **more: runs.tiny(name, path, runs.OF_16_PIXELS | (options or {}), **more)
 

@@ -86,7 +86,8 @@ def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path
 # ---- the command
 
 MAIN = """
-from i2i_jax import build, main, processes
+from i2i_jax import build, config, main, processes
+config.SIZE_MULTIPLES["unet_64"] = 8
 def shallow(config, whole=build.game):
     import tiny  # which asks jax for its devices
     return tiny.shallow(whole(config))
