@@ -40,7 +40,7 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
     size, _, channels, features = kernel.shape
     batch, height, width, _ = x.shape
     if not _are_few(2 * batch * height * width, channels, features):
-        return xla.transposed_convolve(x, kernel, output_padding)
+        return _transposed_by_xla(x, kernel, output_padding)
     products = _products(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
     upsampled = (2 * side - 4 + size + output_padding for side in (height, width))
     image = jax.ShapeDtypeStruct((batch, *upsampled, features), products.dtype)
@@ -123,3 +123,6 @@ def _weight_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], s
     pixels, dtype = ((0, 1, 2), (0, 1, 2)), jnp.promote_types(x.dtype, jnp.float32)
     cells = _cells(x, size=size, stride=stride, padding=padding)
     return _joined(jnp.stack([lax.dot_general(cell, g, (pixels, ((), ())), preferred_element_type=dtype) for cell in cells]), size)
+
+
+_transposed_by_xla = xla.transposed_by(convolve)

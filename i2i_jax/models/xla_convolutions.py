@@ -1,5 +1,10 @@
 """Convolutions as XLA has them."""
 
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -11,8 +16,33 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
 
 
-def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], output_padding: int) -> Float[Array, "b h2 w2 o"]:
-    """`convolutions.transposed_convolve`: x with zeros between its pixels, convolved."""
-    low = kernel.shape[0] - 2
-    padding = [(low, low + output_padding)] * 2
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
+    """`convolutions.transposed_convolve`: x with zeros between its pixels, convolved.
+
+    Its gradients are written as those of the ordinary convolution whose adjoint it is, by `convolve`: XLA's own weight gradient of an
+    input-dilated convolution is over fifty times slower on a CPU.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def transposed_convolve(x: Array, kernel: Array, output_padding: int) -> Array:
+        low = kernel.shape[0] - 2
+        padding = [(low, low + output_padding)] * 2
+        return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+
+    def forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
+        return transposed_convolve(x, kernel, output_padding), (x, kernel)
+
+    def backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+        x, kernel = saved
+        dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
+        return dx, _adjoint_kernel(pull(x)[0])
+
+    transposed_convolve.defvjp(forward, backward)
+    return transposed_convolve
+
+
+def _adjoint_kernel(kernel: Array) -> Array:
+    return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+
+
+transposed_convolve = transposed_by(convolve)
