@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,6 +90,7 @@ def pixel(tmp_path_factory):
     return path
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there two names may be of one file")
 @settings(few, max_examples=25)
 @given(STEMS, STEMS, st.floats(0.01, 0.5))
 def test_names_make_pairs_or_are_named(tmp_path_factory, pixel, a, b, fraction):
