@@ -80,7 +80,7 @@ def translations(
         for start in range(0, len(places), batch_size):
             here = places[start : start + batch_size]
             filled = np.resize(here, batch_size)
-            raw = loader.fixed(pairs, filled.tolist(), size=size)
+            raw = loader.fixed(pairs, [int(place) for place in filled], size=size)
             z = sampling.latents_of(key, jnp.asarray(filled * (not sync)), samples, networks.latent_dim)
             inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(filled))
             yield Part(translate(state, inputs), len(here))

@@ -26,7 +26,7 @@ class Stopped(Exception):
     """Training was asked to stop before its last step; everything is saved."""
 
 
-def train(config: Config, workdir: str | Path, *, command: str = "", devices: Sequence[jax.Device] | None = None) -> TrainState:
+def train(config: Config, workdir: str | Path, *, command: str = "", devices: Sequence[Any] | None = None) -> TrainState:
     """Trains `config` to its last step in the folder `workdir`, from where the run there stopped, and returns the state.
 
     Of `devices` (default: all) as many are used as the batch can be dealt to. Several processes (see `processes`) all call it, with
@@ -95,7 +95,7 @@ def training_step(config: Config, mesh: Mesh, take: Callable = Game.train_step) 
     return parallel.data_parallel(step, mesh, mode=config.train.parallel)
 
 
-def _mesh(config: Config, devices: Sequence[jax.Device]) -> Mesh:
+def _mesh(config: Config, devices: Sequence[Any]) -> Mesh:
     """The devices that share the batch: one process uses the most that can, several need all of theirs. Raises ConfigError."""
     if jax.process_count() > 1 and config.train.parallel == "pmap":
         raise ConfigError("train.parallel is 'pmap', which trains in one process: 'shard_map' does in several")

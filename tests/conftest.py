@@ -10,6 +10,7 @@ import environment
 # isort: split
 import jax
 import jaxtyping
+import numpy as np
 import pytest
 
 jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
@@ -37,6 +38,13 @@ def pytest_collection_modifyitems(items):
 
 
 SHARED = Path(os.environ.get("I2I_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def same_draws_in_any_order(request):
+    """A module's RNG begins anew with each test."""
+    if rng := getattr(request.module, "RNG", None):
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Convolutions as XLA has them."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +22,12 @@ def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
     input-dilated convolution is over fifty times slower on a CPU.
     """
 
-    @partial(jax.custom_vjp, nondiff_argnums=(2,))
-    def transposed_convolve(x: Array, kernel: Array, output_padding: int) -> Array:
+    def dilated(x: Array, kernel: Array, output_padding: int) -> Array:
         low = kernel.shape[0] - 2
         padding = [(low, low + output_padding)] * 2
         return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+
+    transposed_convolve = jax.custom_vjp(dilated, nondiff_argnums=(2,))
 
     def forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
         return transposed_convolve(x, kernel, output_padding), (x, kernel)
