@@ -20,9 +20,6 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 ITEM, CHECKSUMS = "state", "checksums"
 
-# Orbax writes pages of tracebacks from its threads; each failure also reaches the caller, as one CheckpointError.
-logging.get_absl_logger().addFilter(lambda record: "/orbax/" not in record.pathname)
-
 
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, of another model, or cannot be written: one line that names it."""

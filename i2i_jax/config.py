@@ -106,7 +106,7 @@ BOUNDS = {
 
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "train.wandb", "train.debug_nans", "data.path", "data.skip_bad", "data.cache_gb", "eval.batch_size",
+             "train.wandb", "train.debug_nans", "data.path", "data.skip_bad", "data.max_pixels", "data.cache_gb", "eval.batch_size",
              "eval.weights", "eval.segmenter")  # fmt: skip
 
 

@@ -93,16 +93,22 @@ def distinct(networks: models.Networks, mode: sampling.Mode, samples: int) -> in
     return samples if networks.latent_dim or mode.dropout else 1
 
 
-def of_outputs(outputs: Sequence[Output], *, direction: str | None, batch_size: int) -> Callable[[Iterable[int]], Iterator[Part]]:
+def of_outputs(
+    outputs: Sequence[Output], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
+) -> Callable[[Iterable[int]], Iterator[Part]]:
     """A function from places in `outputs` to the cases there, `batch_size` at a time on all devices, as read from their files."""
-    return lambda places: _parts((read(outputs[place], direction=direction) for place in places), batch_size)
+    how = {"direction": direction, "max_pixels": max_pixels}
+    return lambda places: _parts((read(outputs[place], **how) for place in places), batch_size)
 
 
-def of_images(reals: Sequence[Path], fakes: Sequence[Path], *, direction: str | None, batch_size: int) -> Iterator[Part]:
+def of_images(
+    reals: Sequence[Path], fakes: Sequence[Path], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
+) -> Iterator[Part]:
     """Cases that have a target, then cases that have a sample: what is compared as two sets needs no pairs."""
-    like = images.size(fakes[0], channels=images.colours(fakes[0]))
-    yield from _parts((Read(None, real(file, direction=direction, like=like)[1], None) for file in reals), batch_size)
-    yield from _parts((Read(None, None, pixels(file)[None]) for file in fakes), batch_size)
+    most = {"max_pixels": max_pixels}
+    like = images.size(fakes[0], channels=images.colours(fakes[0], **most), **most)
+    yield from _parts((Read(None, real(file, direction=direction, like=like, **most)[1], None) for file in reals), batch_size)
+    yield from _parts((Read(None, None, pixels(file, **most)[None]) for file in fakes), batch_size)
 
 
 def _parts(found: Iterable[Read], batch_size: int) -> Iterator[Part]:
@@ -128,12 +134,12 @@ def _case(networks: models.Networks, mode: sampling.Mode, state: TrainState, one
     made = Cases(*one.pair, samples=_eight_bits(fakes[0]), z=one.z)
     if "encoder" not in state.params:
         return made
-    posterior = sampling.encode(networks, state, target)
+    posterior = sampling.encode(networks, state, target, mode=mode)
     encoded = sampling.translate(networks, state, image, posterior.mean[None], key, mode=mode)
     return made._replace(
         encoded=_eight_bits(encoded[0, 0]),
         posterior=Gaussian(*(x[0] for x in posterior)),
-        recovered=sampling.encode(networks, state, fakes[0]).mean,
+        recovered=sampling.encode(networks, state, fakes[0], mode=mode).mean,
     )
 
 

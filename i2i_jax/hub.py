@@ -43,15 +43,26 @@ def _repository(name: str | Path) -> str:
 
 
 def _library() -> Any:
-    library = extras.library("huggingface_hub", "hub")
-    importlib.import_module("huggingface_hub.utils.logging").set_verbosity_error()  # its warnings are about what a HubError says
-    if not sys.stderr.isatty():
-        importlib.import_module("huggingface_hub.utils").disable_progress_bars()
-    return library
+    return extras.library("huggingface_hub", "hub")
 
 
 @contextlib.contextmanager
 def _one_line(name: str | Path) -> Iterator[None]:
+    """Around what the library does: its warnings are about what a HubError says, and its bars are for people."""
+    with contextlib.ExitStack() as stack:
+        logs = importlib.import_module("huggingface_hub.utils.logging")
+        stack.callback(logs.set_verbosity, logs.get_verbosity())
+        logs.set_verbosity_error()
+        utils = importlib.import_module("huggingface_hub.utils")
+        if not (sys.stderr.isatty() or utils.are_progress_bars_disabled()):
+            utils.disable_progress_bars()
+            stack.callback(utils.enable_progress_bars)
+        stack.enter_context(_as_hub_error(name))
+        yield
+
+
+@contextlib.contextmanager
+def _as_hub_error(name: str | Path) -> Iterator[None]:
     errors = importlib.import_module("huggingface_hub.errors")
     advice = {
         errors.LocalEntryNotFoundError: "cannot be reached, and is not in the cache",

@@ -2,21 +2,23 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
+import PIL.Image
 from jaxtyping import Float, Shaped
 
 from i2i_jax import build, models, sampling
-from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import augment, loader
+from i2i_jax.config import Config, ConfigError, DataConfig
+from i2i_jax.data import augment, images, loader
 from i2i_jax.data.images import ImageError
 from i2i_jax.train_state import TrainState
 
-Images = Shaped[np.ndarray, "..."]  # [h, w, c] or [b, h, w, c]
+Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or a file of one
+Images = Image | Sequence[Image]  # or [b, h, w, c]
 
 
 def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Model":
@@ -30,9 +32,10 @@ def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Mod
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """Translates images of any size: one, [h, w, c], or many of one size, [b, h, w, c].
+    """Translates images of any size: one, [h, w, c], or many of one size, [b, h, w, c] or a list.
 
-    Images are uint8 or uint16, which give uint8, or floats in [-1, 1], which give floats.
+    An image is an array (uint8 or uint16, which give uint8, or floats in [-1, 1], which give floats), an image of Pillow's or the
+    path of a file.
 
     >>> import numpy as np
     >>> from i2i_jax import load
@@ -45,6 +48,10 @@ class Model:
     >>> images = model(batch, n=5, seed=0)
     >>> images.shape, images.dtype
     ((2, 5, 64, 64, 3), dtype('float32'))
+    >>> import PIL.Image
+    >>> drawing = PIL.Image.new("RGB", (70, 100), "white")
+    >>> model([drawing, drawing]).shape
+    (2, 1, 100, 70, 3)
     """
 
     config: Config
@@ -60,11 +67,12 @@ class Model:
         dropout each time, if that is the run's mode. Instead of `n`, `z` says which latents all inputs get, [d] or [n, d], or each
         of them, [b, n, d]. Raises ImageError or ConfigError.
         """
-        images = _scaled(inputs, self.config.data.input_channels)
+        given = _array(inputs, self.config.data.input_channels, self.config.data)
+        scaled = _scaled(given, self.config.data.input_channels)
         z_key, dropout_key = jax.random.split(jax.random.key(seed))
-        latents = self._drawn(z_key, len(images), n) if z is None else self._given(z, len(images), n)
-        made = np.asarray(self.translate(self.state, images, latents, dropout_key))
-        return _like(inputs, made)
+        latents = self._drawn(z_key, len(scaled), n) if z is None else self._given(z, len(scaled), n)
+        made = np.asarray(self.translate(self.state, scaled, latents, dropout_key))
+        return _like(given, made)
 
     def encode(self, targets: Images) -> Float[np.ndarray, "... d"]:
         """The mean latent of each target, [d] or [b, d]; it is resized to the square that the encoder was trained at.
@@ -83,8 +91,9 @@ class Model:
         """
         if "encoder" not in self.state.params:
             raise ConfigError(f"{self.config.objective} has no encoder")
-        images = _scaled(targets, self.config.data.target_channels, size=self.config.data.crop_size)
-        return np.asarray(self._encode(self.state, images)).reshape(*targets.shape[:-3], -1)
+        given = _array(targets, self.config.data.target_channels, self.config.data)
+        scaled = _scaled(given, self.config.data.target_channels, size=self.config.data.crop_size)
+        return np.asarray(self._encode(self.state, scaled)).reshape(*given.shape[:-3], -1)
 
     @functools.cached_property
     def translate(self) -> Callable[..., jax.Array]:
@@ -93,7 +102,7 @@ class Model:
 
     @functools.cached_property
     def _encode(self) -> Callable[..., jax.Array]:
-        return jax.jit(lambda *of: sampling.encode(self.networks, *of).mean)
+        return jax.jit(lambda *of: sampling.encode(self.networks, *of, mode=build.mode(self.config)).mean)
 
     def _drawn(self, key: jax.Array, count: int, n: int | None) -> jax.Array:
         if n is not None and n < 1:
@@ -112,6 +121,23 @@ class Model:
             raise ConfigError(f"z is {latents.shape}: must be finite numbers [{dim}], [n, {dim}] or [{count}, n, {dim}]")
         latents = np.atleast_2d(latents)
         return np.broadcast_to(latents, (count, *latents.shape[-2:]))
+
+
+def _array(given: Any, channels: int, data: DataConfig) -> np.ndarray:
+    """What is given as one array; a list of images is a batch. Raises ImageError."""
+    if isinstance(given, str | Path):
+        return images.read(given, channels=channels, max_pixels=data.max_pixels)
+    if isinstance(given, PIL.Image.Image):
+        return images.from_pillow(given, channels=channels)
+    if hasattr(given, "__array__"):
+        return np.asarray(given)
+    if not isinstance(given, Sequence):
+        raise ImageError(f"images are a {type(given).__name__}: must be an array, an image of Pillow's, a path, or a list of them")
+    arrays = [_array(one, channels, data) for one in given]
+    if len(kinds := {(array.shape, array.dtype) for array in arrays}) != 1:
+        found = " and ".join(sorted(f"{dtype} {shape}" for shape, dtype in kinds)) or "an empty list"
+        raise ImageError(f"images are {found}: a list must be of images of one size and type; translate others one by one")
+    return np.stack(arrays)
 
 
 def _scaled(images: np.ndarray, channels: int, *, size: int | None = None) -> np.ndarray | jax.Array:

@@ -26,9 +26,6 @@ class Losses(NamedTuple):
         return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
 
 
-jax.export.register_namedtuple_serialization(Losses, serialized_name="i2i_jax.Losses")  # of a training step that is kept
-
-
 class Weights(Protocol):
     """Of the terms; a term of weight 0 is not computed."""
 

@@ -19,7 +19,9 @@ from i2i_jax.data import duplicates, folder, images, outputs, photos
 Write = Callable[[tuple[Path, ...], Path], tuple[np.uint64, ...]]  # (files, DIR) -> the hashes of what it made of them in DIR/A and DIR/B
 
 
-def from_photos(source: Path, output: Path, *, task: str, size: int, val: float, test: float) -> None:
+def from_photos(
+    source: Path, output: Path, *, task: str, size: int, val: float, test: float, max_pixels: int = images.MAX_PIXELS
+) -> None:
     """Writes OUTPUT/A/SPLIT/NAME.png, made of the photos by a task of `photos.TASKS`, and B, the photos as squares of `size` pixels.
 
     Raises FolderError or ImageError, and then leaves nothing.
@@ -27,16 +29,18 @@ def from_photos(source: Path, output: Path, *, task: str, size: int, val: float,
     if not source.is_dir():
         raise folder.FolderError(f"{source}: no such folder")
     found = {stem: (file,) for stem, file in folder.by_stem(source).items()}
-    _write(found, output, partial(_from_photo, task=task, size=size), val=val, test=test)
+    _write(found, output, partial(_from_photo, task=task, size=size, max_pixels=max_pixels), val=val, test=test)
 
 
-def from_folders(inputs: Path, targets: Path, output: Path, *, val: float, test: float) -> None:
+def from_folders(
+    inputs: Path, targets: Path, output: Path, *, val: float, test: float, max_pixels: int = images.MAX_PIXELS
+) -> None:
     """Copies the files into OUTPUT/A/SPLIT and OUTPUT/B/SPLIT. Raises FolderError or ImageError, and then leaves nothing."""
     for each in (inputs, targets):
         if not each.is_dir():
             raise folder.FolderError(f"{each}: no such folder")
     found = {files[0].stem: files for files in folder.matched((inputs, targets))}
-    _write(found, output, _copy, val=val, test=test)
+    _write(found, output, partial(_copy, max_pixels=max_pixels), val=val, test=test)
 
 
 def _write(found: dict[str, tuple[Path, ...]], output: Path, write: Write, *, val: float, test: float) -> None:
@@ -73,9 +77,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
         made.rename(path)
 
 
-def _from_photo(files: tuple[Path, ...], made_in: Path, *, task: str, size: int) -> tuple[np.uint64, ...]:
+def _from_photo(files: tuple[Path, ...], made_in: Path, *, task: str, size: int, max_pixels: int) -> tuple[np.uint64, ...]:
     (file,) = files
-    read = Image.fromarray(logs.to_8_bits(images.read(file, channels=3)))
+    read = Image.fromarray(logs.to_8_bits(images.read(file, channels=3, max_pixels=max_pixels)))
     photo = np.asarray(ImageOps.fit(read, (size, size), Image.Resampling.BICUBIC))
     made = photos.TASKS[task](photo, np.random.default_rng(zlib.crc32(file.stem.encode(errors="surrogateescape"))))
     for side, image in (("A", made), ("B", photo)):
@@ -83,8 +87,8 @@ def _from_photo(files: tuple[Path, ...], made_in: Path, *, task: str, size: int)
     return (duplicates.difference_hash(photo),)
 
 
-def _copy(files: Sequence[Path], made: Path) -> tuple[np.uint64, ...]:
-    read = [outputs.pixels(file) for file in files]
+def _copy(files: Sequence[Path], made: Path, *, max_pixels: int) -> tuple[np.uint64, ...]:
+    read = [outputs.pixels(file, max_pixels=max_pixels) for file in files]
     if read[0].shape[:2] != read[1].shape[:2]:
         found = " but ".join(f"{file} is {x.shape[1]}x{x.shape[0]}" for file, x in zip(files, read, strict=True))
         raise images.ImageError(f"{found}: must be of one size")

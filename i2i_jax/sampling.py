@@ -88,13 +88,13 @@ def dropout_keys(key: jax.Array, inputs: Any, samples: int) -> Key[Array, "input
     return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), samples))(jnp.arange(inputs))
 
 
-def encode(networks: models.Networks, state: TrainState, targets: Image) -> Gaussian:
+def encode(networks: models.Networks, state: TrainState, targets: Image, *, mode: Mode = Mode()) -> Gaussian:
     """The posterior over the latent of each target image, [b, d] each."""
     encoder = cast(nn.Module, networks.encoder)
     variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats.get("encoder", {})}
 
     def one(image: Array) -> Gaussian:
-        posterior, _ = encoder.apply(variables, image[None], mutable=["batch_stats"])
+        posterior = cast(Gaussian, encoder.apply(variables, image[None], use_running_average=mode.running_average))
         return Gaussian(*(x[0] for x in posterior))
 
     return jax.vmap(one)(targets)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,11 +55,11 @@ class Survey(NamedTuple):
         return [seen for seen in self.seen if not seen.problem]
 
 
-def survey(root: Path) -> Survey:
+def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
     """Looks at every pair under `root`, in the layouts of `folder.pairs`. Raises FolderError where there is none."""
     cases = list(_cases(root))
     with ThreadPoolExecutor() as pool:
-        seen = list(tqdm(pool.map(_look, cases), total=len(cases), unit="pair", leave=False, disable=None))
+        seen = list(tqdm(pool.map(partial(_look, max_pixels=max_pixels), cases), total=len(cases), unit="pair", leave=False, disable=None))
     good = [pair for pair in seen if not pair.problem]
     number = duplicates.groups(np.array([pair.hashes for pair in good], np.uint64).reshape(-1, 2))
     groups = [[good[place] for place in np.flatnonzero(number == one)] for one, count in Counter(number.tolist()).items() if count > 1]
@@ -77,11 +78,11 @@ def report(found: Survey) -> Iterator[str]:
     yield from _some("near-duplicates in several splits, so that figures are too good", [_names(group) for group in leaks])
 
 
-def save_sheet(path: Path, found: Survey) -> None:
+def save_sheet(path: Path, found: Survey, *, max_pixels: int = images.MAX_PIXELS) -> None:
     """Writes a picture of good pairs, as many as fit, from first to last."""
     rows, across = SHEET
     places = np.unique(np.linspace(0, len(found.good) - 1, rows * across).astype(int))
-    shown = [logs.fitted(image, THUMBNAIL) for place in places for image in _halves(found.good[place].case)]
+    shown = [logs.fitted(image, THUMBNAIL) for place in places for image in _halves(found.good[place].case, max_pixels)]
     shown += [np.full_like(shown[0], logs.SHEET)] * (-len(shown) % (2 * across))
     lines = [shown[start : start + 2 * across] for start in range(0, len(shown), 2 * across)]
     logs.save_grid(path, lines, labels=["A", "B"] * across)
@@ -96,11 +97,11 @@ def _cases(root: Path) -> Iterator[Case]:
             yield Case(split, files, f"{files[0]}: has no partner in {missing[0]}" if missing else "")
 
 
-def _look(case: Case) -> Seen:
+def _look(case: Case, *, max_pixels: int) -> Seen:
     if case.problem:
         return Seen(case, case.problem)
     try:
-        a, b = _halves(case)
+        a, b = _halves(case, max_pixels)
     except (images.ImageError, folder.FolderError) as error:
         return Seen(case, str(error))
     if a.shape[:2] != b.shape[:2]:
@@ -108,11 +109,11 @@ def _look(case: Case) -> Seen:
     return Seen(case, "", _size(a), (_kind(a), _kind(b)), (duplicates.difference_hash(a), duplicates.difference_hash(b)))
 
 
-def _halves(case: Case) -> Sequence[np.ndarray]:
+def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
     """A and B. Raises ImageError or FolderError."""
     if len(case.files) == 2:
-        return [outputs.pixels(file) for file in case.files]
-    whole = outputs.pixels(case.files[0])
+        return [outputs.pixels(file, max_pixels=max_pixels) for file in case.files]
+    whole = outputs.pixels(case.files[0], max_pixels=max_pixels)
     half, odd = divmod(whole.shape[1], 2)
     if odd:
         raise folder.FolderError(f"{case.files[0]}: {images.odd_width(whole.shape[1])}")

@@ -4,12 +4,19 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int, Integer
 
 from i2i_jax.config import ConfigError
+
+
+@runtime_checkable
+class Sliced(Protocol):
+    """An image [h, w, c] of which regions are had by `image[rows, columns]`, two slices."""
+
+    def __getitem__(self, region: tuple[slice, slice], /) -> Any: ...
 
 
 class Axis(NamedTuple):
@@ -91,12 +98,20 @@ def _axis(length: int, tile: int | None, multiple: int, *, margin: int, ramp: in
     return Axis(length, tile, [*range(0, padded - tile, stride), padded - tile], margin, ramp)
 
 
-def cut(image: Integer[np.ndarray, "h w c"], grid: Grid) -> Iterator[Integer[np.ndarray, "_h _w c"]]:
-    """The tiles of an image, padded by reflection on the right and at the bottom."""
-    image = np.pad(image, (*((0, axis.padded - axis.length) for axis in grid), (0, 0)), mode="symmetric")
-    height, width = grid.tile
-    for top, left in itertools.product(grid.rows.starts, grid.columns.starts):
-        yield image[top : top + height, left : left + width]
+def cut(image: Sliced, grid: Grid) -> Iterator[Integer[np.ndarray, "_h _w c"]]:
+    """The tiles of an image, padded by reflection on the right and at the bottom. Of it only they are read, one after another."""
+    rows, columns = (list(_reflected(axis)) for axis in grid)
+    for (top, down), (left, along) in itertools.product(rows, columns):
+        yield image[top, left][np.ix_(down, along)]
+
+
+def _reflected(axis: Axis) -> Iterator[tuple[slice, Int[np.ndarray, " tile"]]]:
+    """For each tile the part of the axis that it needs, and its pixels' places in that."""
+    places = np.pad(np.arange(axis.length), (0, axis.padded - axis.length), mode="symmetric")
+    for start in axis.starts:
+        own = places[start : start + axis.tile]
+        first = own.min()
+        yield slice(int(first), int(own.max()) + 1), own - first
 
 
 def blend(tiles: Iterable[Float[np.ndarray, "n _h _w c"]], grid: Grid) -> Iterator[Float[np.ndarray, "n _ w c"]]:

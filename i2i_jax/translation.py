@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Integer, UInt8
 
 from i2i_jax import models, parallel, sampling, tiling
-from i2i_jax.data import augment
+from i2i_jax.data import augment, images
 from i2i_jax.train_state import TrainState
 
 BATCH_PIXELS = 2**18  # that a device makes at a time
@@ -39,14 +39,14 @@ class Source(NamedTuple):
 
     key: int
     grid: tiling.Grid
-    read: Callable[[], Pixels | None]
-    write: Callable[[Pixels, Outputs], None]
+    read: Callable[[], Pixels | images.Tiled | None]
+    write: Callable[[Any, Outputs], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Image:
     source: Source
-    pixels: Pixels
+    pixels: Pixels | images.Tiled
 
 
 class _Tile(NamedTuple):

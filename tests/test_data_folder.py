@@ -181,7 +181,7 @@ def test_all_bad_files_are_named_at_once(tmp_path):
 
 def test_too_many_pixels_and_wrong_channels_are_found_before_training(tmp_path):
     save(tmp_path / "val" / "x.png")
-    assert "x.png: is 8x6: has more than 47 pixels" in reason(tmp_path, "val", max_pixels=47)
+    assert "x.png: is 8x6: 48 pixels, more than max_pixels=47 allows" in reason(tmp_path, "val", max_pixels=47)
     assert "x.png: has 3 channels: must have 5" in reason(tmp_path, "val", input_channels=5)
 
 

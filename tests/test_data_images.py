@@ -232,7 +232,7 @@ def test_channels_without_a_meaning(deep):
 
 def test_too_many_pixels_is_known_before_decoding(rgb):
     truncated = encoded(rgb)[:60]
-    assert reason(truncated, max_pixels=34) == "x.png: is 7x5: has more than 34 pixels"
+    assert reason(truncated, max_pixels=34) == "x.png: is 7x5: 35 pixels, more than max_pixels=34 allows"
 
 
 def test_an_empty_file():
@@ -266,3 +266,85 @@ def test_a_truncated_16_bit_file(encode, kept):
 
 def test_floats_are_refused():
     assert reason(tiff(np.zeros((4, 4), np.float32))) == "x.png: has float32 samples: must be 8 or 16 bit"
+
+
+KINDS_IN_TILES = {
+    "colour": ((3,), np.uint8, {"photometric": "rgb"}),
+    "grey": ((), np.uint8, {"photometric": "minisblack"}),
+    "white is zero": ((), np.uint16, {"photometric": "miniswhite"}),
+    "transparent": ((4,), np.uint8, {"photometric": "rgb", "extrasamples": ["unassalpha"]}),
+    "5 channels": ((5,), np.uint16, {"photometric": "minisblack", "planarconfig": "contig"}),
+    "JPEG": ((3,), np.uint8, {"photometric": "rgb", "compression": "jpeg"}),
+    "deflated": ((3,), np.uint16, {"photometric": "rgb", "compression": "zlib", "predictor": True}),
+}
+
+
+def stored_in_tiles(path, kind, size=(150, 201)):
+    shape, dtype, options = KINDS_IN_TILES[kind]
+    steps = np.add.outer(np.arange(size[0]) * 3, np.arange(size[1]) * 5).reshape(*size, *(1 for _ in shape))
+    pixels = (steps + 40 * np.arange(int(np.prod(shape))).reshape(shape)) % np.iinfo(dtype).max
+    tifffile.imwrite(path, pixels.astype(dtype), tile=(64, 48), **options)
+    return path
+
+
+@pytest.mark.parametrize("kind", KINDS_IN_TILES)
+def test_a_region_of_a_tiled_tiff_is_that_of_the_whole(kind, tmp_path):
+    file, channels = stored_in_tiles(tmp_path / "x.tif", kind), 5 if kind == "5 channels" else 3
+    whole, tiled = images.read(file, channels=channels), images.tiled(file, channels=channels)
+    assert tiled is not None and tiled.shape == whole.shape
+    for rows, columns in (((0, 150), (0, 201)), ((0, 1), (0, 1)), ((63, 130), (47, 97)), ((149, 150), (200, 201)), ((64, 128), (48, 96))):
+        np.testing.assert_array_equal(tiled[slice(*rows), slice(*columns)], whole[slice(*rows), slice(*columns)])
+    np.testing.assert_array_equal(tiled[10:100:7, 3:90:4], whole[10:100:7, 3:90:4])
+
+
+@pytest.mark.parametrize("most", [10, 64, 100, 201, 5000])
+def test_a_thinned_image_is_a_small_whole_one(most, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "THINNED", most)
+    tiled = images.tiled(stored_in_tiles(tmp_path / "x.tif", "colour"), channels=3)
+    step = -(-201 // most)
+    np.testing.assert_array_equal(tiled.thinned, tiled[0:150:step, 0:201:step])
+    assert max(tiled.thinned.shape) <= most
+
+
+def test_only_the_tiles_that_a_region_needs_are_decoded(tmp_path, monkeypatch):
+    tiled = images.tiled(stored_in_tiles(tmp_path / "x.tif", "deflated"), channels=3)
+    decoded, decode = [], images.Tiled._decoded
+    monkeypatch.setattr(images.Tiled, "_decoded", lambda self, file, number: decoded.append(number) or decode(self, file, number))
+    _ = tiled[60:70, 50:90]
+    assert decoded == [1, 6]  # of rows of five
+
+
+@pytest.mark.parametrize("kind", ["png", "strips", "palette", "turned", "separate planes", "bilevel"])
+def test_what_is_read_whole(kind, tmp_path):
+    file, pixels = tmp_path / "x.tif", np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    in_tiles = {"tile": (32, 32)}
+    if kind == "png":
+        Image.fromarray(pixels).save(file, "PNG")
+    elif kind == "palette":
+        colormap = np.arange(3 * 256, dtype=np.uint16).reshape(3, 256)
+        tifffile.imwrite(file, pixels[..., 0], photometric="palette", colormap=colormap, **in_tiles)
+    else:
+        options = {"strips": {}, "turned": {"extratags": [(274, 3, 1, 6, True)]}, "separate planes": {"planarconfig": "separate"},
+                   "bilevel": {}}[kind]  # fmt: skip
+        stored = np.moveaxis(pixels, 2, 0) if kind == "separate planes" else pixels[..., 0] > 9 if kind == "bilevel" else pixels
+        photometric = "minisblack" if kind == "bilevel" else "rgb"
+        tifffile.imwrite(file, stored, photometric=photometric, **({} if kind == "strips" else in_tiles), **options)
+    assert images.tiled(file, channels=3) is None
+    assert images.read(file, channels=3).shape == (64, 64, 3)
+
+
+def test_a_tiled_tiff_is_refused_by_its_header_or_where_it_is_damaged(tmp_path):
+    file = stored_in_tiles(tmp_path / "x.tif", "deflated")
+    with pytest.raises(images.ImageError, match=r"x.tif: is 201x150: 30150 pixels, more than max_pixels=30149 allows"):
+        images.tiled(file, channels=3, max_pixels=30149)
+    with pytest.raises(images.ImageError, match="x.tif: has 3 channels: must have 4"):
+        images.tiled(file, channels=4)
+    with tifffile.TiffFile(file) as opened:
+        page = opened.pages.first
+    content = bytearray(file.read_bytes())
+    content[page.dataoffsets[7] : page.dataoffsets[7] + page.databytecounts[7]] = bytes(page.databytecounts[7])
+    file.write_bytes(content)
+    tiled = images.tiled(file, channels=3)
+    assert tiled[:64, :48].any()
+    with pytest.raises(images.ImageError, match="x.tif: cannot be decoded"):
+        _ = tiled.thinned

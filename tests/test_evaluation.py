@@ -141,6 +141,22 @@ def test_cases_are_those_of_sampling_at_8_bits(system):
     np.testing.assert_allclose(found.posterior.log_var, posterior.log_var, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("running_average", [False, True])
+def test_the_encoder_normalises_as_the_mode_says(running_average):
+    game = tiny.game_of(tiny.config_of("bicycle_gan", norm="batch"))
+    networks, state = game.networks, tiny.state_of(game, tiny.batch_of(2))
+    options = {"size": tiny.SIDE, "samples": 2, "batch_size": 1, "mesh": parallel.make_mesh(jax.devices()[:1])}
+    found = joined(list(evaluation.translations(networks, Mode(running_average=running_average), Noise(), **options)(state, [2])))
+    variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats["encoder"]}
+
+    def encode(image):
+        return networks.encoder.apply(variables, image, use_running_average=running_average, mutable=["batch_stats"])[0]
+
+    np.testing.assert_allclose(found.posterior.mean, encode(augment.scale(Noise()[2].target)[None]).mean, rtol=1e-4, atol=1e-5)
+    for recovered, sample in zip(found.recovered[0], found.samples[0], strict=True):
+        np.testing.assert_allclose(recovered, encode(sample[None]).mean[0], rtol=1e-4, atol=1e-5)
+
+
 def test_samples_that_would_be_equal_are_made_once():
     options = tiny.config_of("pix2pix")
     options.model.dropout = True

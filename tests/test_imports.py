@@ -121,3 +121,44 @@ def test_package_imports_nothing_heavy():
     code = "import sys, i2i_jax; print([m for m in ('jax', 'flax', 'numpy', 'tensorflow', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+WORLD = """
+import gc, importlib, locale, logging, os, signal, sys, threading, warnings
+for library in {libraries}:
+    importlib.import_module(library)
+import jax, numpy, PIL.Image
+
+def world():
+    loggers = {{name: (logger.level, logger.disabled, list(logger.filters), list(logger.handlers))
+               for name, logger in logging.root.manager.loggerDict.items() if isinstance(logger, logging.Logger)}}
+    return {{
+        "Pillow's limit": PIL.Image.MAX_IMAGE_PIXELS, "warning filters": list(warnings.filters), "loggers": loggers,
+        "environment": dict(os.environ), "signals": [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)],
+        "collector": gc.get_threshold(), "floating point": numpy.geterr(), "jax": dict(jax.config.values), "path": list(sys.path),
+        "locale": locale.setlocale(locale.LC_ALL), "folder": os.getcwd(), "excepthook": sys.excepthook,
+        "random": numpy.random.get_state()[1].tolist(),
+    }}
+
+before = world()
+for module in {modules}:
+    importlib.import_module(module)
+import i2i_jax
+model = i2i_jax.load({run!r})
+model([PIL.Image.new("RGB", (64, 64))])
+after = world()
+after["loggers"] = {{name: after["loggers"][name] for name in before["loggers"]}}
+changed = [name for name in before if before[name] != after[name]]
+print(changed)
+"""
+
+
+def test_the_library_changes_nothing_outside_itself(trained):
+    """To import all of it, and to open a model and use it, leaves every setting of the program and of other libraries as it was."""
+    ours = [file for file in FILES if module_of(file) not in ("commands", "main", "__main__")]
+    modules = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in ours]
+    top = {name.split(".")[0] for file in ours for name in imported_names(file)} - {"i2i_jax", "IPython", "gradio"}
+    deep = ["orbax.checkpoint", "absl.logging", "matplotlib.pyplot", "jax.experimental.multihost_utils", "PIL.Image"]
+    code = WORLD.format(libraries=sorted(top - set(sys.builtin_module_names)) + deep, modules=modules, run=str(trained("bicycle")))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[]"], done.stdout + done.stderr

@@ -3,12 +3,15 @@
 import doctest
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
+import tiny
 
 import i2i_jax
 from i2i_jax import build, model, sampling
-from i2i_jax.config import ConfigError
+from i2i_jax.config import ConfigError, DataConfig
 from i2i_jax.data import augment, loader
 from i2i_jax.data.images import ImageError
 
@@ -63,6 +66,62 @@ def test_kinds_of_images(any_model):
         assert as_floats.dtype == np.float32
         np.testing.assert_array_equal(augment.to_uint8(as_floats), as_integers)
     np.testing.assert_array_equal(any_model(image[None]), as_integers[None])
+
+
+@pytest.mark.parametrize("given", ["PIL image", "path", "str", "list", "tuple", "PIL images", "files", "jax"])
+def test_what_people_have(given, bicycle, tmp_path):
+    """Images of Pillow's, files, and lists of either, as well as arrays."""
+    array = pixels(64, 64, 3)
+    drawing, file = PIL.Image.fromarray(array), tmp_path / "drawing.png"
+    drawing.save(file)
+    one = {"PIL image": drawing, "path": file, "str": str(file), "jax": jnp.asarray(array)}
+    many = {"list": [array] * 2, "tuple": (array,) * 2, "PIL images": [drawing] * 2, "files": [file, drawing]}
+    same, expected = (one[given], array) if given in one else (many[given], np.stack([array] * 2))
+    np.testing.assert_array_equal(bicycle(same, n=2), bicycle(expected, n=2))
+    np.testing.assert_array_equal(bicycle.encode(same), bicycle.encode(expected))
+
+
+def test_pillows_images_become_what_the_model_reads(bicycle):
+    """As a file of them would: a palette gives its colours, grey is repeated, transparency is over white."""
+    transparent = PIL.Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    white = np.full((64, 64, 3), 255, np.uint8)
+    for image in (transparent, PIL.Image.new("L", (64, 64), 255), PIL.Image.fromarray(white).quantize(), PIL.Image.new("1", (64, 64), 1)):
+        np.testing.assert_array_equal(bicycle(image), bicycle(white), err_msg=image.mode)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: [pixels(64, 64, 3), pixels(32, 64, 3)], r"images are uint8 \(32, 64, 3\) and uint8 \(64, 64, 3\): a list must be"),
+        (lambda folder: [], "images are an empty list: a list must be"),
+        (lambda folder: folder / "none.png", r"none\.png: no such file"),
+        (lambda folder: folder, "is a folder: must be an image file"),
+        (lambda folder: PIL.Image.new("F", (64, 64)), "image: has 32-bit samples: must be 8 or 16 bit"),
+    ],
+)
+def test_what_nobody_can_translate(make, message, bicycle, tmp_path):
+    for use in (bicycle, bicycle.encode):
+        with pytest.raises(ImageError, match=message):
+            use(make(tmp_path))
+
+
+@pytest.mark.parametrize("given", [None, {"image": 1}, [None], 3])
+def test_what_is_neither_array_nor_image(given):
+    with pytest.raises(ImageError, match="images are a (NoneType|dict|int): must be an array, an image of Pillow's, a path, or a list of"):
+        model._array(given, 3, DataConfig())
+
+
+def test_styles_are_those_of_the_runs_mode():
+    """With batch norm and the training's statistics, as imported runs have it."""
+    config = tiny.config_of("bicycle_gan", norm="batch")
+    game = tiny.game_of(config)
+    config.data.crop_size = tiny.SIDE
+    state, target = tiny.state_of(game, tiny.batch_of(2)), pixels(tiny.SIDE, tiny.SIDE, 3)
+    for running_average in (True, False):
+        config.sampling.running_average = running_average
+        mode = sampling.Mode(running_average=running_average)
+        expected = sampling.encode(game.networks, state, augment.scale(target[None]), mode=mode).mean[0]
+        np.testing.assert_allclose(model.Model(config, game.networks, state).encode(target), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_inputs_of_a_batch_are_translated_each_for_itself(any_model):

@@ -78,7 +78,7 @@ def test_uploads_are_read_within_limits(tmp_path, monkeypatch):
     (tmp_path / "broken.png").write_bytes(deep.read_bytes()[:60])
     monkeypatch.setattr(studio, "MAX_PIXELS", 2_999_999)
     monkeypatch.setattr(images, "_decoded", lambda header: pytest.fail("decoded"))
-    with pytest.raises(images.ImageError, match="^large.png: is 3000x1000: has more than 2999999 pixels$"):
+    with pytest.raises(images.ImageError, match="^large.png: is 3000x1000: 3000000 pixels, more than max_pixels=2999999 allows$"):
         studio.read(tmp_path / "large.png")
     monkeypatch.undo()
     with pytest.raises(images.ImageError, match="^broken.png: "):

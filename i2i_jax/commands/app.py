@@ -3,8 +3,10 @@
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, Literal, NoReturn
@@ -35,6 +37,7 @@ def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     keep_freed_memory()
     collect_seldom()
+    hush()
     start(main, files=files)
 
 
@@ -54,6 +57,13 @@ def keep_freed_memory() -> None:
 def collect_seldom() -> None:
     """Tracing a training step makes a million objects, nearly all of which stay: looking for garbage among them takes a quarter of it."""
     gc.set_threshold(100_000)
+
+
+def hush() -> None:
+    """What libraries have to say of a failure reaches the user as one error of ours: without their warnings and tracebacks before it."""
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)  # from its threads
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from pathlib import Path
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import ConfigError
+from i2i_jax.config import ConfigError, DataConfig
 
 _SHEET = flags.DEFINE_string("sheet", None, "Where a contact sheet is written, as pairs.png.")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse an image of more pixels than this.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -22,11 +23,11 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("name one folder of pairs")
     from i2i_jax import survey
 
-    found = survey.survey(Path(argv[1]))
+    found = survey.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
     with app.listing():
         print(*survey.report(found), sep="\n")
     if _SHEET.value and found.good:
-        survey.save_sheet(Path(_SHEET.value), found)
+        survey.save_sheet(Path(_SHEET.value), found, max_pixels=_MAX_PIXELS.value)
         print(f"written: {_SHEET.value}")
     if found.problems:
         app.fail(f"{argv[1]}: {len(found.problems)} of {len(found.seen)} pairs cannot be used", 1)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import HIGHER_IS_BETTER, METRICS, ConfigError, EvalConfig, metric_names, validate_metrics
+from i2i_jax.config import HIGHER_IS_BETTER, METRICS, ConfigError, DataConfig, EvalConfig, metric_names, validate_metrics
 
 SHOWN = 6  # cases on each sheet of pictures
 LIBRARIES = ("i2i-jax", "jax", "flax", "numpy")
@@ -37,11 +37,12 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Folder of pretrained weights (d
 _SEGMENTER = flags.DEFINE_string("segmenter", None, "Of the metric segmentation: the run that makes label maps.")
 _DIRECTION = flags.DEFINE_enum("direction", None, ["AtoB", "BtoA"], "Of side-by-side real images: the real half is right or left.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over all devices; changes no figure.", lower_bound=1)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Of folders: refuse an image of more pixels than this.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the latents and of dropout.", lower_bound=0)
 _OUTPUT = flags.DEFINE_string("output", "", "Where the figures and the page of two folders are written.")
 
 
-_OF_RUNS, _OF_FOLDERS = ("split", "step", "samples", "seed"), ("direction", "output")
+_OF_RUNS, _OF_FOLDERS = ("split", "step", "samples", "seed"), ("direction", "output", "max_pixels")
 _GIVEN = {"metrics": _METRICS, "inputs": _INPUTS, "samples": _SAMPLES, "batch_size": _BATCH_SIZE, "weights": _WEIGHTS,
           "segmenter": _SEGMENTER}  # fmt: skip
 
@@ -113,12 +114,13 @@ def _of_folders() -> Subject:
     options = _options(EvalConfig(metrics=OF_IMAGES))
     folders = {"real": _REAL.value, "fake": _FAKE.value} | ({"direction": _DIRECTION.value} if _DIRECTION.value else {})
     metrics = build_metrics.metrics(options, metric_names(options.metrics))
+    how = {"direction": _DIRECTION.value, "batch_size": options.batch_size, "max_pixels": _MAX_PIXELS.value}
     if all(metric.unpaired for metric in metrics.values()):
         reals, fakes = (outputs.files(folder)[: _INPUTS.value] for folder in (_REAL.value, _FAKE.value))
-        parts = evaluation.of_images(reals, fakes, direction=_DIRECTION.value, batch_size=options.batch_size)
+        parts = evaluation.of_images(reals, fakes, **how)
         return Subject(parts, len(reals) + len(fakes), None, metrics, folders | {"reals": len(reals), "fakes": len(fakes)})
     found = outputs.matched(_REAL.value, _FAKE.value)[: _INPUTS.value]
-    at = evaluation.of_outputs(found, direction=_DIRECTION.value, batch_size=options.batch_size)
+    at = evaluation.of_outputs(found, **how)
     has = {"target", "samples"} | ({"input"} if _DIRECTION.value else set())
     if "modes" in metrics:
         raise ConfigError("--metrics: 'modes' can be measured of runs only")

@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import ConfigError
+from i2i_jax.config import ConfigError, DataConfig
 
 TASKS = ("edges", "lines", "grey", "blur", "downscale", "mask")
 
@@ -33,19 +33,22 @@ _OUTPUT = flags.DEFINE_string(
 _VAL = flags.DEFINE_float("val", 0.1, "Share of the pairs that is held out to watch training by.", lower_bound=0, upper_bound=0.5)
 _TEST = flags.DEFINE_float("test", 0.1, "Share of the pairs that is held out for the end.", lower_bound=0, upper_bound=0.5)
 
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse an image of more pixels than this.", lower_bound=1)
+
 
 def main(argv: Sequence[str]) -> None:
     output, shares = Path(_OUTPUT.value or ""), {"val": _VAL.value, "test": _TEST.value}
+    most = {"max_pixels": _MAX_PIXELS.value}
     two = [_INPUTS.value, _TARGETS.value]
     if bool(_PHOTOS.value) == all(two) or (_PHOTOS.value and any(two)) or bool(_PHOTOS.value) != bool(_MAKE.value):
         raise ConfigError("give --photos=DIR --make=TASK, or --inputs=DIR --targets=DIR")
     from i2i_jax import pairing, survey
 
     if _PHOTOS.value:
-        pairing.from_photos(Path(_PHOTOS.value), output, task=_MAKE.value or "", size=_SIZE.value, **shares)
+        pairing.from_photos(Path(_PHOTOS.value), output, task=_MAKE.value or "", size=_SIZE.value, **shares, **most)
     else:
-        pairing.from_folders(Path(_INPUTS.value or ""), Path(_TARGETS.value or ""), output, **shares)
-    print(*survey.report(survey.survey(output)), sep="\n")
+        pairing.from_folders(Path(_INPUTS.value or ""), Path(_TARGETS.value or ""), output, **shares, **most)
+    print(*survey.report(survey.survey(output, **most)), sep="\n")
     print(f"train: {shlex.join(['i2i', 'train', '--config=pix2pix:folder', f'--config.data.path={output}'])}")
 
 

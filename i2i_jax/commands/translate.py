@@ -31,6 +31,7 @@ _INTERPOLATE = flags.DEFINE_enum(
     "interpolate", None, ["mp4", "gif", "webp"], "Write a film instead: a walk through the --samples of --sync, the same for all inputs."
 )
 _FRAMES = flags.DEFINE_integer("frames", 25, "Of --interpolate: pictures from a sample to the next; 25 are a second.", lower_bound=1)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Refuse an image of more pixels than this (default: the run's).", lower_bound=1)
 _TILE = flags.DEFINE_integer("tile", None, "Translate in overlapping squares of this many pixels: for images beyond memory.", lower_bound=1)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax import build, model, translation
 
     config = build.read_config(_RUN.value)
+    config.data.max_pixels = _MAX_PIXELS.value or config.data.max_pixels
     _refuse_standstill(config)
     step = app.checkpoint(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
@@ -60,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     if _INTERPOLATE.value:
         _film(trained, sources, broken)
         return
-    style = _style(trained) if _STYLE.value else None
+    style = _style(trained, config) if _STYLE.value else None
     latents = None if style is None else lambda key: np.tile(style, (_SAMPLES.value, 1))
     with tqdm(total=len(jobs), unit="image", disable=len(jobs) == 1) as progress:
         for _ in translation.run(
@@ -114,16 +116,23 @@ def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, bro
     from i2i_jax import files, logs, tiling, translation
     from i2i_jax.data import images, loader
 
+    how = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    by_tiles = _TILE.value and not (_SIZE.value or _INTERPOLATE.value)
+
     def read() -> Any:
         try:
-            image = images.read(job.source, channels=config.data.input_channels, max_pixels=config.data.max_pixels)
+            if by_tiles and (tiled := images.tiled(job.source, **how)):
+                assert tiled.thinned is not None  # made of every tile: what is damaged is known before anything is translated
+                return tiled
+            image = images.read(job.source, **how)
         except images.ImageError as error:
             broken[job.source] = error
             return None
         return loader.resize(image, _SIZE.value) if _SIZE.value else image
 
     def write(image: Any, outputs: Any) -> None:
-        for path, pixels in zip((*job.outputs, job.shown), (*outputs, logs.to_8_bits(image)), strict=True):
+        shown = image.thinned if isinstance(image, images.Tiled) else image
+        for path, pixels in zip((*job.outputs, job.shown), (*outputs, logs.to_8_bits(shown)), strict=True):
             files.atomic_write(path, _encoded(pixels))
 
     grid = tiling.grid(*size, multiple=generator.multiple, reach=generator.reach, tile=_TILE.value)
@@ -190,11 +199,11 @@ def _encoded(pixels) -> bytes:
     return file.getvalue()
 
 
-def _style(trained: Any) -> Any:
+def _style(trained: Any, config: Config) -> Any:
     """The mean latent of the style image."""
     from i2i_jax.data import images
 
-    data = trained.config.data
+    data = config.data
     try:
         return trained.encode(images.read(Path(_STYLE.value or ""), channels=data.target_channels, max_pixels=data.max_pixels))
     except ConfigError as error:

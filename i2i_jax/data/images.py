@@ -1,14 +1,16 @@
 """Image files to arrays: uint8 or uint16 [h, w, c], whatever the format."""
 
 import contextlib
+import dataclasses
+import functools
 import io
-import logging
+import itertools
 import os
 import stat
-import warnings
-from collections.abc import Callable, Collection, Iterator
+import struct
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -18,18 +20,17 @@ from PIL import Image, UnidentifiedImageError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
+THINNED = 2048
 
 UNDECODABLE = "cannot be decoded, it is damaged, cut short or of a rare kind: save it again, as PNG"
 
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# Whose numbers are the image's, as they are decoded.
+_DIRECT = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+
 # Pillow knows many more, some of which run other programs.
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
-
-# `max_pixels` takes the place of Pillow's own limit, which is global and warns first.
-Image.MAX_IMAGE_PIXELS = None
-
-# What decoders find wrong comes as an ImageError.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 File = io.BytesIO | io.BufferedReader
 Pixels = Integer[np.ndarray, "_height _width _channels"]
@@ -104,16 +105,91 @@ def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
         return header.channels - header.alpha
 
 
+def from_pillow(image: Image.Image, *, channels: int) -> Pixels:
+    """As `read`, of an image that Pillow has opened or made. Raises ImageError."""
+    with _named(getattr(image, "filename", "") or "image"):
+        header = _of_pillow(image)
+        _refuse_channels(header, (channels,))
+        return _with_channels(_decoded(header), header.alpha, channels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tiled:
+    """A TIFF stored in tiles: `tiled[rows, columns]`, of slices, decodes only those that it needs. Raises ImageError."""
+
+    path: Path
+    channels: int
+    page: tifffile.TiffPage
+    decode: Callable[..., Any]
+    stored: Sequence[tuple[int, int]]  # where each tile begins in the file, and its bytes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.page.imagelength, self.page.imagewidth, self.channels
+
+    def __getitem__(self, region: tuple[slice, slice]) -> Pixels:
+        """With a step of 1 or more."""
+        (top, bottom, down), (left, right, along) = (cut.indices(size) for cut, size in zip(region, self.shape, strict=False))
+        page, across = self.page, -(-self.page.imagewidth // self.page.tilewidth)
+        found = np.zeros((bottom - top, right - left, page.samplesperpixel), page.dtype)
+        rows, columns = (range(start // size, -(-end // size)) for start, end, size in
+                         ((top, bottom, page.tilelength), (left, right, page.tilewidth)))  # fmt: skip
+        with _named(str(self.path)), _regular(self.path) as file:
+            for row, column in itertools.product(rows, columns):
+                y, x = row * page.tilelength, column * page.tilewidth
+                tile = self._decoded(file, row * across + column)[max(0, top - y) : bottom - y, max(0, left - x) : right - x]
+                y, x = max(y, top) - top, max(x, left) - left
+                found[y : y + len(tile), x : x + tile.shape[1]] = tile
+            return _with_channels(_dark_zero(page, found[::down, ::along]), _has_alpha(page), self.channels)
+
+    def _decoded(self, file: io.BufferedReader, number: int) -> Pixels:
+        start, count = self.stored[number]
+        file.seek(start)
+        pixels, _, shape = self.decode(file.read(count) or None, number)
+        return np.full(shape[1:], self.page.nodata, self.page.dtype) if pixels is None else pixels[0]
+
+    @functools.cached_property
+    def thinned(self) -> Pixels:
+        """The whole, of every so many pixels that it is at most THINNED high and wide."""
+        height, width, _ = self.shape
+        step = -(-max(height, width) // THINNED)
+        rows = max(1, self.page.tilelength // step) * step  # at a time
+        return np.concatenate([self[top : top + rows : step, ::step] for top in range(0, height, rows)])
+
+
+def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled | None:
+    """To be read tile by tile, if the file can be. Raises ImageError for what `read` would refuse by its header."""
+    with _named(str(path)), _regular(path) as file:
+        if file.read(4) not in _TIFF:
+            return None
+        file.seek(0)
+        page = tifffile.TiffFile(file).pages.first
+        plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and page.photometric in _DIRECT and page.dtype in (np.uint8, np.uint16)
+        upright = _known_orientation(page.tags.valueof(_ORIENTATION_TAG)) == 1
+        if not (page.is_tiled and plain and upright and page.bitspersample in (8, 16) and page.imagedepth == 1):
+            return None
+        size(path, channels=channels, max_pixels=max_pixels)
+        decode = functools.partial(page.decode, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
+        return Tiled(path, channels, page, decode, list(zip(page.dataoffsets, page.databytecounts, strict=True)))
+
+
 @contextlib.contextmanager
 def _opened(source: str | Path | bytes, wanted: Collection[int], max_pixels: int, name: str) -> Iterator[Header]:
     name = name or "image" if isinstance(source, bytes) else str(source)
+    with _named(name), io.BytesIO(source) if isinstance(source, bytes) else _regular(source) as file:
+        header = _header(file, max_pixels)
+        _refuse_size("is", header.width, header.height, max_pixels)
+        _refuse_channels(header, wanted)
+        yield header
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What is wrong with an image, as an ImageError that names it."""
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else _regular(source) as file:
-            header = _header(file, max_pixels)
-            _refuse_size("is", header.width, header.height, max_pixels)
-            if impossible := [channels for channels in wanted if channels not in _possible_channels(header)]:
-                raise _Unfit(f"has {header.channels} channels: must have {impossible[0]}")
-            yield header
+        yield
+    except ImageError:
+        raise
     except _Unfit as error:
         raise ImageError(f"{name}: {error}") from None
     except FileNotFoundError:
@@ -138,7 +214,12 @@ def _refuse_size(found: str, width: int, height: int, max_pixels: int) -> None:
     if min(width, height) < 1:
         raise _Unfit(f"{found} {width}x{height}: has no pixels")
     if width * height > max_pixels:
-        raise _Unfit(f"{found} {width}x{height}: has more than {max_pixels} pixels")
+        raise _Unfit(f"{found} {width}x{height}: {width * height} pixels, more than max_pixels={max_pixels} allows")
+
+
+def _refuse_channels(header: Header, wanted: Collection[int]) -> None:
+    if impossible := [channels for channels in wanted if channels not in _possible_channels(header)]:
+        raise _Unfit(f"has {header.channels} channels: must have {impossible[0]}")
 
 
 def _header(file: File, max_pixels: int) -> Header:
@@ -148,13 +229,26 @@ def _header(file: File, max_pixels: int) -> Header:
         raise _Unfit("is an empty file")
     if start[:8] == b"\x89PNG\r\n\x1a\n" and start[24:25] == b"\x10":
         return _deep_png(file, colour_type=start[25])
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and (header := _scientific_tiff(file, max_pixels)):
+    if start[:4] in _TIFF and (header := _scientific_tiff(file, max_pixels)):
         return header
-    return _pillow(file)
+    return _of_pillow(_pillow_open(file))
 
 
-def _pillow(file: File) -> Header:
-    image = Image.open(file, formats=_PILLOW_FORMATS)
+def _pillow_open(file: File) -> Image.Image:
+    """`Image.open` without its limit of pixels, which the whole program shares: `max_pixels` is ours."""
+    start = file.read(16)
+    for name in _PILLOW_FORMATS:
+        if name not in Image.OPEN:
+            Image.init()
+        factory, accepts = Image.OPEN[name]
+        file.seek(0)
+        with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):  # what `Image.open` takes for another format
+            if accepts is None or accepts(start) is True:
+                return factory(file, "")
+    raise UnidentifiedImageError
+
+
+def _of_pillow(image: Image.Image) -> Header:
     mode, orientation = _pillow_mode(image), _pillow_orientation(image)
 
     def decode() -> np.ndarray:
@@ -194,7 +288,7 @@ def _known_orientation(tag: object) -> int:
 
 def _deep_png(file: File, colour_type: int) -> Header:
     """16-bit PNG, which Pillow reduces to 8 bits unless it is grey."""
-    image = Image.open(file, formats=("PNG",))
+    image = _pillow_open(file)
     orientation = _pillow_orientation(image)
     channels, alpha = {0: (1, False), 2: (3, False), 4: (2, True), 6: (4, True)}[colour_type]
 
@@ -219,18 +313,22 @@ def _scientific_tiff(file: File, max_pixels: int) -> Header | None:
     if page.dtype not in (np.uint8, np.uint16):
         raise _Unfit(f"has {page.dtype} samples: must be 8 or 16 bit")
     orientation = _known_orientation(page.tags.valueof(_ORIENTATION_TAG))
-    alpha = bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and samples in (2, 4)
-
     def decode() -> np.ndarray:
         pixels = page.asarray()
         planar = samples > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
         pixels = np.moveaxis(pixels, 0, 2) if planar else pixels.reshape(page.imagelength, page.imagewidth, samples)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            pixels = np.iinfo(pixels.dtype).max - pixels
-        return _UPRIGHT[orientation](pixels)
+        return _UPRIGHT[orientation](_dark_zero(page, pixels))
 
     height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
-    return Header(height, width, samples, alpha, decode)
+    return Header(height, width, samples, _has_alpha(page), decode)
+
+
+def _dark_zero(page: tifffile.TiffPage, pixels: Pixels) -> Pixels:
+    return np.iinfo(pixels.dtype).max - pixels if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE else pixels
+
+
+def _has_alpha(page: tifffile.TiffPage) -> bool:
+    return bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and page.samplesperpixel in (2, 4)
 
 
 def _decoded(header: Header) -> Pixels:

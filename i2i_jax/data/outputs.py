@@ -58,13 +58,13 @@ def _folder(folder: str | Path) -> dict[str, Path]:
     return by_stem(Path(folder))
 
 
-def read(output: Output, *, direction: str | None) -> Read:
+def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_PIXELS) -> Read:
     """Decoded, with the real file as `real` has it.
 
     Raises FolderError where sizes differ, grey and colour meet, or samples of 8 and of 16 bits; ImageError.
     """
-    samples = [pixels(fake) for fake in output.fakes]
-    given, target = real(output.real, direction=direction, like=samples[0].shape[:2])
+    samples = [pixels(fake, max_pixels=max_pixels) for fake in output.fakes]
+    given, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels)
     for fake, sample in zip(output.fakes, samples, strict=True):
         if sample.shape != target.shape:
             found = output.real if given is None else f"half of {output.real}"
@@ -74,12 +74,14 @@ def read(output: Output, *, direction: str | None) -> Read:
     return Read(given, target, np.stack(samples))
 
 
-def real(file: Path, *, direction: str | None, like: tuple[int, int]) -> tuple[np.ndarray | None, np.ndarray]:
+def real(
+    file: Path, *, direction: str | None, like: tuple[int, int], max_pixels: int = images.MAX_PIXELS
+) -> tuple[np.ndarray | None, np.ndarray]:
     """Input, if there is one, and target. With a `direction` the file has both side by side: AtoB has the target on the right.
 
     Raises FolderError where it is None though the file is as wide as two images of the height and width `like`; ImageError.
     """
-    whole = pixels(file)
+    whole = pixels(file, max_pixels=max_pixels)
     height, width = whole.shape[:2]
     if direction is None:
         if (height, width) == (like[0], 2 * like[1]):
@@ -92,9 +94,9 @@ def real(file: Path, *, direction: str | None, like: tuple[int, int]) -> tuple[n
     return (left, right) if direction == "AtoB" else (right, left)
 
 
-def pixels(file: Path) -> np.ndarray:
+def pixels(file: Path, *, max_pixels: int = images.MAX_PIXELS) -> np.ndarray:
     """An image as it is stored, 8 or 16 bits, [h, w, c], without alpha."""
-    return images.read(file, channels=images.colours(file))
+    return images.read(file, channels=images.colours(file, max_pixels=max_pixels), max_pixels=max_pixels)
 
 
 def _shape(image: np.ndarray) -> str:
