@@ -63,7 +63,8 @@ class Place(NamedTuple):
     def start(self, fault: Fault | None) -> subprocess.Popen[str]:
         doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and fault.moment not in SIGNALS else ["", "0", "0"]
         options = [
-            f"--config.{name}={value}" for name, value in (OPTIONS | {"train.steps": self.steps, "data.path": self.folder / "data"}).items()
+            f"--config.{name}={value}"
+            for name, value in (OPTIONS | {"train.steps": self.steps, "data.prepared_dir": self.folder / "data"}).items()
         ]
         command = [sys.executable, str(ROOT / "benchmarks" / "victim.py"), *doom, f"--config={ROOT / 'configs' / self.system}.py"]
         environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {

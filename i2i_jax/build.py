@@ -9,9 +9,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from i2i_jax import checkpoints, hub, losses, models, objectives, packed, processes
-from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, from_json, validate
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, validate
 from i2i_jax.data import folder, pix2pix, shapes
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.metrics import segmentation
@@ -107,8 +108,11 @@ def game(config: Config) -> Game:
     )  # fmt: skip
 
 
-def pairs(config: Config, split: str) -> Pairs:
-    """The pairs of `split` (train, val or test); a public set or `shapes` is prepared at first use."""
+def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None) -> Pairs:
+    """The pairs of `split` (train, val or test; of a folder also `all`); a public set or `shapes` is prepared at first use.
+
+    `held_out` are the names that a run holds out of a folder, where that has no val split (None: chosen by `data.val_fraction`).
+    """
     data = config.data
     common = {
         "direction": data.direction,
@@ -120,10 +124,17 @@ def pairs(config: Config, split: str) -> Pairs:
     if data.name == "folder":
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
-        return folder.pairs(data.path, split, val_fraction=data.val_fraction, max_pixels=data.max_pixels, **common)
+        return folder.pairs(data.path, split, val_fraction=data.val_fraction, held_out=held_out, max_pixels=data.max_pixels, **common)
     if data.name == "shapes":
-        return shapes.pairs(split, data.path, **common)
-    return pix2pix.pairs(data.name, split, data.path, max_pixels=data.max_pixels, **common)
+        return shapes.pairs(split, data.prepared_dir, **common)
+    return pix2pix.pairs(data.name, split, data.prepared_dir, max_pixels=data.max_pixels, **common)
+
+
+def split_used(config: Config, split: str) -> str:
+    """The split that `pairs` takes for `split`: a set without test pairs is tested on its val pairs, and those may be its train pairs."""
+    if config.data.name == "folder":
+        return folder.split_used(folder.layout(Path(config.data.path).expanduser()), split, config.data.val_fraction)
+    return "val" if split == "test" and config.data.name != "shapes" and "test" not in pix2pix.SETS[config.data.name].splits else split
 
 
 def example_batch(config: Config, batch_size: int = 2) -> Batch:
@@ -133,7 +144,8 @@ def example_batch(config: Config, batch_size: int = 2) -> Batch:
 
 
 def mode(config: Config) -> Mode:
-    return Mode(dropout=config.sampling.dropout, running_average=config.sampling.running_average)
+    """Of its networks at test time; without dropout in them there is none to keep on."""
+    return Mode(dropout=config.sampling.dropout and config.model.dropout, running_average=config.sampling.running_average)
 
 
 def read_config(run: str | Path) -> Config:
@@ -167,23 +179,55 @@ def load(
     return built, _restored(run, TrainState(state.step, used, stats, {}), step=step)
 
 
-def start_from(run: str | Path, state: TrainState) -> TrainState:
-    """`state` with those of its networks that a run has. Raises CheckpointError or PackedError where they are of another form."""
+def start_from(config: Config, state: TrainState) -> TrainState:
+    """`state` with those of its networks that the run `train.start_from` has.
+
+    Raises ConfigError where they are of another form, but for layers that start anew by `train.adapt_channels`; CheckpointError or
+    PackedError where they cannot be read.
+    """
+    run = config.train.start_from
     source = hub.local(run)
     taken = _networks(source) & state.params.keys()
-    wanted = TrainState(state.step, {name: state.params[name] for name in taken}, {name: state.batch_stats[name] for name in taken}, {})
-    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), wanted)
-    found = _restored(source, shapes)
-    new = sorted(state.params.keys() - taken)
+    ours = _by_name(state)
+    theirs = _by_name(jax.eval_shape(partial(game(read_config(source)).init, batch=example_batch(read_config(source))), jax.random.key(0)))
+    shared = {name: leaf for name, leaf in ours.items() if name.split(".")[1] in taken}
+    fitting = {name: leaf for name, leaf in shared.items() if name in theirs and theirs[name].shape == leaf.shape}
+    if misfits := sorted(shared.keys() - fitting.keys()):
+        _refuse_other_networks(config, read_config(source), misfits[0])
+    template = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in fitting.items()}
+    found = flatten_dict(_restored(source, unflatten_dict(template, sep=".")), sep=".")
+    new = [*sorted(state.params.keys() - taken), *(name.removeprefix("params.") for name in misfits)]
     processes.say(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
-    return dataclasses.replace(state, params=state.params | found.params, batch_stats=state.batch_stats | found.batch_stats)
+    whole = unflatten_dict(ours | found, sep=".")
+    stats = {name: whole.get("batch_stats", {}).get(name, {}) for name in state.batch_stats}
+    return dataclasses.replace(state, params=whole["params"], batch_stats=stats)
+
+
+def _by_name(state: TrainState) -> dict[str, Any]:
+    """Every parameter and statistic, as params.generator.down_0.kernel."""
+    return flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep=".")
+
+
+def _refuse_other_networks(config: Config, theirs: Config, misfit: str) -> None:
+    """Raises ConfigError that names the option by which a run's networks differ, unless its layers may start anew."""
+    own, other = flatten(config), flatten(theirs)
+    shaping = ("data.input_channels", "data.target_channels", "objective", *(name for name in own if name.startswith("model.")))
+    differing = [name for name in shaping if own[name] != other[name]]
+    channels = set(differing) <= {"data.input_channels", "data.target_channels"}
+    if channels and config.train.adapt_channels:
+        return
+    named = differing[0] if differing else misfit
+    anew = "; train.adapt_channels=True lets the layers that read or make them start anew" if channels else ""
+    found = f"{named} is {own.get(named)!r}, that of train.start_from {config.train.start_from} {other.get(named)!r}"
+    raise ConfigError(f"{found}: its networks fit --config.{named}={other.get(named)} only{anew}")
 
 
 def _networks(run: str | Path) -> set[str]:
     return packed.networks(run) if Path(run).is_file() else checkpoints.networks(Path(run) / "checkpoints")
 
 
-def _restored(run: str | Path, template: TrainState, *, step: int | Literal["best"] | None = None) -> TrainState:
+def _restored(run: str | Path, template: Any, *, step: int | Literal["best"] | None = None) -> Any:
+    """In the form of `template`, which may be any part of a TrainState."""
     if not Path(run).is_file():
         return checkpoints.restore_for_inference(Path(run) / "checkpoints", template, step=step)
     if step is not None:

@@ -106,14 +106,15 @@ BOUNDS = {
 
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "train.wandb", "train.debug_nans", "data.path", "data.skip_bad", "data.max_pixels", "data.cache_gb", "eval.batch_size",
-             "eval.weights", "eval.segmenter")  # fmt: skip
+             "train.wandb", "train.debug_nans", "data.path", "data.prepared_dir", "data.skip_bad", "data.max_pixels", "data.cache_gb",
+             "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
 
 
 @dataclass
 class DataConfig:
     name: str = "shapes"  # shapes (generated), folder (your pairs), or a public set
-    path: str = ""  # folder: where the pairs are; else where the prepared set is kept ("": the user's cache folder)
+    path: str = ""  # the folder of your pairs, of data.name folder
+    prepared_dir: str = ""  # where a set that is made or downloaded is kept ("": the user's cache folder)
     direction: str = "AtoB"  # AtoB: left (or folder A) is the input; BtoA: right (or folder B) is
     load_size: int = 286  # both images are resized to this square, in pixels, ...
     crop_size: int = 256  # ... then cropped to this one at random: the size that networks train at
@@ -182,6 +183,7 @@ class TrainConfig:
     samples: int = 4  # random translations of each input in a sample grid
     seed: int = 0  # of everything random in the run
     start_from: str = ""  # a run whose networks this one starts with; optimizers and steps start anew
+    adapt_channels: bool = False  # of start_from: layers that read or make another number of channels start anew
     wandb: str = ""  # a project of Weights & Biases that gets the losses as well; needs the extra wandb
     parallel: str = "shard_map"  # how the step is mapped over devices; pmap: as it once was
     microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
@@ -266,6 +268,9 @@ def validate(config: Config) -> Config:
         if value is not None and not ((low is None or value >= low) and (high is None or value <= high)):
             bounds = f"at least {low}" if high is None else f"from {low} to {high}"
             raise ConfigError(f"{name} is {value}: must be {bounds}")
+    if config.data.path and config.data.name != "folder":
+        train_there = f"data.name=folder trains on the pairs in {config.data.path}, data.prepared_dir says where {config.data.name} is kept"
+        raise ConfigError(f"data.path is {config.data.path!r}, but data.name {config.data.name!r}: {train_there}")
     if config.data.load_size < config.data.crop_size:
         raise ConfigError(f"data.load_size {config.data.load_size} is smaller than data.crop_size {config.data.crop_size}")
     if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
@@ -372,7 +377,16 @@ def from_json(text: str) -> Config:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"not JSON: {error}") from None
-    return validate(_from_dict(Config, values))
+    return validate(_from_dict(Config, _in_todays_words(values)))
+
+
+def _in_todays_words(values: Any) -> Any:
+    """Of runs of version 0.1 too, whose data.path said where a prepared set was kept."""
+    data = values.get("data") if isinstance(values, dict) else None
+    if isinstance(data, dict) and data.get("name", "shapes") != "folder" and isinstance(place := data.get("path"), str):
+        data["path"] = ""
+        data.setdefault("prepared_dir", place)
+    return values
 
 
 def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:

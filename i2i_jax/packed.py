@@ -1,6 +1,7 @@
 """A model in one file: its networks as safetensors, its config and its card beside them. Nothing in such a file is executed."""
 
 import contextlib
+import fnmatch
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,18 @@ import safetensors
 import safetensors.numpy
 
 from i2i_jax import checkpoints
-from i2i_jax.config import Config, ConfigError, from_json, override, to_json
+from i2i_jax.config import Config, ConfigError, flatten, from_json, override, to_json
 
 FORMAT = "i2i_jax 1"
-OF_THIS_MACHINE = ("data.path", "eval.weights", "eval.segmenter", "train.start_from")  # paths
+
+# What leaves with a packed model: all that the networks are, and how they were trained; nothing that is this machine's or its user's.
+PUBLISHED = (
+    "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
+    "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.input_channels",
+    "data.target_channels", "data.palette", "train.steps", "train.microbatches", "train.rematerialize", "eval.metrics", "eval.best_metric",
+    "eval.inputs", "eval.samples",
+)  # fmt: skip
+
 TYPES = {"F32": np.float32, "I32": np.int32}
 
 
@@ -24,10 +33,14 @@ class PackedError(ValueError):
 
 
 def to_bytes(config: Config, card: dict[str, Any], state: Any) -> bytes:
-    """The file of a model; the paths in its config are left out."""
-    published = override(from_json(to_json(config)), dict.fromkeys(OF_THIS_MACHINE, ""))
+    """The file of a model; of its config the options that are PUBLISHED, and of others the defaults."""
+    published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
     return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in checkpoints.named(state).items()}, metadata)
+
+
+def _is_published(option: str) -> bool:
+    return any(fnmatch.fnmatchcase(option, pattern) for pattern in PUBLISHED)
 
 
 def read_config(path: str | Path) -> Config:

@@ -19,9 +19,7 @@ from i2i_jax.data import duplicates, folder, images, outputs, photos
 Write = Callable[[tuple[Path, ...], Path], tuple[np.uint64, ...]]  # (files, DIR) -> the hashes of what it made of them in DIR/A and DIR/B
 
 
-def from_photos(
-    source: Path, output: Path, *, task: str, size: int, val: float, test: float, max_pixels: int = images.MAX_PIXELS
-) -> None:
+def from_photos(source: Path, output: Path, *, task: str, size: int, val: float, test: float, max_pixels: int = images.MAX_PIXELS) -> None:
     """Writes OUTPUT/A/SPLIT/NAME.png, made of the photos by a task of `photos.TASKS`, and B, the photos as squares of `size` pixels.
 
     Raises FolderError or ImageError, and then leaves nothing.
@@ -32,9 +30,7 @@ def from_photos(
     _write(found, output, partial(_from_photo, task=task, size=size, max_pixels=max_pixels), val=val, test=test)
 
 
-def from_folders(
-    inputs: Path, targets: Path, output: Path, *, val: float, test: float, max_pixels: int = images.MAX_PIXELS
-) -> None:
+def from_folders(inputs: Path, targets: Path, output: Path, *, val: float, test: float, max_pixels: int = images.MAX_PIXELS) -> None:
     """Copies the files into OUTPUT/A/SPLIT and OUTPUT/B/SPLIT. Raises FolderError or ImageError, and then leaves nothing."""
     for each in (inputs, targets):
         if not each.is_dir():

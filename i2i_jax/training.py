@@ -1,6 +1,7 @@
 """The training loop: steps, figures, pictures and checkpoints, so that a run that is stopped goes on as if it never was."""
 
 import contextlib
+import dataclasses
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,7 +17,8 @@ from i2i_jax import build, divergence, extras, files, parallel, processes
 from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import augment, loader
+from i2i_jax.data import augment, loader, splits
+from i2i_jax.data.splits import Splits
 from i2i_jax.divergence import Diverged
 from i2i_jax.report import Report, due, progress, terms, write_parameters
 from i2i_jax.train_state import Game, TrainState
@@ -42,7 +44,10 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
     if config.train.wandb:
         extras.library("wandb", "wandb")  # before anything is computed
     with processes.first_before_others():  # it may make a data set
-        train_pairs, held_out = build.pairs(config, "train"), build.pairs(config, "val")
+        before, now = _splits(workdir, config)
+        held_out_names = None if now is None else now.val.keys()
+        train_pairs, held_out = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
+    old = build.read_config(workdir) if (workdir / "config.json").exists() else config
     taken = _taken(workdir, config, command)
     with taken, _checkpoints(config, workdir) as checkpoints, _stop_signal(config) as asked_to_stop, processes.watched():
         state = _newest_state(checkpoints, config, game, mesh)
@@ -50,10 +55,12 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         if start >= config.train.steps:
             processes.say(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
             return state
+        _keep_splits(workdir, config, before, now and dataclasses.replace(now, size=train_pairs[0].input.shape[:2]))
         processes.say("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()))
         write_parameters(workdir, state.params)
         if start:
             processes.say(f"goes on after step {start} of {config.train.steps}")
+            _say_of_the_rate(workdir, old, config, start)
         key = jax.random.key(config.train.seed)
         step_state = training_step(config, mesh)
         batches = loader.batches(
@@ -81,6 +88,33 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
                 if stopping and step < config.train.steps:
                     raise Stopped(f"stopped after step {step} of {config.train.steps}; the same command goes on from there")
     return state
+
+
+def _splits(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None]:
+    """Which pairs of a folder the run in `workdir` trained on and held out, and those that it does now; None of other sets."""
+    if config.data.name != "folder" or not config.data.path:
+        return None, None
+    before = splits.read(workdir)
+    return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
+
+
+def _keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None) -> None:
+    """So that the run holds out the same pairs for ever. What has changed in the folder is said."""
+    if now is None or jax.process_index() != 0:
+        return
+    if before is not None and (changes := list(splits.changes(before, now))):
+        stay = f"held out are {len(now.val)}, trained on {len(now.train)}"
+        processes.say(f"{config.data.path} is not as it was when this run began: {'; '.join(changes)}; {stay}")
+    splits.keep(workdir, now, before)
+
+
+def _say_of_the_rate(workdir: Path, old: Config, new: Config, start: int) -> None:
+    """A run that is given more steps falls back to an earlier point of its schedule."""
+    was, goes_on = float(build.learning_rate(old)(start - 1)), float(build.learning_rate(new)(start))
+    if abs(goes_on - was) > 0.01 * new.optimizer.learning_rate:
+        steps = f"train.steps is {new.train.steps} and no longer {old.train.steps}"
+        way = f"--config=finetune:{workdir} --config.optimizer.learning_rate=RATE --workdir=NEW starts another run with its networks"
+        processes.say(f"the learning rate goes from {was:.1e} to {goes_on:.1e}, since {steps}; to choose it, {way}")
 
 
 def training_step(config: Config, mesh: Mesh, take: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
@@ -117,7 +151,10 @@ def _refuse_other_run(workdir: Path, config: Config) -> None:
             raise ConfigError(f"{place} is a file: name another --workdir")
     if (workdir / "config.json").exists():
         for name, (old, new) in configs.changed(build.read_config(workdir), config).items():
-            raise ConfigError(f"{workdir} is a run with {name} {old!r}, not {new!r}: give it back its value, or name another --workdir")
+            anew = f"--config=finetune:{workdir} --config.{name}={new} --workdir=NEW starts another with its networks"
+            raise ConfigError(
+                f"{workdir} is a run with {name} {old!r}, not {new!r}: give it back its value, or name another --workdir; {anew}"
+            )
     elif (workdir / "checkpoints").exists():
         raise ConfigError(f"{workdir} has checkpoints but no config.json: name another --workdir")
 
@@ -157,7 +194,7 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     key = jax.random.key(config.train.seed)
     if checkpoints.latest() is None:
         state = parallel.run_once(first, key, mesh=mesh)
-        return build.start_from(config.train.start_from, state) if config.train.start_from else state
+        return build.start_from(config, state) if config.train.start_from else state
     replicated = parallel.replicated(mesh)
     template = jax.eval_shape(first, key)
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))

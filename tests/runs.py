@@ -36,7 +36,11 @@ def get_config(name: str, dataset: str = "shapes") -> Config:
 
 
 def tiny(name: str, path: Path, options: dict[str, Any] | None = None, *, dataset: str = "shapes") -> Config:
-    return override(get_config(name, dataset), TINY | TINY_NETWORKS | {"data.path": str(path)} | (options or {}))
+    return override(get_config(name, dataset), TINY | TINY_NETWORKS | {_place(dataset): str(path)} | (options or {}))
+
+
+def _place(dataset: str) -> str:
+    return "data.path" if dataset == "folder" else "data.prepared_dir"
 
 
 def as_flags(options: dict[str, Any]) -> list[str]:

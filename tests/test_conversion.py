@@ -15,7 +15,7 @@ import test_golden as golden
 from PIL import Image
 
 from i2i_jax import build, conversion, parallel, presets, training
-from i2i_jax.checkpoints import CheckpointError, Checkpoints
+from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import ConfigError, flatten, override, to_json
 from i2i_jax.conversion import ConversionError
 from i2i_jax.interop import torch as layout
@@ -185,7 +185,9 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
     """Those that there are; the others, and all optimizers, are new."""
     files = save(tmp_path / "files", {"G": unet("batch")})
     conversion.from_torch(files, tmp_path / "run", {})
-    config = override(runs.get_config("finetune", str(tmp_path / "run")), runs.TINY | {"data.name": "shapes", "data.path": str(shapes_dir)})
+    config = override(
+        runs.get_config("finetune", str(tmp_path / "run")), runs.TINY | {"data.name": "shapes", "data.prepared_dir": str(shapes_dir)}
+    )
     game, mesh = build.game(config), parallel.make_mesh(jax.devices()[:1])
     with contextlib.closing(Checkpoints(tmp_path / "new", keep=1)) as empty:
         state = training._newest_state(empty, config, game, mesh)
@@ -194,7 +196,9 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         jax.tree.map(np.testing.assert_array_equal, state.params["generator"], expected)
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state["generator"]))
         config.model.width = 3
-        with pytest.raises(CheckpointError, match=r"params.generator.down_0.kernel is float32\[4, 4, 3, 2\], the model's is float32"):
+        with pytest.raises(
+            ConfigError, match="model.width is 3, that of train.start_from .* 2: its networks fit --config.model.width=2 only"
+        ):
             training._newest_state(empty, config, build.game(config), mesh)
     with pytest.raises(ConfigError, match="finetune:RUN"):
         runs.get_config("finetune", "")

@@ -117,7 +117,7 @@ def train(tmp_path, shapes_dir, started, compiled):
     ) -> list[subprocess.Popen[str]]:
         address, found = free_address(), []
         for number in range(processes):
-            options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.path": shapes_dir}
+            options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.prepared_dir": shapes_dir}
             options |= differing if number and differing else {}
             main = MAIN.format(patience=patience, more=CHANGED if number and changed else "")  # a busy machine is silent for long
             command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]

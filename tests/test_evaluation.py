@@ -150,11 +150,12 @@ def test_the_encoder_normalises_as_the_mode_says(running_average):
     variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats["encoder"]}
 
     def encode(image):
+        image = jnp.asarray(image)
         return networks.encoder.apply(variables, image, use_running_average=running_average, mutable=["batch_stats"])[0]
 
     np.testing.assert_allclose(found.posterior.mean, encode(augment.scale(Noise()[2].target)[None]).mean, rtol=1e-4, atol=1e-5)
     for recovered, sample in zip(found.recovered[0], found.samples[0], strict=True):
-        np.testing.assert_allclose(recovered, encode(sample[None]).mean[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(recovered, encode(sample[None]).mean[0], atol=1e-2)  # of samples that were not yet rounded
 
 
 def test_samples_that_would_be_equal_are_made_once():

@@ -44,7 +44,7 @@ def execute(monkeypatch, tmp_path):
 def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shapes_dir, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained("pix2pix"), run)
-    options = runs.TINY | runs.TINY_NETWORKS | {"data.path": str(shapes_dir), "train.steps": 3, "train.sample_every": 3}
+    options = runs.TINY | runs.TINY_NETWORKS | {"data.prepared_dir": str(shapes_dir), "train.steps": 3, "train.sample_every": 3}
     shown = execute("train_tpu", CONFIG="pix2pix", RUN=str(run), OPTIONS=" ".join(runs.as_flags(options)))
     assert "(cpu): enough for shapes" in shown
     assert "goes on after step 2 of 3" in shown

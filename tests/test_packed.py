@@ -12,7 +12,7 @@ import safetensors.numpy
 from PIL import Image
 
 from i2i_jax import build, packed
-from i2i_jax.config import from_json, override, to_json
+from i2i_jax.config import Config, flatten, from_json, override, to_json
 from i2i_jax.packed import PackedError
 
 pytestmark = pytest.mark.slow
@@ -41,8 +41,11 @@ def test_what_is_packed_is_the_run(trained, file, tmp_path, command):
     assert (set(ours.params), int(ours.step)) == ({"generator", "encoder"}, 2)
     assert set(build.load(file, networks=None)[1].params) == {"generator", "encoder"}
     config = build.read_config(trained("bicycle"))
-    assert config.data.path
-    assert build.read_config(file) == override(config, {"data.path": ""})
+    assert config.data.prepared_dir
+    ours, theirs = (flatten(build.read_config(run)) for run in (file, trained("bicycle")))
+    assert {name for name in theirs if ours[name] != theirs[name]} <= {
+        "data.prepared_dir", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.samples",
+    }  # fmt: skip
     assert str(trained("bicycle")) not in json.dumps(parts(file)[1])
     Image.new("RGB", (70, 64), (200, 30, 100)).save(tmp_path / "a.png")
     made = []
@@ -51,6 +54,37 @@ def test_what_is_packed_is_the_run(trained, file, tmp_path, command):
         assert command("translate", f"--run={run}", f"--input={tmp_path / 'a.png'}", f"--output={out}")[0] == 0
         made.append((out / "a.png").read_bytes())
     assert made[0] == made[1]
+
+
+PRIVATE = {
+    "data.path", "data.prepared_dir", "data.val_fraction", "data.max_pairs", "data.max_pixels", "data.skip_bad", "data.cache_gb",
+    "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep", "train.samples", "train.seed",
+    "train.start_from", "train.adapt_channels", "train.wandb", "train.parallel", "train.debug_nans",
+    "eval.batch_size", "eval.weights", "eval.segmenter",
+}  # fmt: skip
+
+
+def test_every_option_is_published_or_private():
+    """A new one must be put on one side."""
+    published = {name for name in flatten(Config()) if packed._is_published(name)}
+    assert published | PRIVATE == set(flatten(Config()))
+    assert not published & PRIVATE
+    assert {name for name, value in flatten(Config()).items() if value == ""} <= PRIVATE | {"eval.metrics"}, "texts that a user writes"
+
+
+def test_nothing_private_leaves_with_a_model(trained, tmp_path):
+    """Every option has a value of its own, and of the texts none is in the file."""
+    from i2i_jax import shipping
+
+    config = build.read_config(trained("bicycle"))
+    secrets = {name: f"secret-{name}" for name, value in flatten(config).items() if name in PRIVATE and isinstance(value, str)}
+    run = tmp_path / "run"
+    run.symlink_to(trained("bicycle"))
+    game, state = build.load(run)
+    told = override(config, secrets | {"train.seed": 1234567, "data.val_fraction": 0.3141})
+    content = packed.to_bytes(told, shipping.card(config, game.networks, state), state)
+    for secret in (*secrets.values(), "1234567", "0.3141"):
+        assert secret.encode() not in content, secret
 
 
 def test_the_card(file):
@@ -78,10 +112,10 @@ def test_batch_norm_and_dropout_are_packed_too(trained, tmp_path, command):
 
 
 def test_fine_tuning_starts_with_a_packed_model(file, shapes_dir):
-    config = override(runs.get_config("finetune", str(file)), {"data.path": str(shapes_dir)})
+    config = override(runs.get_config("finetune", str(file)), {"data.prepared_dir": str(shapes_dir)})
     shapes = jax.eval_shape(lambda key: build.game(config).init(key, build.example_batch(config)), jax.random.key(0))
     state = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), shapes)
-    found, packed_state = build.start_from(config.train.start_from, state), build.load(file)[1]
+    found, packed_state = build.start_from(config, state), build.load(file)[1]
     for role in ("generator", "encoder"):
         jax.tree.map(np.testing.assert_array_equal, found.params[role], packed_state.params[role])
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(found.params["discriminator"]))
@@ -148,8 +182,7 @@ def test_wrong_usage(trained, file, tmp_path, command):
         ("pack", [run, out, "--step=7"], 1, "no checkpoint 7"),
         ("pack", [f"--run={file}", out, "--step=2"], 2, "is packed, with one step in it: leave out the step 2"),
         ("pack", [f"--run={cut}", out], 1, f"{cut}: is no model that `i2i_jax pack` wrote, or is damaged"),
-        ("evaluate", [f"--run={file}"], 2, f"--run: {file} is packed: name the folder of a run"),
-        ("evaluate", ["--run=hf://someone/shapes"], 2, "--run: hf://someone/shapes is packed: name the folder of a run"),
+        ("evaluate", [f"--run={file}"], 2, f"--run: {file} is no folder, in which figures could be kept: --output=DIR says where"),
     ):
         status, _, err = command(name, *options)
         assert (status, err.count("\n")) == (expected, 1), err

@@ -168,6 +168,10 @@ def test_what_no_file_tells_is_assumed_and_said():
     told = reading({"model.dropout": False, "data.direction": "BtoA", "data.path": "pairs"}, generator=unet)
     assert told.assumed == {"model.skip_order": "encoder_first", "data.crop_size": 64}
     assert (told.config.model.dropout, told.config.sampling.dropout, told.config.data.path) == (False, False, "pairs")
+    for said, sampled in (({}, True), ({"sampling.dropout": False}, False), ({"sampling.dropout": True, "model.dropout": True}, True)):
+        assert reading(said, generator=unet).config.sampling.dropout == sampled
+    larger = reading({"data.crop_size": 320}, generator=unet).config.data
+    assert (larger.crop_size, larger.load_size) == (320, round(320 * 286 / 256))
     # The same keys, with discriminators that only BicycleGAN has.
     family = reading(generator=unet, discriminator=patches(6, scales=2))
     assert family.config.model.skip_order == "decoder_first" and "model.skip_order" not in family.assumed
@@ -279,5 +283,5 @@ def test_networks_that_do_not_belong_together(states, message):
 
 
 def test_an_option_out_of_its_bounds_is_refused():
-    with pytest.raises(ConfigError, match="data.crop_size 300"):
-        reading({"data.crop_size": 300}, generator=generator("unet_64", 3, norm="batch"))
+    with pytest.raises(ConfigError, match="data.load_size 60 is smaller than data.crop_size 64"):
+        reading({"data.load_size": 60}, generator=generator("unet_64", 3, norm="batch"))

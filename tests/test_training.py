@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import runs
 
-from i2i_jax import build, checkpoints, logs, training
-from i2i_jax.config import ConfigError
+from i2i_jax import build, checkpoints, configs, logs, training
+from i2i_jax.checkpoints import named
+from i2i_jax.config import ConfigError, flatten, override
 from i2i_jax.training import Diverged, Stopped
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,80 @@ def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
     assert int(longer.step) == 3
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3]
     assert build.read_config(tmp_path).train.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ({"train.steps": 2}, {"train.steps": 6}, "the learning rate goes from 1.0e-04 to 2.0e-04, since train.steps is 6 and no longer 2"),
+        ({"train.steps": 2, "optimizer.decay_fraction": 0.0}, {"train.steps": 6, "optimizer.decay_fraction": 0.0}, None),
+    ],
+)
+def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, shapes_dir, capsys, shallow):
+    every = {f"train.{name}_every": 6 for name in ("sample", "checkpoint", "eval")}
+    runs.train(shallow("pix2pix", shapes_dir, every | first), tmp_path / "run")
+    capsys.readouterr()
+    runs.train(shallow("pix2pix", shapes_dir, every | then), tmp_path / "run")
+    out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the learning rate")]
+    way = f"--config=finetune:{tmp_path / 'run'} --config.optimizer.learning_rate=RATE --workdir=NEW starts another run with its networks"
+    assert out == ([f"{said}; to choose it, {way}"] if said else [])
+
+
+def test_a_refusal_names_the_way_to_go_on_with_another_learning_rate(tmp_path, trained, shapes_dir):
+    run = trained("pix2pix")
+    config = runs.tiny("pix2pix", shapes_dir, {"optimizer.learning_rate": 1e-5})
+    way = f"--config=finetune:{run} --config.optimizer.learning_rate=1e-05 --workdir=NEW starts another with its networks"
+    with pytest.raises(ConfigError) as refused:
+        runs.train(config, run)
+    assert str(refused.value).endswith(f"name another --workdir; {way}")
+    tuned = override(configs.read(f"finetune:{run}"), {"optimizer.learning_rate": 1e-5, "train.steps": 1})
+    assert int(runs.train(tuned, tmp_path / "new").step) == 1
+
+
+FORMS = {
+    "input": ({"data.input_channels": 1}, "data.input_channels is 1, that of train.start_from RUN 3"),
+    "target": ({"data.target_channels": 1}, "data.target_channels is 1, that of train.start_from RUN 3"),
+    "width": ({"model.width": 4}, "model.width is 4, that of train.start_from RUN 2"),
+    "norm": ({"model.norm": "batch", "train.adapt_channels": True}, "model.norm is 'batch', that of train.start_from RUN 'instance'"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_networks_of_another_form_are_named_by_their_option(form, tmp_path, trained):
+    options, message = FORMS[form]
+    run = trained("bicycle")
+    config = override(configs.read(f"finetune:{run}"), {"eval.best_metric": "l1", **options})
+    [(name, old)] = [(name, flatten(build.read_config(run))[name]) for name in options if name != "train.adapt_channels"]
+    anew = "; train.adapt_channels=True lets the layers that read or make them start anew" if "channels" in name else ""
+    with pytest.raises(ConfigError) as refused:
+        runs.train(config, tmp_path / "new")
+    assert str(refused.value) == message.replace("RUN", str(run)) + f": its networks fit --config.{name}={old} only{anew}"
+
+
+@pytest.mark.parametrize(
+    ("channels", "new"),
+    [
+        ("input", {"generator.down_0.kernel"}),
+        ("target", {"generator.up_0.kernel", "generator.up_0.bias", "encoder.first.kernel"}),
+    ],
+)
+def test_layers_of_other_channels_start_anew_where_they_may(channels, new, tmp_path, trained, capsys):
+    """All others are the old run's, bit for bit, and what is new is said."""
+    run = trained("bicycle")
+    options = {f"data.{channels}_channels": 1, "train.adapt_channels": True, "eval.best_metric": "l1"}
+    config = override(configs.read(f"finetune:{run}"), options)
+    fresh = build.game(config).init(jax.random.key(0), build.example_batch(config))
+    state = build.start_from(config, fresh)
+    [line] = capsys.readouterr().out.splitlines()
+    said = set(line.split("new: ")[1].split(", "))
+    assert {name for name in said if not name.startswith("discriminator")} == new
+    assert len(said - new) == 4, "the first kernel of two discriminators at two scales each"
+    _, old = build.load(run, networks=None)
+    theirs, before, after = ({name[len("params.") :]: leaf for name, leaf in named(of).items() if name.startswith("params.")}
+                             for of in (old, fresh, state))  # fmt: skip
+    for name, leaf in after.items():
+        np.testing.assert_array_equal(leaf, before[name] if name in said else theirs[name], err_msg=name)
+    assert len(said) < len(after) / 4
 
 
 def test_a_run_of_another_config_is_refused_before_anything_is_read(tmp_path, trained, shapes_dir):

@@ -20,7 +20,7 @@ from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 PNG_CHANNELS = (1, 3, 4)
 
 _RUN = flags.DEFINE_string("run", None, "The trained run: its folder, packed in a file, or hf://USER/NAME.", required=True)
-_INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images; inputs alone, without their targets.", required=True)
+_INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images: inputs alone, or --pairs.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The folder to write to; open its index.html.", required=True)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each input.", lower_bound=1)
 _SYNC = flags.DEFINE_bool("sync", False, "Give all inputs the same latents, so that column i has one style.")
@@ -33,6 +33,11 @@ _INTERPOLATE = flags.DEFINE_enum(
 _FRAMES = flags.DEFINE_integer("frames", 25, "Of --interpolate: pictures from a sample to the next; 25 are a second.", lower_bound=1)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Refuse an image of more pixels than this (default: the run's).", lower_bound=1)
 _TILE = flags.DEFINE_integer("tile", None, "Translate in overlapping squares of this many pixels: for images beyond memory.", lower_bound=1)
+_PAIRS = flags.DEFINE_bool(
+    "pairs",
+    None,
+    "The inputs are side-by-side pairs, as the run was trained on: translate the input's half of each, or with --nopairs all.",
+)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
 
@@ -56,6 +61,7 @@ def main(argv: Sequence[str]) -> None:
     step = app.checkpoint(_STEP.value)
     jobs = _jobs(Path(_INPUT.value), Path(_OUTPUT.value), samples=_SAMPLES.value, config=config)
     sizes = _sizes(jobs, config)
+    _refuse_whole_pairs(jobs, sizes, config)
     trained = model.load(_RUN.value, step=step)
     broken: dict[Path, Exception] = {}
     sources = [_source(*of, trained.networks.generator, config, broken) for of in zip(jobs, sizes, strict=True)]
@@ -108,7 +114,34 @@ def _sizes(jobs: list[Job], config: Config) -> list[tuple[int, int]]:
     reading = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     files = tqdm([job.source for job in jobs], "checking", unit="image", delay=2, leave=False, disable=None)
     found = [images.size(file, **reading) for file in files]
-    return [(_SIZE.value, _SIZE.value)] * len(jobs) if _SIZE.value else found
+    if not _PAIRS.value:
+        return found
+    for job, (_, width) in zip(jobs, found, strict=True):
+        if width % 2:
+            raise images.ImageError(f"{job.source}: {images.odd_width(width)}")
+    return [(height, width // 2) for height, width in found]
+
+
+def _refuse_whole_pairs(jobs: list[Job], sizes: list[tuple[int, int]], config: Config) -> None:
+    """Raises ConfigError where an input looks like one of the side-by-side pairs that the run was trained on."""
+    if _PAIRS.value is not None:
+        return
+    from i2i_jax.data import pix2pix, splits
+
+    trained_on = splits.read(_RUN.value)
+    if trained_on is not None and not trained_on.side_by_side:
+        return
+    tall, wide = (trained_on and trained_on.size) or (1, 1)
+    like_pairs = [
+        job.source for job, (height, width) in zip(jobs, sizes, strict=True) if abs(width * tall / (height * 2 * wide) - 1) < 0.01
+    ]
+    half = "left" if config.data.direction == "AtoB" else "right"
+    choice = f"--pairs translates the {half} half of each, --nopairs all of it"
+    if like_pairs and (trained_on or config.data.name in pix2pix.SETS):
+        number = f" and {len(like_pairs) - 1} others have" if len(like_pairs) > 1 else " has"
+        raise ConfigError(f"--input: {like_pairs[0]}{number} the shape of the side-by-side pairs that this run was trained on: {choice}")
+    if like_pairs and config.data.name == "folder":
+        print(f"{like_pairs[0]} is twice as wide as high; if it is a side-by-side pair, {choice}")
 
 
 def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, broken: dict[Path, Exception]) -> Any:
@@ -116,15 +149,15 @@ def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, bro
     from i2i_jax import files, logs, tiling, translation
     from i2i_jax.data import images, loader
 
-    how = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
-    by_tiles = _TILE.value and not (_SIZE.value or _INTERPOLATE.value)
+    how: dict[str, Any] = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    by_tiles = _TILE.value and not (_SIZE.value or _INTERPOLATE.value or _PAIRS.value)
 
     def read() -> Any:
         try:
             if by_tiles and (tiled := images.tiled(job.source, **how)):
                 assert tiled.thinned is not None  # made of every tile: what is damaged is known before anything is translated
                 return tiled
-            image = images.read(job.source, **how)
+            image = _input_half(job.source, config) if _PAIRS.value else images.read(job.source, **how)
         except images.ImageError as error:
             broken[job.source] = error
             return None
@@ -135,8 +168,17 @@ def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, bro
         for path, pixels in zip((*job.outputs, job.shown), (*outputs, logs.to_8_bits(shown)), strict=True):
             files.atomic_write(path, _encoded(pixels))
 
+    size = (_SIZE.value, _SIZE.value) if _SIZE.value else size
     grid = tiling.grid(*size, multiple=generator.multiple, reach=generator.reach, tile=_TILE.value)
     return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
+
+
+def _input_half(file: Path, config: Config) -> Any:
+    from i2i_jax.data import images
+
+    channels, data = config.data.input_channels, config.data
+    left, right = images.read_halves(file, channels=(channels, channels), max_pixels=data.max_pixels)
+    return left if data.direction == "AtoB" else right
 
 
 def _finish(done: list[Job], broken: dict[Path, Exception]) -> None:

@@ -1,6 +1,6 @@
 """Goes on with the networks of another run, trained here or imported, on other data: optimizers and learning rate start anew.
 
-i2i train --config=finetune:RUN --config.data.path=DIR --config.train.steps=N --workdir=NEW
+i2i train --config=finetune:RUN --config.data.name=folder --config.data.path=DIR --config.train.steps=N --workdir=NEW
 """
 
 from i2i_jax.config import Config, ConfigError

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from i2i_jax.data import checks, images
@@ -50,27 +50,28 @@ def pairs(
     input_channels: int = 3,
     target_channels: int = 3,
     val_fraction: float = 0.1,
+    held_out: Collection[str] | None = None,
     max_pairs: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
     skip_bad: bool = False,
 ) -> Pairs:
-    """The pairs of `split` (train, val or test) under `path`, by name, at most `max_pairs` of them, all of which can be read.
+    """The pairs of `split` (train, val, test or all) under `path`, by name, at most `max_pairs` of them, all of which can be read.
 
     Layouts, each folder optional but one: `train/ val/ test/` of side-by-side files (A left, B right), or such files in `path`
     itself; `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of one stem make a pair.
-    Without a val split `val_fraction` of train is held out, always the same, or where that is 0 the train split is it too;
-    without a test split the val split is it.
+    Without a val split the names `held_out` of train are it, or `val_fraction` of train (the same for the same names), or where
+    that is 0 the train split is it too; without a test split the val split is it.
     Raises FolderError, and ImageError for all pairs that cannot be read; with `skip_bad` these are left out.
     """
     root = Path(path).expanduser()
-    files = _of_split(layout(root), split, val_fraction, root)[:max_pairs]
+    found = files(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
     reading = direction, input_channels, target_channels, max_pixels
-    if len(files[0]) == 2:
-        found = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in files], *reading[1:])
+    if len(found[0]) == 2:
+        read = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in found], *reading[1:])
     else:
-        found = SideBySide(len(files), lambda i: files[i][0], lambda i: files[i][0].stem, *reading)
-    stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in files]
-    return checks.usable(found, fingerprint=(stamps, reading), skip_bad=skip_bad)
+        read = SideBySide(len(found), lambda i: found[i][0], lambda i: found[i][0].stem, *reading)
+    stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in found]
+    return checks.usable(read, fingerprint=(stamps, reading), skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
@@ -101,25 +102,33 @@ def layout(root: Path) -> dict[str, tuple[Path, ...]]:
     return {"train": (root,)}
 
 
-def _of_split(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: float, root: Path) -> list[tuple[Path, ...]]:
-    """The files of a split's pairs, by name; never empty."""
-    if split not in SPLITS:
-        raise FolderError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+def split_used(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: float) -> str:
+    """The split that stands for `split`: val for a test split that there is not, train for val where nothing is held out."""
     if split == "test" and "test" not in layout:
         split = "val"
-    if split in layout and (split != "train" or "val" in layout):
-        return matched(layout[split])
-    if "train" not in layout:
-        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(layout)}")
-    train = matched(layout["train"])
-    if not val_fraction:
-        return train
-    held_out = set(_held_out([files[0].stem for files in train], val_fraction))
-    if split == "val" and not held_out:
-        raise FolderError(
-            f"{root}: has no val split, and val_fraction {val_fraction} of {len(train)} training pairs holds out none: 0 measures on these"
-        )
-    return [files for files in train if (files[0].stem in held_out) == (split == "val")]
+    return "train" if split == "val" and "val" not in layout and not val_fraction else split
+
+
+def files(root: Path, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[tuple[Path, ...]]:
+    """The files of a split's pairs, as `pairs` chooses them; never empty. Raises FolderError."""
+    found = layout(root)
+    if split == "all":
+        return [pair for folders in found.values() for pair in matched(folders)]
+    if split not in SPLITS:
+        raise FolderError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+    split = split_used(found, split, val_fraction)
+    if split in found and (split != "train" or "val" in found or not val_fraction):
+        return matched(found[split])
+    if "train" not in found:
+        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(found)}")
+    train = matched(found["train"])
+    stems = [files[0].stem for files in train]
+    apart = set(_held_out(stems, val_fraction) if held_out is None else held_out).intersection(stems)
+    if split == "val" and not apart:
+        why = f"val_fraction {val_fraction} of {len(train)} training pairs holds out none: 0 measures on these"
+        gone = f"none of the {len(held_out or ())} pairs that the run holds out is there: put them back, or evaluate with --split=all"
+        raise FolderError(f"{root}: has no val split, and {gone if held_out else why}")
+    return [files for files in train if (files[0].stem in apart) == (split == "val")]
 
 
 def _held_out(stems: list[str], fraction: float) -> list[str]:

@@ -313,6 +313,7 @@ def _scientific_tiff(file: File, max_pixels: int) -> Header | None:
     if page.dtype not in (np.uint8, np.uint16):
         raise _Unfit(f"has {page.dtype} samples: must be 8 or 16 bit")
     orientation = _known_orientation(page.tags.valueof(_ORIENTATION_TAG))
+
     def decode() -> np.ndarray:
         pixels = page.asarray()
         planar = samples > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE

@@ -48,9 +48,9 @@ def read_config(found: Mapping[str, list[Found]], states: Mapping[str, StateDict
     config = presets.pix2pix("folder") if objective == "pix2pix" else presets.bicycle_family(objective, "folder")
     options = {"objective": objective, "model.norm": generator.options["norm"]}
     options |= _of_generator(generator, sizes["generator"], latent, bicycle) | _of_encoder(fitting, sizes, latent)
-    options |= _of_discriminators(fitting, sizes, latent) | _of_images(generator, fitting.get("encoder"))
+    options |= _of_discriminators(fitting, sizes, latent) | _of_images(generator, fitting.get("encoder"), given)
+    options["sampling.dropout"] = given.get("model.dropout", options["model.dropout"]) and not bicycle
     override(config, options | dict(given))
-    config.sampling.dropout = config.model.dropout and not bicycle
     told = {"model.norm": norm_told, "data.input_channels": latent_told, "model.skip_order": family_told, "objective": objective_told,
             "model.dropout": "dropout" in generator.options, "data.direction": False, "data.crop_size": "encoder" in fitting}  # fmt: skip
     flat = flatten(validate(config))
@@ -183,8 +183,8 @@ def _of_discriminators(fitting: Mapping[str, list[Found]], sizes: Mapping[str, S
     }
 
 
-def _of_images(generator: Found, encoder: list[Found] | None) -> dict[str, Any]:
-    """The size that the networks are made for, loaded a little larger, as both projects do."""
+def _of_images(generator: Found, encoder: list[Found] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The size that the networks are made for, or is given, loaded a little larger, as both projects do."""
     kind, name = (encoder[0].options["encoder"] if encoder else generator.options["generator"]).split("_")
-    size = int(name) if encoder or kind == "unet" else NATIVE_SIZE
+    size = given.get("data.crop_size", int(name) if encoder or kind == "unet" else NATIVE_SIZE)
     return {"data.crop_size": size, "data.load_size": round(size * 286 / 256)}

@@ -118,7 +118,10 @@ CONTENTS = {
     "a PNG of 16-bit palette indices": (png(64, 32, depth=16, colour=3), NO_IMAGE),
     "a PNG of 20,000 pixels square": (png(20_000, 20_000), HUGE),
     "a 16-bit PNG of 20,000 pixels square": (png(20_000, 20_000, depth=16), HUGE),
-    "a PNG of 2 billion pixels square": (png(2**31 - 1, 2**31 - 1), f"is {2**31 - 1}x{2**31 - 1}: {(2**31 - 1)**2} pixels, more than max_pixels=100000000 allows"),
+    "a PNG of 2 billion pixels square": (
+        png(2**31 - 1, 2**31 - 1),
+        f"is {2**31 - 1}x{2**31 - 1}: {(2**31 - 1) ** 2} pixels, more than max_pixels=100000000 allows",
+    ),
     "a PNG whose comment unpacks to 100 MB": (
         png(64, 32, data=bytes(100), before=chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(100_000_000), 9))),
         UNDECODABLE,
