@@ -18,6 +18,8 @@ from flax.traverse_util import unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from i2i_jax import crashes
+
 ITEM, CHECKSUMS = "state", "checksums"
 
 
@@ -145,6 +147,8 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # TensorStore raises anything from KeyError to plain Exception on torn files
+        if crashes.out_of_memory(error):
+            raise
         raise Damaged(f"{where} is damaged ({_first_line(error)})") from error
     restored = [jax.make_array_from_callback(leaf.shape, leaf.sharding, arrays[name].__getitem__) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(template), restored)

@@ -19,6 +19,8 @@ from i2i_jax import configs
 from i2i_jax.commands import app
 from i2i_jax.config import Config, ConfigError, validate
 
+LESS_MEMORY = "a smaller data.batch_size, more train.microbatches, train.rematerialize=True or a smaller data.crop_size need less"
+
 
 class _ConfigParser(flags.ArgumentParser):
     """ml_collections' own knows files only."""
@@ -66,7 +68,7 @@ def _config() -> Config:
 
 
 def cli() -> None:
-    app.run(main)
+    app.run(main, less_memory=LESS_MEMORY)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,10 @@
 
 import atexit
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from i2i_jax import crashes
 from i2i_jax.config import ConfigError
 
 PATIENCE = 50  # seconds for all processes to find each other, and of silence until one counts as dead
@@ -81,7 +80,7 @@ def _launched_together() -> bool:
 
 def _join(explicit: Mapping[str, Any]) -> None:
     # Where a process dies, jax's coordination service aborts the others from C++, or this one if it never gets to join.
-    ctypes.CDLL(None).signal(signal.SIGABRT, _on_abort)
+    crashes.on_abort(GONE)
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the training loop
     limit = threading.Timer(PATIENCE, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
     limit.daemon = True
@@ -96,21 +95,7 @@ def _join(explicit: Mapping[str, Any]) -> None:
 
 
 def _give_up(address: str) -> None:
-    _last_words(f"not all processes came together at {address} within {PATIENCE} seconds")
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
-def _on_abort(_: int) -> None:
-    _last_words(GONE)
-
-
-def _last_words(message: str) -> None:
-    """From any thread, in any state; jax's own threads, which may be about to speak, are not heard any more."""
-    stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
-    heard = os.dup(stderr)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
-    os.write(heard, f"error: {message}\n".encode())
-    os._exit(1)
+    crashes.last_words(f"not all processes came together at {address} within {PATIENCE} seconds")
 
 
 def _leave() -> None:
@@ -127,7 +112,7 @@ def watched() -> Iterator[None]:
         yield
     except Exception as error:
         if jax.process_count() > 1 and re.search("gloo|nccl|coordination service", str(error), re.IGNORECASE):
-            _last_words(f"{GONE} ({_first_line(error)})")
+            crashes.last_words(f"{GONE} ({_first_line(error)})")
         raise
 
 

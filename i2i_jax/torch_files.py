@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from i2i_jax import crashes
+
 OLDEST = (2, 6)  # before it, even `weights_only` could be made to run code
 
 
@@ -31,6 +33,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         with warnings.catch_warnings(action="ignore"):
             found = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # of nearly any kind, in a damaged file
+        if crashes.out_of_memory(error):
+            raise
         if re.search("unsupported (global|class)|unrecognized function", str(error), re.IGNORECASE):
             raise TorchFileError(f"{path}: holds more than tensors, which is never loaded: save the network's state_dict()") from error
         raise TorchFileError(f"{path}: not a whole PyTorch file: cut short, or something else") from error

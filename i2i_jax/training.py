@@ -110,7 +110,7 @@ def _keep_splits(workdir: Path, config: Config, before: Splits | None, now: Spli
 
 def _say_of_the_rate(workdir: Path, old: Config, new: Config, start: int) -> None:
     """A run that is given more steps falls back to an earlier point of its schedule."""
-    was, goes_on = float(build.learning_rate(old)(start - 1)), float(build.learning_rate(new)(start))
+    was, goes_on = (float(jax.device_get(build.learning_rate(of)(step))) for of, step in ((old, start - 1), (new, start)))
     if abs(goes_on - was) > 0.01 * new.optimizer.learning_rate:
         steps = f"train.steps is {new.train.steps} and no longer {old.train.steps}"
         way = f"--config=finetune:{workdir} --config.optimizer.learning_rate=RATE --workdir=NEW starts another run with its networks"

@@ -19,6 +19,7 @@ LAYERS = (
         "types",
         "cache",
         "config",
+        "crashes",
         "extras",
         "files",
         "hub",

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
-from i2i_jax import cache
+from i2i_jax import cache, crashes
 from i2i_jax.config import Config, ConfigError, flatten, nearest
 
 _DEFINE: dict[type, Callable[..., Any]] = {
@@ -27,10 +27,10 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 COMPILED = 2 * 2**30  # bytes of compiled programs that are kept
 
 
-def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
+def run(main: Callable[[Sequence[str]], None], *, files: bool = False, less_memory: str = "a smaller image or network needs less") -> None:
     """Parses the flags and calls `main`; exits with 0 done, 1 failed, 2 wrong usage. What is compiled is kept for the next time.
 
-    Where `files` are wanted, what is no flag is handed to `main`.
+    Where `files` are wanted, what is no flag is handed to `main`. `less_memory` is what to do where there is not enough.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # before anything imports jax
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.bounded("compiled", most=COMPILED))
@@ -38,12 +38,12 @@ def run(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
     keep_freed_memory()
     collect_seldom()
     hush()
-    start(main, files=files)
+    start(main, files=files, less_memory=less_memory)
 
 
-def start(main: Callable[[Sequence[str]], None], *, files: bool = False) -> None:
+def start(main: Callable[[Sequence[str]], None], *, files: bool = False, less_memory: str = "") -> None:
     """`run`, with nothing set: jax and the system are as they are."""
-    app.run(lambda argv: _in_one_line(main, argv, files), flags_parser=lambda argv: _parse(main, argv))
+    app.run(lambda argv: _in_one_line(main, argv, files, less_memory), flags_parser=lambda argv: _parse(main, argv))
 
 
 def keep_freed_memory() -> None:
@@ -104,7 +104,8 @@ def config_options() -> dict[str, Any]:
     return {name: flag.value for name, flag in found.items() if flag.present}
 
 
-def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], files: bool) -> None:
+def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], files: bool, less_memory: str) -> None:
+    crashes.on_abort(f"C++ code gave up, as it does where memory is exhausted: {less_memory}")
     if len(argv) > 1 and not files:
         fail(f"unexpected argument {argv[1]!r}: options are --NAME=VALUE", 2)
     try:
@@ -114,6 +115,8 @@ def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], fil
     except KeyboardInterrupt:
         fail("interrupted", 1)
     except Exception as error:
+        if crashes.out_of_memory(error):
+            fail(f"out of memory ({' '.join(str(error).split()) or type(error).__name__:.200}): {less_memory}", 1)
         # Errors of our own say what is wrong by themselves, and so do the operating system's; others are bugs.
         if not (type(error).__module__.startswith("i2i_jax.") or isinstance(error, OSError)):
             raise

@@ -245,4 +245,4 @@ def _versions() -> dict[str, str]:
 
 
 def cli() -> None:
-    app.run(main)
+    app.run(main, less_memory="--batch_size=1 measures one input at a time; fewer --samples need less too")

@@ -253,4 +253,4 @@ def _style(trained: Any, config: Config) -> Any:
 
 
 def cli() -> None:
-    app.run(main)
+    app.run(main, less_memory="--tile=N translates large images in squares of N pixels; fewer --samples need less too")

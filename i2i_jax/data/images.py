@@ -18,6 +18,8 @@ import tifffile
 from jaxtyping import Integer
 from PIL import Image, UnidentifiedImageError
 
+from i2i_jax import crashes
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 THINNED = 2048
@@ -199,6 +201,8 @@ def _named(name: str) -> Iterator[None]:
     except OSError as error:
         raise ImageError(f"{name}: " + (f"cannot be read ({error.strerror})" if error.strerror else UNDECODABLE)) from error
     except Exception as error:  # decoders raise whatever they like
+        if crashes.out_of_memory(error):
+            raise
         raise ImageError(f"{name}: {UNDECODABLE}") from error
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from i2i_jax import cache
+from i2i_jax import cache, crashes
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
@@ -137,6 +137,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         tensors = torch.load(path, weights_only=True, map_location="cpu")
         return {key: tensor.detach().numpy() for key, tensor in tensors.items()}
     except Exception as error:  # of nearly any kind, in a damaged file
+        if crashes.out_of_memory(error):
+            raise
         raise WeightsError(f"{path}: not a whole PyTorch file of tensors by name (code in it is never run)") from error
 
 
