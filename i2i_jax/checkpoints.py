@@ -15,10 +15,9 @@ import orbax.checkpoint as ocp
 import tensorstore as ts
 from absl import logging
 from flax.traverse_util import unflatten_dict
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from i2i_jax import crashes
+from i2i_jax import crashes, processes
 
 ITEM, CHECKSUMS = "state", "checksums"
 
@@ -45,9 +44,13 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         with _one_line(f"{self._directory}: cannot hold checkpoints"):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            _discard_torn_metrics(self._directory)
+            processes.agreed(self._prepare)
             self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers=_handlers())
+
+    def _prepare(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            _discard_torn_metrics(self._directory)
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None):
         """Begins to write `state`, a pytree of arrays, which may be donated right after.
@@ -62,7 +65,7 @@ class Checkpoints:
         with _one_line(f"{self._directory}: cannot save step {step}"):
             saved = self._manager.save(step, args=args, metrics={**metrics, "rank": self._sign * score if math.isfinite(score) else None})
         if not saved:
-            raise CheckpointError(f"{self._directory}: cannot save step {step}: step {self.latest()} is there already")
+            raise CheckpointError(f"{self._directory}: cannot save step {step}: step {self._manager.latest_step()} is there already")
 
     def wait(self):
         """Returns when all that was saved is on disk; raises CheckpointError if it could not be written."""
@@ -72,19 +75,24 @@ class Checkpoints:
     def restore(self, template: Any) -> Any:
         """The newest whole step, in the form, types and shardings of `template`, a pytree of ShapeDtypeStruct.
 
-        Steps after it that are damaged or of another model are set aside as STEP.damaged, so that training can save there again.
-        Raises CheckpointError if there is no such step.
+        Of several processes the first one chooses it. Steps after it that are damaged or of another model are set aside as
+        STEP.damaged, so that training can save there again. Raises CheckpointError if there is no such step.
         """
         self.wait()
-        step, state = _newest_whole(self._directory, template, partial=False)
-        damaged = [s for s in _steps(self._directory) if s > step]
+        chosen = processes.agreed(lambda: self._chosen(template))
+        step, damaged = processes.from_first(chosen and [chosen[0], [step for step in _steps(self._directory) if step > chosen[0]]])
+        state = processes.agreed(lambda: chosen[1] if chosen else _read(self._directory, step, template, partial=False))
         if damaged:
-            _set_aside(self._directory, damaged)
+            processes.agreed(lambda: _set_aside(self._directory, damaged))
             self._manager.reload()
         return state
 
+    def _chosen(self, template: Any) -> tuple[int, Any] | None:
+        return _newest_whole(self._directory, template, partial=False) if jax.process_index() == 0 else None
+
     def latest(self) -> int | None:
-        return self._manager.latest_step()
+        """As the first process sees it; all must ask."""
+        return processes.from_first(self._manager.latest_step())
 
     def best(self) -> int | None:
         self.wait()
@@ -137,6 +145,8 @@ def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:
     """One step in the form of `template`. Raises Damaged, or CheckpointError where the two do not fit."""
     where = f"{directory}: step {step}"
     path = directory / str(step) / ITEM
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{where} is not there, though it was chosen: all processes must see the same folder")
     wanted = {name: _placed(leaf) for name, leaf in named(template).items()}
     try:
         stored = _stored(path)
@@ -225,12 +235,12 @@ def _placed(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _set_aside(directory: Path, steps: list[int]):
-    if jax.process_index() == 0:
-        for step in steps:
-            aside = directory / f"{step}.damaged"
-            shutil.rmtree(aside, ignore_errors=True)
-            (directory / str(step)).rename(aside)
-    multihost_utils.sync_global_devices("damaged checkpoints set aside")
+    if jax.process_index() > 0:
+        return
+    for step in steps:
+        aside = directory / f"{step}.damaged"
+        shutil.rmtree(aside, ignore_errors=True)
+        (directory / str(step)).rename(aside)
 
 
 def _steps(directory: Path) -> list[int]:
@@ -261,9 +271,8 @@ def _metrics(step_path: Path) -> dict | None:
 def _discard_torn_metrics(directory: Path):
     """Orbax opens no directory in which one step's metrics are torn."""
     for step in _steps(directory):
-        if _metrics(directory / str(step)) is None and jax.process_index() == 0:
+        if _metrics(directory / str(step)) is None:
             shutil.rmtree(directory / str(step) / "metrics", ignore_errors=True)
-    multihost_utils.sync_global_devices("torn metrics discarded")
 
 
 @contextlib.contextmanager

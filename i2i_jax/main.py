@@ -50,8 +50,7 @@ def main(argv: Sequence[str]) -> None:
     workdir = Path(_WORKDIR.value or f"runs/{Path(named.split(':')[0]).stem}-{config.data.name}")
     from i2i_jax import processes, training  # after the options are known to be good: it takes seconds
 
-    agreed = (ConfigError, training.Diverged)
-    with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value, agreed=agreed):
+    with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value):
         processes.say(f"run folder: {workdir}")
         try:
             training.train(config, workdir, command=shlex.join(["i2i", "train", *sys.argv[1:]]))

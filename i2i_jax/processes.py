@@ -8,9 +8,9 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -20,11 +20,22 @@ from i2i_jax import crashes
 from i2i_jax.config import ConfigError
 
 PATIENCE = 50  # seconds for all processes to find each other, and of silence until one counts as dead
+LONGEST = 600  # seconds that one waits for the word of others that are alive
 GONE = "another process of this run has ended or cannot be reached: its own output says why"
+
+
+WORKING = "working"
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 
 class Unjoined(RuntimeError):
     """The processes of a run cannot be brought together."""
+
+
+class Elsewhere(RuntimeError):
+    """What failed in another process: its number and its words."""
 
 
 @contextlib.contextmanager
@@ -34,12 +45,11 @@ def together(
     process_id: int | None = None,
     *,
     distributed: bool | None = None,
-    agreed: tuple[type[Exception], ...] = (ConfigError,),
 ) -> Iterator[None]:
     """Inside, this process is one of several, if the arguments say so, or (with `distributed` None) a launcher's variables.
 
-    The first three are those of `jax.distributed.initialize`, all or none; `distributed` lets jax find them by itself. `agreed` are the
-    errors that every process raises; after any other one this process ends without waiting for the rest, who may be waiting for it.
+    The first three are those of `jax.distributed.initialize`, all or none; `distributed` lets jax find them by itself. After an error
+    that the others do not know of (see `everywhere`) this process ends without waiting for them, who may be waiting for it.
     Raises ConfigError on arguments that cannot be, and Unjoined where jax cannot join the processes.
     """
     explicit = _checked(coordinator_address, num_processes, process_id)
@@ -50,10 +60,9 @@ def together(
     try:
         with watched():
             yield
-    except agreed:
-        raise
-    except BaseException:
-        atexit.register(_leave)
+    except BaseException as error:
+        if not getattr(error, "everywhere", False):
+            atexit.register(_leave)
         raise
 
 
@@ -131,7 +140,7 @@ def refuse_different(options: Mapping[str, Any]) -> None:
         for name in first:
             if other[name] != first[name]:
                 both = f"{name} is {first[name]!r} in process 0 and {other[name]!r} in process {process}"
-                raise ConfigError(f"{both}: start all with the same code and options")
+                raise everywhere(ConfigError(f"{both}: start all with the same code and options"))
 
 
 def code() -> str:
@@ -142,26 +151,95 @@ def code() -> str:
     return hashlib.sha256(b"\0".join(content)).hexdigest()[:12]
 
 
-def _gather(text: str) -> list[str]:
-    """Everyone's text, by process."""
-    mine = np.frombuffer(text.encode(), np.uint8)
-    room = int(np.max(multihost_utils.process_allgather(np.int32(mine.size))))
-    return [row.tobytes().rstrip(b"\0").decode() for row in multihost_utils.process_allgather(np.pad(mine, (0, room - mine.size)))]
+def everywhere(error: E) -> E:
+    """`error`, marked as one that every process raises at this point: they end together."""
+    error.everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
+    return error
 
 
-@contextlib.contextmanager
-def first_before_others() -> Iterator[None]:
-    """What it holds is done by process 0, and only then by the others."""
-    if jax.process_index() > 0:
-        multihost_utils.sync_global_devices("process 0 is done")
-    yield
-    if jax.process_index() == 0:
-        multihost_utils.sync_global_devices("process 0 is done")
+def agreed(do: Callable[[], T]) -> T:
+    """`do()` in every process. Where it fails in some, all raise: those their own errors, the others the first one's words."""
+    if jax.process_count() == 1:
+        return do()
+    outcome = _Outcome(do)
+    return outcome.among(_gather(outcome.told))
+
+
+def first_then_others(do: Callable[[], T]) -> T:
+    """As `agreed`, by process 0 and only then by the others, for as long as it takes: who waits hears every second that work goes on."""
+    if jax.process_count() == 1:
+        return do()
+    own, outcome = jax.process_index() == 0, _Outcome(lambda: None)
+    for turn in (True, False):
+        if own == turn:
+            outcome = _Outcome(do, apart=True)
+        while WORKING in (heard := _gather(outcome.told)):
+            outcome.wait(1)
+        outcome.among(heard)
+    return outcome.among([])
+
+
+class _Outcome:
+    """What became of `do()`, which may be done in a thread of its own, `apart`."""
+
+    def __init__(self, do: Callable[[], Any], *, apart: bool = False):
+        self._value: Any = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=[do], daemon=True)
+        self._thread.start() if apart else self._thread.run()
+        self.wait(0.1)
+
+    def _run(self, do: Callable[[], Any]) -> None:
+        try:
+            self._value = do()
+        except Exception as error:
+            self._error = error
+
+    def wait(self, seconds: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    @property
+    def told(self) -> str:
+        """To the others: nothing where all is well."""
+        if self._thread.is_alive():
+            return WORKING
+        wrong_use = isinstance(self._error, ConfigError)
+        return "" if self._error is None else json.dumps([wrong_use, " ".join(str(self._error).split()) or type(self._error).__name__])
+
+    def among(self, heard: list[str]) -> Any:
+        """The value, where all is well in all processes."""
+        if self._error is not None:
+            raise everywhere(self._error)
+        for process, text in enumerate(heard):
+            if text:
+                wrong_use, message = json.loads(text)
+                raise everywhere((ConfigError if wrong_use else Elsewhere)(f"process {process}: {message}"))
+        return self._value
+
+
+def from_first(value: Any) -> Any:
+    """What process 0 has, as JSON can hold it; all must ask."""
+    return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
 
 
 def anywhere(flag: bool) -> bool:
     """Whether it is set in any process; all must ask."""
-    return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.bool_(flag))))
+    return flag if jax.process_count() == 1 else any(_gather("set" if flag else ""))
+
+
+def _gather(text: str) -> list[str]:
+    """Everyone's text, by process; who waits too long for it ends."""
+    limit = threading.Timer(LONGEST, crashes.last_words, [f"no word from the other processes for {LONGEST} seconds"])
+    limit.daemon = True
+    limit.start()
+    try:
+        mine = np.frombuffer(text.encode(), np.uint8)
+        room = int(np.max(multihost_utils.process_allgather(np.int32(mine.size))))
+        rows = multihost_utils.process_allgather(np.pad(mine, (0, room - mine.size))) if room else [mine] * jax.process_count()
+        return [row.tobytes().rstrip(b"\0").decode() for row in rows]
+    finally:
+        limit.cancel()
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from i2i_jax import config as configs
 from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, loader, splits
+from i2i_jax.data.pairs import Pairs
 from i2i_jax.data.splits import Splits
 from i2i_jax.divergence import Diverged
 from i2i_jax.report import Report, due, progress, terms, write_parameters
@@ -39,15 +40,9 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
     """
     workdir = Path(workdir)
     processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
-    game, mesh = build.game(config), _mesh(config, jax.devices() if devices is None else devices)
-    _refuse_other_run(workdir, config)
-    if config.train.wandb:
-        extras.library("wandb", "wandb")  # before anything is computed
-    with processes.first_before_others():  # it may make a data set
-        before, now = _splits(workdir, config)
-        held_out_names = None if now is None else now.val.keys()
-        train_pairs, held_out = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
-    old = build.read_config(workdir) if (workdir / "config.json").exists() else config
+    game, mesh = processes.agreed(lambda: _checked(config, workdir, jax.devices() if devices is None else devices))
+    before, now, train_pairs, held_out = processes.first_then_others(lambda: _pairs(workdir, config))
+    old = processes.agreed(lambda: build.read_config(workdir) if (workdir / "config.json").exists() else config)
     taken = _taken(workdir, config, command)
     with taken, _checkpoints(config, workdir) as checkpoints, _stop_signal(config) as asked_to_stop, processes.watched():
         state = _newest_state(checkpoints, config, game, mesh)
@@ -55,9 +50,9 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         if start >= config.train.steps:
             processes.say(f"nothing to do: this run is at step {start} of {config.train.steps}; it goes on with a higher train.steps")
             return state
-        _keep_splits(workdir, config, before, now and dataclasses.replace(now, size=train_pairs[0].input.shape[:2]))
+        processes.agreed(lambda: _keep_splits(workdir, config, before, now, train_pairs))
         processes.say("parameters: " + ", ".join(f"{name} {count_parameters(of):,}" for name, of in state.params.items()))
-        write_parameters(workdir, state.params)
+        processes.agreed(lambda: write_parameters(workdir, state.params))
         if start:
             processes.say(f"goes on after step {start} of {config.train.steps}")
             _say_of_the_rate(workdir, old, config, start)
@@ -67,7 +62,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
             train_pairs, load_size=config.data.load_size, batch_size=config.data.batch_size, seed=config.train.seed,
             start_step=start, rows=parallel.local_rows(config.data.batch_size, mesh), cache_gb=config.data.cache_gb,
         )  # fmt: skip
-        with Report(config, workdir, game, held_out, start, mesh) as report:
+        with processes.agreed(lambda: Report(config, workdir, game, held_out, start, mesh)) as report:
             for step in progress(start, config.train.steps):
                 batch = parallel.global_batch(next(batches), mesh)
                 before = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
@@ -80,7 +75,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
                     if bad := divergence.not_finite(values, state):
                         report.log(step, values)
                         bad += _blamed(config, mesh, before, batch, key) if before is not None else []
-                        raise Diverged(_diverged(bad, step, checkpoints, config))
+                        raise processes.everywhere(Diverged(_diverged(bad, step, checkpoints, config)))
                 if told:
                     metrics = report(step, state, values)
                     if saving:
@@ -90,18 +85,30 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
     return state
 
 
-def _splits(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None]:
-    """Which pairs of a folder the run in `workdir` trained on and held out, and those that it does now; None of other sets."""
-    if config.data.name != "folder" or not config.data.path:
-        return None, None
-    before = splits.read(workdir)
-    return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
+def _checked(config: Config, workdir: Path, devices: Sequence[Any]) -> tuple[Game, Mesh]:
+    """Before anything is computed. Raises ConfigError or MissingExtra."""
+    game, mesh = build.game(config), _mesh(config, devices)
+    _refuse_other_run(workdir, config)
+    if config.train.wandb:
+        extras.library("wandb", "wandb")
+    return game, mesh
 
 
-def _keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None) -> None:
+def _pairs(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None, Pairs, Pairs]:
+    """Which pairs of a folder the run in `workdir` trained on and held out, and which it does now (None of other sets); both of these."""
+    before = now = None
+    if config.data.name == "folder" and config.data.path:
+        before = splits.read(workdir)
+        now = splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
+    train, val = (build.pairs(config, split, held_out=None if now is None else now.val.keys()) for split in ("train", "val"))
+    return before, now, train, val
+
+
+def _keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, pairs: Pairs) -> None:
     """So that the run holds out the same pairs for ever. What has changed in the folder is said."""
     if now is None or jax.process_index() != 0:
         return
+    now = dataclasses.replace(now, size=pairs[0].input.shape[:2])
     if before is not None and (changes := list(splits.changes(before, now))):
         stay = f"held out are {len(now.val)}, trained on {len(now.train)}"
         processes.say(f"{config.data.path} is not as it was when this run began: {'; '.join(changes)}; {stay}")
@@ -163,23 +170,20 @@ def _refuse_other_run(workdir: Path, config: Config) -> None:
 def _taken(workdir: Path, config: Config, command: str) -> Iterator[None]:
     """Inside, `workdir` is this run's alone and says what it is. Raises ConfigError where another process trains there."""
     with contextlib.ExitStack() as stack:
-        refused = ""
-        if jax.process_index() == 0:
+
+        def take() -> None:
             try:
                 stack.enter_context(files.lock(workdir / ".lock"))
-                _refuse_other_run(workdir, config)  # by now it may be one
             except files.Taken as taken:
-                refused = f"{workdir} is being trained by {taken}: wait for it, or name another --workdir"
-            except ConfigError as error:
-                refused = str(error)
-        if processes.anywhere(bool(refused)):
-            raise ConfigError(refused or f"{workdir} cannot be used: process 0 says why")
-        if jax.process_index() == 0:
+                raise ConfigError(f"{workdir} is being trained by {taken}: wait for it, or name another --workdir") from None
+            _refuse_other_run(workdir, config)  # by now it may be one
             files.sweep(workdir)
             files.sweep(workdir / "samples")
             files.atomic_write(workdir / "config.json", configs.to_json(config).encode())
             if command:
                 files.atomic_write(workdir / "command.txt", f"{command}\n".encode())
+
+        processes.agreed(lambda: take() if jax.process_index() == 0 else None)
         yield
 
 
@@ -194,7 +198,7 @@ def _newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Me
     key = jax.random.key(config.train.seed)
     if checkpoints.latest() is None:
         state = parallel.run_once(first, key, mesh=mesh)
-        return build.start_from(config, state) if config.train.start_from else state
+        return processes.agreed(lambda: build.start_from(config, state)) if config.train.start_from else state
     replicated = parallel.replicated(mesh)
     template = jax.eval_shape(first, key)
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), template))

@@ -110,16 +110,19 @@ OPTIONS = {
 
 @pytest.fixture
 def train(tmp_path, shapes_dir, started, compiled):
-    """Starts the training command in one or two processes with two devices together; `differing` are options of the second alone."""
+    """Starts the training command in one or two processes with two devices together.
+
+    `differing` are options of the second alone, `patches` is code that one of them runs first.
+    """
 
     def train(
-        workdir: str, *, processes: int = 2, differing: dict | None = None, changed: bool = False, patience: int = DEADLINE
+        workdir: str, *, processes: int = 2, differing: dict | None = None, patches: dict[int, str] = {}, patience: int = DEADLINE
     ) -> list[subprocess.Popen[str]]:
         address, found = free_address(), []
         for number in range(processes):
             options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.prepared_dir": shapes_dir}
             options |= differing if number and differing else {}
-            main = MAIN.format(patience=patience, more=CHANGED if number and changed else "")  # a busy machine is silent for long
+            main = MAIN.format(patience=patience, more=patches.get(number, ""))  # a busy machine is silent for long
             command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
             command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
             if processes > 1:
@@ -193,9 +196,87 @@ def test_processes_with_different_options_are_refused(tmp_path, train):
 @pytest.mark.slow
 def test_processes_with_different_code_are_refused(tmp_path, train):
     expected = f"error: the code is '{processes.code()}' in process 0 and 'other' in process 1: start all with the same code and options\n"
-    for code, out, err in map(end, train("run", changed=True)):
+    for code, out, err in map(end, train("run", patches={1: CHANGED})):
         assert (code, out.count("\n") <= 1, err) == (2, True, expected)
     assert not (tmp_path / "run").exists()
+
+
+READ_ERROR = """
+from i2i_jax import checkpoints
+def stored(path, whole=checkpoints._stored):
+    if path.parent.name == {step!r}:
+        raise OSError(5, "Input/output error")
+    return whole(path)
+checkpoints._stored = stored
+"""
+INVISIBLE = """
+from i2i_jax import checkpoints
+def steps(directory, all_of_them=checkpoints._steps):
+    return [step for step in all_of_them(directory) if step != {step}]
+def read(directory, step, *of, whole=checkpoints._read, **more):
+    return whole(directory, step if step != {step} else 10**6, *of, **more)
+checkpoints._steps, checkpoints._read = steps, read
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_go_on_from_the_step_that_the_first_one_chooses(tmp_path, shapes_dir, shallow, train):
+    """One that cannot read it, or does not see it, ends them all with one line; later the same command goes on to the same bits."""
+    config = shallow("pix2pix_noise", shapes_dir, OPTIONS | {"train.steps": STEPS})
+    first, second = train("run")
+    told(first, 6)
+    first.send_signal(signal.SIGTERM)
+    assert (end(first)[0], end(second)[0]) == (0, 0)
+    step = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit())
+    for patch, message in ((READ_ERROR, f"step {step} is damaged (OSError"), (INVISIBLE, "is not there, though it was chosen")):
+        first, second = (
+            end(process) for process in train("run", patches={1: patch.format(step=step if patch is INVISIBLE else str(step))})
+        )
+        for (code, _, err), prefix in ((first, "error: process 1: "), (second, "error: ")):
+            assert (code, err.count("\n"), err.startswith(prefix)) == (1, 1, True), err
+            assert message in err
+    first, second = train("run", patches={0: READ_ERROR.format(step=str(step))})
+    code, out, err = end(first)
+    assert (code, end(second)[0]) == (0, 0), err
+    assert f"goes on after step {step - step % 4 if step % 4 else step - 4} of {STEPS}" in out
+    assert end(*train("whole", processes=1))[0] == 0
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, *(saved_state(tmp_path / workdir, config) for workdir in ("run", "whole")))
+
+
+ALONE = {
+    "a folder of its own": (
+        1, "from i2i_jax import training\ntraining._refuse_other_run = lambda *_: (_ for _ in ()).throw(config.ConfigError('no run'))",
+        2, "no run",
+    ),
+    "pairs that it cannot read": (
+        1, "from i2i_jax.data.images import ImageError\ndef pairs(*_, **__): raise ImageError('x.png: is gone')\nbuild.pairs = pairs",
+        1, "x.png: is gone",
+    ),
+    "a set that cannot be made": (
+        0, "from i2i_jax.data.pix2pix import DownloadError\ndef pairs(*_, **__): raise DownloadError('no network')\nbuild.pairs = pairs",
+        1, "no network",
+    ),
+    "a full disk at the start": (
+        0, "from i2i_jax import files\ndef write(*_): raise OSError('config.json: No space left')\nfiles.atomic_write = write",
+        1, "config.json: No space left",
+    ),
+    "no memory for the networks": (
+        1, "from i2i_jax import report\ndef make(*_, **__): raise MemoryError('of the report')\nreport.evaluation.translations = make",
+        1, "of the report",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALONE)
+def test_what_one_process_alone_finds_wrong_is_one_line_in_all(kind, train):
+    """At once: nobody is left at a barrier."""
+    number, patch, status, message = ALONE[kind]
+    own, other = (lambda both: (both[number], both[1 - number]))([end(process) for process in train("run", patches={number: patch})])
+    assert own[0] == other[0] == status, (own, other)
+    assert [line for line in own[2].splitlines() if line.startswith("error: ")] and message in own[2].splitlines()[-1], own
+    assert other[2] == f"error: process {number}: {message}\n"
 
 
 def test_code_is_known_by_its_files(tmp_path, monkeypatch):
@@ -278,8 +359,9 @@ def test_an_error_of_one_process_passes_through(monkeypatch):
     monkeypatch.setattr(processes, "_join", lambda explicit: None)
     monkeypatch.setattr(processes.atexit, "register", left.append)
     with pytest.raises(ConfigError, match="^every process says so$"), processes.together(distributed=True):
-        raise ConfigError("every process says so")
+        raise processes.everywhere(ConfigError("every process says so"))
     assert not left
-    with pytest.raises(OSError, match="^disk full$"), processes.together(distributed=True):
-        raise OSError("disk full")
-    assert left == [processes._leave]
+    for error in (OSError("disk full"), ConfigError("this process alone says so")):
+        with pytest.raises(type(error), match=f"^{error}$"), processes.together(distributed=True):
+            raise error
+    assert left == [processes._leave] * 2

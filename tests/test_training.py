@@ -146,7 +146,7 @@ def test_layers_of_other_channels_start_anew_where_they_may(channels, new, tmp_p
     config = override(configs.read(f"finetune:{run}"), options)
     fresh = build.game(config).init(jax.random.key(0), build.example_batch(config))
     state = build.start_from(config, fresh)
-    [line] = capsys.readouterr().out.splitlines()
+    line = capsys.readouterr().out.splitlines()[-1]
     said = set(line.split("new: ")[1].split(", "))
     assert {name for name in said if not name.startswith("discriminator")} == new
     assert len(said - new) == 4, "the first kernel of two discriminators at two scales each"

@@ -20,9 +20,8 @@ with processes.together(coordinator, 2, number):
     assert processes.anywhere(number == 1)
     assert not processes.anywhere(False)
 
-    with processes.first_before_others():
-        shapes.SPLITS = dict.fromkeys(shapes.SPLITS, 12)
-        assert len(shapes.pairs("train", data, prepare=number == 0)) == 12
+    shapes.SPLITS = dict.fromkeys(shapes.SPLITS, 12)
+    assert processes.first_then_others(lambda: len(shapes.pairs("train", data, prepare=number == 0))) == 12
 
     processes.refuse_different({"same": "ü", "also": None})
     try:
