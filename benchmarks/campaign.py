@@ -60,8 +60,10 @@ class Place(NamedTuple):
     folder: Path
     compiled: Path
 
-    def start(self, fault: Fault | None) -> subprocess.Popen[str]:
-        doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and fault.moment not in SIGNALS else ["", "0", "0"]
+    def start(self, fault: Fault | None, *more: str, stderr: int | None = subprocess.STDOUT) -> subprocess.Popen[str]:
+        """The command, with `more` options, in a process that suffers the fault if that comes from within."""
+        within = fault and fault.moment in (victim.START_UP, *victim.MOMENTS, *victim.STORAGE)
+        doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and within else ["", "0", "0"]
         options = [
             f"--config.{name}={value}"
             for name, value in (OPTIONS | {"train.steps": self.steps, "data.prepared_dir": self.folder / "data"}).items()
@@ -76,7 +78,7 @@ class Place(NamedTuple):
             "XDG_CACHE_HOME": str(self.folder / "cache"),
         }
         command.append(f"--workdir={self.folder / 'run'}")
-        return subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        return subprocess.Popen([*command, *options, *more], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
 
     def suffer(self, fault: Fault | None) -> Ended:
         """One start of the command, until it ends by itself or by the fault."""

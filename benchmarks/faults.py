@@ -1,10 +1,13 @@
 """Kills and stops trainings at all moments, lets the same command go on, and compares with a training that nobody disturbed.
 
     python benchmarks/faults.py [--kills=100 --terms=30 --interrupts=20]
+    python benchmarks/faults.py --processes=2 [--faults=40]
 
 The table is written after every run, so that one that is stopped leaves what it found.
 pix2pix with dropout and BicycleGAN, tiny, on one CPU device. A fault is survived if the run that it hit ends with the same
 parameters, optimizers, rows of metrics.jsonl and sample grids, bit for bit, and if SIGTERM and Ctrl-C end it with status 0.
+Of two processes one suffers a kill, a stop or a fault of its storage, or is given another config: then both must end within a minute,
+in one line each.
 """
 
 import sys
@@ -15,6 +18,7 @@ from pathlib import Path
 
 import campaign
 import timing
+import together
 from absl import flags
 
 from i2i_jax.commands import app
@@ -25,6 +29,8 @@ STEPS = 60
 _KILLS = flags.DEFINE_integer("kills", 100, "Kills, dealt to all moments.", lower_bound=0)
 _TERMS = flags.DEFINE_integer("terms", 30, "Stops by SIGTERM.", lower_bound=0)
 _INTERRUPTS = flags.DEFINE_integer("interrupts", 20, "Stops by Ctrl-C.", lower_bound=0)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "That train a run together.", lower_bound=1, upper_bound=2)
+_FAULTS = flags.DEFINE_integer("faults", 40, "Of two processes: what one of them suffers.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 
 
@@ -43,7 +49,22 @@ def counts(number: int) -> dict[str, int]:
     }
 
 
+def of_two_processes() -> None:
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for found, complaints in together.run("pix2pix", _FAULTS.value, Path(folder), steps=STEPS, seed=_SEED.value):
+            results.extend(found)
+            print(*complaints, sep="\n", end="", file=sys.stderr, flush=True)
+            written = [[*fault, ended.seconds, good] for fault, ended, good in results]
+            timing.write("faults_of_two_processes", written, together.table(results))
+    if not all(good for *_, good in results):
+        sys.exit("some faults were not survived")
+
+
 def main(argv: list[str]) -> None:
+    if _PROCESSES.value == 2:
+        of_two_processes()
+        return
     results, one_at_a_time = [], threading.Lock()
 
     def suffer(number: int) -> None:

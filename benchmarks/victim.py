@@ -1,6 +1,7 @@
 """The training command, to be killed: python benchmarks/victim.py MOMENT COUNT DELAY OPTION ...
 
-It kills itself, as kill -9 does, DELAY seconds after it has come to the MOMENT for the COUNT-th time; at no MOMENT never.
+It kills itself, as kill -9 does, DELAY seconds after it has come to the MOMENT for the COUNT-th time; at no MOMENT never. Some
+moments are no kill, but a fault of the storage.
 Its data set is small and its networks are shallow, so that it starts soon.
 """
 
@@ -29,6 +30,9 @@ MOMENTS = {
 }
 
 
+STORAGE = ("full disk", "read error", "invisible step")  # faults that one of several processes suffers
+
+
 def doom(delay: float) -> None:
     threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
@@ -45,6 +49,36 @@ def doomed(function: Callable, moment: str, count: int, delay: float) -> Callabl
         return function(*arguments, **options)
 
     return call
+
+
+def failing(kind: str, count: int) -> None:
+    """From now on this process alone suffers a fault of its storage: the disk is full at the `count`-th file, or the newest checkpoint
+    cannot be read, or is not seen.
+    """
+    from i2i_jax import checkpoints, files
+
+    calls: list[None] = []
+    write, steps, read = files.atomic_write, checkpoints._steps, checkpoints._read
+
+    def full(path: Any, content: bytes) -> None:
+        calls.append(None)
+        if len(calls) >= count:
+            raise OSError(f"{path}: cannot be written (No space left on device)")
+        write(path, content)
+
+    def read_newest(directory: Any, step: int, *of: Any, **more: Any) -> Any:
+        if step == max(steps(directory)) and kind == "read error":
+            raise checkpoints.Damaged(f"{directory}: step {step} is damaged (OSError: [Errno 5] Input/output error)")
+        if step == max(steps(directory)) and kind == "invisible step":
+            raise checkpoints.CheckpointError(f"{directory}: step {step} is not there")
+        return read(directory, step, *of, **more)
+
+    if kind == "full disk":
+        files.atomic_write = full
+    elif kind == "read error":
+        checkpoints._read = read_newest
+    elif kind == "invisible step":
+        checkpoints._read, checkpoints._steps = read_newest, lambda directory: steps(directory)[:-1]
 
 
 def shallow(game: Any) -> Any:
@@ -78,6 +112,8 @@ def main() -> None:
     game_of = build.game
     build.game = lambda config: shallow(game_of(config))
     shapes.SPLITS = dict.fromkeys(shapes.SPLITS, 12)
+    if moment in STORAGE:
+        failing(moment, count)
     if moment in MOMENTS:
         place, name, _ = MOMENTS[moment]
         parent, _, last = place.rpartition(".")

@@ -116,13 +116,13 @@ def train(tmp_path, shapes_dir, started, compiled):
     """
 
     def train(
-        workdir: str, *, processes: int = 2, differing: dict | None = None, patches: dict[int, str] = {}, patience: int = DEADLINE
+        workdir: str, *, processes: int = 2, differing: dict | None = None, patches: dict | None = None, patience: int = DEADLINE
     ) -> list[subprocess.Popen[str]]:
         address, found = free_address(), []
         for number in range(processes):
             options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.prepared_dir": shapes_dir}
             options |= differing if number and differing else {}
-            main = MAIN.format(patience=patience, more=patches.get(number, ""))  # a busy machine is silent for long
+            main = MAIN.format(patience=patience, more=(patches or {}).get(number, ""))  # a busy machine is silent for long
             command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
             command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
             if processes > 1:
