@@ -15,17 +15,32 @@ class Taken(Exception):
 def atomic_write(path: Path, content: bytes) -> None:
     """Whoever reads `path`, even after a crash in here, finds the old file or the new one, whole. Its folder is made.
 
-    Raises OSError in one line that names it.
+    What is written is on the disk, by its name, when this returns: a power cut does not undo it. Raises OSError in one line that
+    names it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(content)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, path)
+            _sync_folder(path.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Its names; some systems and file systems cannot, and sync them by themselves."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def sweep(folder: Path) -> None:

@@ -1,14 +1,15 @@
 """The public sets, from an archive served on loopback; and everything that can be wrong with a download."""
 
+import hashlib
 import http.server
 import io
+import shutil
 import tarfile
 import threading
 
 import numpy as np
 import pytest
 from PIL import Image
-from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from i2i_jax.data import pix2pix
 
@@ -145,11 +146,24 @@ def test_a_member_outside_the_archive(served, tmp_path, name):
     assert f"has a member outside its folder: {name!r}" in failure("maps", tmp_path)
 
 
-def test_a_wrong_checksum(served, tmp_path, monkeypatch):
-    served[0]["/maps.tar.gz"] = archive(MAPS)
-    known = {f"{pix2pix.BASE_URL}/maps.tar.gz": UrlInfo(size=7, checksum="0" * 64, filename="maps.tar.gz")}
-    monkeypatch.setattr(pix2pix.Pix2Pix, "url_infos", known)
-    assert "is not the file of checksums.tsv" in failure("maps", tmp_path)
+def test_a_later_download_must_be_the_first_one(served, tmp_path, caplog):
+    """Which is said; the record is `sha256sum`'s, and outlives the download."""
+    first = archive(MAPS)
+    served[0]["/maps.tar.gz"] = first
+    pix2pix.pairs("maps", "train", tmp_path)
+    record, checksum = tmp_path / pix2pix.CHECKSUMS, hashlib.sha256(first).hexdigest()
+    assert record.read_text() == f"{checksum}  maps.tar.gz\n"
+    url = f"{pix2pix.BASE_URL}/maps.tar.gz"
+    said = f"{url} came over plain HTTP, which proves nothing; later downloads must have its SHA-256, {checksum} ({record})"
+    assert said in caplog.messages
+    for made in ("downloads", "pix2pix"):
+        shutil.rmtree(tmp_path / made)
+    served[0]["/maps.tar.gz"] = archive(MAPS | {"maps/train/more.jpg": jpeg(9)})
+    with pytest.raises(pix2pix.DownloadError, match=f"is another file than at the first download: .* that in {record} {checksum}"):
+        pix2pix.pairs("maps", "train", tmp_path)
+    assert not list((tmp_path / "downloads").glob("*.tar.gz"))
+    served[0]["/maps.tar.gz"] = first
+    assert len(pix2pix.pairs("maps", "train", tmp_path)) == 1
 
 
 def test_what_a_process_finds_that_does_not_prepare(served, tmp_path):

@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import stat
 import struct
 from pathlib import Path
 
@@ -122,6 +124,21 @@ def test_short_numbers_are_seven_characters(value, text):
 
 def test_hours():
     assert [logs.hours(seconds) for seconds in (0.0, 59.6, 3661.0, 360_000.0)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
+
+
+def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    """The file before it takes its name, and then the folder that has the name."""
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def syncing(number):
+        done.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(os, "replace", lambda *of: done.append("name") or replace(*of))
+    files.atomic_write(tmp_path / "file", b"content")
+    assert (done, (tmp_path / "file").read_bytes()) == (["file", "name", "folder"], b"content")
 
 
 def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):

@@ -1,8 +1,7 @@
 """The six public pix2pix sets, downloaded and prepared at first use.
 
-Each is one archive of train, val and perhaps test folders of side-by-side JPEGs, which are kept as they are. A download is
-compared with the size and SHA-256 in `checksums.tsv` beside this file if it is listed there: URL, size, SHA-256 and file name of
-each, with tabs between.
+Each is one archive of train, val and perhaps test folders of side-by-side JPEGs, which are kept as they are. The archives come over
+plain HTTP, and nobody publishes their checksums: the first download's SHA-256 is kept, and a later one must be the same file.
 """
 
 import contextlib
@@ -20,15 +19,16 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core.download.checksums import UrlInfo
+from absl import logging
 from tqdm import tqdm
 
 from i2i_jax.data import images, prepared
 from i2i_jax.data.pairs import Pairs
-from i2i_jax.files import writing
+from i2i_jax.files import atomic_write, writing
 
 BASE_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
 SILENCE = 30  # seconds after which a server counts as gone
+CHECKSUMS = "checksums.sha256"  # as sha256sum writes and reads them
 MAX_FILE = 2**26  # bytes of one JPEG in an archive
 
 
@@ -108,7 +108,7 @@ class Pix2Pix(tfds.core.GeneratorBasedBuilder):
         url = _url(self.builder_config.name)
         archive = Path(dl_manager.download_dir) / PurePosixPath(url).name
         if not archive.exists():
-            _download(url, archive, (self.url_infos or {}).get(url))
+            _download(url, archive)
         return {split: self._generate_examples(archive, split) for split in SETS[self.builder_config.name].splits}
 
     def _generate_examples(self, archive: Path, split: str):
@@ -144,13 +144,42 @@ def _jpegs(archive: Path, split: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _refused(archive: Path, reason: str) -> _Unusable:
-    """Removes a download, which would be taken again at the next try."""
+    """Removes a download, which would be taken again at the next try, and its checksum."""
     archive.unlink(missing_ok=True)
+    _write_checksums(archive, {name: known for name, known in _checksums(archive).items() if name != archive.name})
     return _Unusable(reason)
 
 
-def _download(url: str, archive: Path, known: UrlInfo | None) -> None:
-    """Fetches a file, whole and as it is `known`, or not at all."""
+def _checksums(archive: Path) -> dict[str, str]:
+    """SHA-256 by file name, of all that was downloaded first; kept beside the folder of downloads, which may be emptied."""
+    try:
+        lines = (archive.parents[1] / CHECKSUMS).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
+
+
+def _write_checksums(archive: Path, known: dict[str, str]) -> None:
+    place = archive.parents[1] / CHECKSUMS
+    if known:
+        atomic_write(place, "".join(f"{checksum}  {name}\n" for name, checksum in sorted(known.items())).encode())
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _compare_with_first(url: str, archive: Path, checksum: str) -> None:
+    """Raises _Unusable where the first download was another file; this one may be the first."""
+    known, place = _checksums(archive), archive.parents[1] / CHECKSUMS
+    if archive.name not in known:
+        _write_checksums(archive, known | {archive.name: checksum})
+        plainly = "%s came over plain HTTP, which proves nothing; later downloads must have its SHA-256, %s (%s)"
+        logging.warning(plainly, url, checksum, place)
+    elif known[archive.name] != checksum:
+        raise _Unusable(f"is another file than at the first download: its SHA-256 is {checksum}, that in {place} {known[archive.name]}")
+
+
+def _download(url: str, archive: Path) -> None:
+    """Fetches a file, whole and the same as ever, or not at all."""
     part = archive.with_name(f"{archive.name}.{os.getpid()}.part")
     try:
         with urllib.request.urlopen(url, timeout=SILENCE) as answer, part.open("wb") as file:
@@ -160,11 +189,10 @@ def _download(url: str, archive: Path, known: UrlInfo | None) -> None:
                     with writing(part):
                         progress.update(file.write(block))
         with part.open("rb") as file:
-            found = part.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
-        if size not in (-1, found[0]):
-            raise _Unusable(f"ended after {found[0]} of {size} bytes")
-        if known and found != (known.size, known.checksum):
-            raise _Unusable("is not the file of checksums.tsv, its size or SHA-256 differs")
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        if size not in (-1, part.stat().st_size):
+            raise _Unusable(f"ended after {part.stat().st_size} of {size} bytes")
+        _compare_with_first(url, archive, checksum)
         os.replace(part, archive)
     except urllib.error.HTTPError as error:
         with error:
