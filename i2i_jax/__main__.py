@@ -8,6 +8,7 @@ import sys
 
 import i2i_jax
 from i2i_jax.commands import app
+from i2i_jax.config import nearest
 
 COMMANDS = {
     "train": ("i2i_jax.main", "train a system, or go on with a run that was stopped"),
@@ -35,8 +36,7 @@ def main() -> None:
             print(f"i2i_jax {i2i_jax.__version__}")
         return
     if name not in COMMANDS:
-        print(f"error: unknown command {name!r}: one of {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        app.fail(f"unknown command {name!r}{nearest(name, COMMANDS)}: one of {', '.join(COMMANDS)}", 2)
     sys.argv = [f"{sys.argv[0]} {name}", *sys.argv[2:]]
     importlib.import_module(COMMANDS[name][0]).cli()
 

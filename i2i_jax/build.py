@@ -152,14 +152,29 @@ def read_config(run: str | Path) -> Config:
     """The config of a run: its folder, or packed in a file, which may be on the hub. Raises ConfigError, PackedError or HubError."""
     run = hub.local(run)
     if Path(run).is_file():
+        _refuse_files_of_others(Path(run))
         return packed.read_config(run)
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise ConfigError(f"{run} is no run: it has no config.json")
+        raise ConfigError(f"{run} is no run: it has no config.json{_run_around(Path(run))}")
     try:
         return from_json(path.read_text())
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _refuse_files_of_others(file: Path) -> None:
+    """Raises ConfigError where it is certain that a file is no packed run, and what it is."""
+    if file.suffix in (".pth", ".pt"):
+        raise ConfigError(f"{file} is a file of PyTorch's: i2i convert --from=torch {file} --out=RUN makes a run of it")
+    if around := _run_around(file):
+        raise ConfigError(f"{file} is no run{around}")
+
+
+def _run_around(path: Path) -> str:
+    """The run in whose folder it lies, if any, in words."""
+    around = next((folder for folder in path.absolute().parents if (folder / "config.json").is_file()), None)
+    return f": it is in one, {around}, which would do" if around else ""
 
 
 def load(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -62,7 +61,7 @@ def together(
             yield
     except BaseException as error:
         if not getattr(error, "everywhere", False):
-            atexit.register(_leave)
+            atexit.register(crashes.leave)  # jax would wait for the others when the interpreter ends
         raise
 
 
@@ -105,13 +104,6 @@ def _join(explicit: Mapping[str, Any]) -> None:
 
 def _give_up(address: str) -> None:
     crashes.last_words(f"not all processes came together at {address} within {PATIENCE} seconds")
-
-
-def _leave() -> None:
-    """jax would wait for the others when the interpreter ends."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(1)
 
 
 @contextlib.contextmanager

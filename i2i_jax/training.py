@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from i2i_jax.data.splits import Splits
 from i2i_jax.divergence import Diverged
 from i2i_jax.report import Report, due, progress, terms, write_parameters
 from i2i_jax.train_state import Game, TrainState
+
+AT_ONCE = b"\nstops after this step, or its evaluation, and saves; Ctrl-C again ends at once and saves nothing\n"
 
 
 class Stopped(Exception):
@@ -228,6 +231,8 @@ def _stop_signal(config: Config) -> Iterator[Callable[[int], bool]]:
     def remember(number: int, frame: object) -> None:
         came.append(number)
         signal.signal(number, before[number])
+        if number == signal.SIGINT:
+            os.write(2, AT_ONCE)  # a print may be under way
 
     def asked_to_stop(step: int) -> bool:
         if jax.process_count() == 1:

@@ -134,8 +134,10 @@ def command(capsys, monkeypatch):
     from absl import app, flags
     from ml_collections.config_flags.config_flags import _ConfigFieldFlag as of_command_line  # made for each --config.x of one command
 
-    import i2i_jax.commands.app  # noqa: F401
+    import i2i_jax.commands.app
     from i2i_jax.__main__ import main
+
+    monkeypatch.setattr(i2i_jax.commands.app.atexit, "register", lambda *_: None)  # it would end the tests
 
     def run(name: str, *options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["i2i", name, *options])

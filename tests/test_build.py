@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from tiny import batch_of
 
-from i2i_jax import build, losses
-from i2i_jax.config import OBJECTIVES, Config
+from i2i_jax import build, losses, packed
+from i2i_jax.config import OBJECTIVES, Config, ConfigError, to_json
 from i2i_jax.models import PatchGAN, PixelGAN, ResNet, UNet
 
 
@@ -162,3 +162,30 @@ def test_example_batch_has_the_shapes_of_training():
     batch = build.example_batch(config, batch_size=6)
     assert batch.input.shape == (6, 64, 64, 1) and batch.target.shape == (6, 64, 64, 3)
     assert batch_of(2).input.dtype == batch.input.dtype
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda run: run / "config.json", ": it is in one, RUN, which would do"),
+        (lambda run: run / "checkpoints" / "2", ": it has no config.json: it is in one, RUN, which would do"),
+        (lambda run: run.parent, ": it has no config.json"),
+        (
+            lambda run: run.parent / "latest_net_G.pth",
+            " is a file of PyTorch's: i2i convert --from=torch PARENT/latest_net_G.pth --out=RUN makes",
+        ),
+        (lambda run: run.parent / "photo.jpg", ": is no model that `i2i_jax pack` wrote, or is damaged"),
+    ],
+)
+def test_what_is_no_run_is_told_from_what_would_do(make, message, tmp_path):
+    run = tmp_path / "parent" / "run"
+    (run / "checkpoints" / "2").mkdir(parents=True)
+    (run / "config.json").write_text(to_json(Config()))
+    for name in ("latest_net_G.pth", "photo.jpg"):
+        (run.parent / name).write_bytes(b"something else")
+    path = make(run)
+    with pytest.raises((ConfigError, packed.PackedError)) as refused:
+        build.read_config(path)
+    told = str(refused.value)
+    assert message.replace("RUN, ", f"{run}, ").replace("PARENT", str(run.parent)) in told, told
+    assert "\n" not in told

@@ -15,7 +15,7 @@ import pytest
 import runs
 from tiny import batch_of, mapped, sgd_game, state_of
 
-from i2i_jax import build, checkpoints, logs, processes
+from i2i_jax import build, checkpoints, crashes, logs, processes
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.train_state import TrainState
 
@@ -364,4 +364,4 @@ def test_an_error_of_one_process_passes_through(monkeypatch):
     for error in (OSError("disk full"), ConfigError("this process alone says so")):
         with pytest.raises(type(error), match=f"^{error}$"), processes.together(distributed=True):
             raise error
-    assert left == [processes._leave] * 2
+    assert left == [crashes.leave] * 2

@@ -133,7 +133,7 @@ def test_commands_are_listed(monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit:
         main()
     assert exit.value.code == 2
-    assert capsys.readouterr().err == f"error: unknown command 'tarin': one of {', '.join(COMMANDS)}\n"
+    assert capsys.readouterr().err == f"error: unknown command 'tarin' (did you mean 'train'?): one of {', '.join(COMMANDS)}\n"
 
 
 @pytest.mark.parametrize("arguments", [["i2i_jax.main"], *(["i2i_jax", name] for name in COMMANDS)], ids=lambda value: value[-1])

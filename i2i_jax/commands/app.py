@@ -1,5 +1,6 @@
 """Runs a command: flags in, exit status out; what a user did wrong is one line and no traceback."""
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -113,6 +114,7 @@ def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], fil
     except ConfigError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
+        atexit.register(crashes.leave)  # XLA may still be computing, which does not survive the interpreter's end
         fail("interrupted", 1)
     except Exception as error:
         if crashes.out_of_memory(error):

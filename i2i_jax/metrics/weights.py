@@ -1,7 +1,6 @@
 """Files of pretrained weights: where they are published, found or downloaded, and read."""
 
 import hashlib
-import importlib
 import os
 import tempfile
 import urllib.error
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from i2i_jax import cache, crashes
+from i2i_jax import cache, torch_files
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
@@ -130,16 +129,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
-        torch = importlib.import_module("torch")  # an extra
-    except ModuleNotFoundError as error:
-        raise WeightsError(f'{path}: reading it needs PyTorch: pip install "i2i-jax[torch]", or convert it to .npz') from error
-    try:
-        tensors = torch.load(path, weights_only=True, map_location="cpu")
-        return {key: tensor.detach().numpy() for key, tensor in tensors.items()}
-    except Exception as error:  # of nearly any kind, in a damaged file
-        if crashes.out_of_memory(error):
-            raise
-        raise WeightsError(f"{path}: not a whole PyTorch file of tensors by name (code in it is never run)") from error
+        return torch_files.read(path)
+    except torch_files.TorchFileError as error:
+        raise WeightsError(f"{error}; a .npz of the same arrays does as well") from error
 
 
 def _download(published: Published, path: Path) -> Path:
