@@ -20,6 +20,7 @@ SOON = 60  # seconds from a fault, or from the end of the one that suffers it, t
 PATIENCE = 240  # seconds that a start may take in all
 SIGNALS = {"kill -9": signal.SIGKILL, "stop": signal.SIGSTOP}
 OTHER_CONFIG = ("--config.train.seed=1", "--config.data.load_size=20", "--config.weights.l1=3")
+NEED_A_CHECKPOINT = ("read error", "invisible step")
 KINDS = (*SIGNALS, *victim.STORAGE, "other config")
 
 
@@ -117,13 +118,14 @@ def run(system: str, total: int, folder: Path, *, steps: int, seed: int) -> Iter
     while faults:
         place, hit, wrong = next(places), [], []
         while faults:
-            fault = next((one for one in faults if one.kind not in ("read error", "invisible step") or hit), faults[0])
-            faults.remove(fault)
+            fault = faults.pop()
+            if fault.kind in NEED_A_CHECKPOINT and not hit:
+                suffer(place, Fault("kill -9", 1, 8, 0.0))  # which is not counted
             ended = suffer(place, fault)
             if ended.hit:
                 hit.append((fault, ended))
             else:
-                faults.append(fault._replace(count=max(1, fault.count // 2)))
+                faults.insert(0, fault._replace(count=max(1, fault.count // 2)))
             if ended.wrong or ended.seconds > SOON:
                 wrong.append(f"{fault}: {ended.seconds:.0f} s, {ended.wrong}")
             if ended.finished:

@@ -88,10 +88,20 @@ def objective(config: Config) -> Any:
 
 
 def learning_rate(config: Config) -> optax.Schedule:
-    """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), t counted from 1 (the originals', by step instead of epoch)."""
-    decay = round(config.optimizer.decay_fraction * config.train.steps)
-    constant = config.train.steps - decay
-    return lambda step: config.optimizer.learning_rate * (1 - jnp.maximum(0, step + 1 - constant) / (decay + 1.0))
+    """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), as the originals' `lambda_rule` has it.
+
+    t, n and decay count times of `held_for` steps, t from 1; the originals' times are epochs, and pytorch-CycleGAN-and-pix2pix, which
+    takes the next rate before an epoch and not after it, counts t from 2.
+    """
+    options = config.optimizer
+    decay = round(options.decay_fraction * config.train.steps)
+    constant, held = config.train.steps - decay, options.held_for
+
+    def rate(step: Any) -> jax.Array:
+        t = (step // held + 1 + options.decay_early) * held
+        return options.learning_rate * jnp.maximum(0, 1 - jnp.maximum(0, t - constant) / float(decay + held))
+
+    return rate
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

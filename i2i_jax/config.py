@@ -90,6 +90,7 @@ BOUNDS = {
     "optimizer.beta1": (0, 0.9999),
     "optimizer.beta2": (0, 0.999999),
     "optimizer.decay_fraction": (0, 1),
+    "optimizer.held_for": (1, None),
     "train.steps": (1, None),
     "train.log_every": (1, None),
     "train.sample_every": (1, None),
@@ -170,6 +171,8 @@ class OptimizerConfig:
     beta1: float = 0.5  # Adam's
     beta2: float = 0.999  # Adam's
     decay_fraction: float = 0.5  # the learning rate falls linearly to zero over this last share of the steps
+    held_for: int = 1  # steps for which the learning rate is held; an epoch's in the originals, and on the public sets
+    decay_early: bool = False  # it falls by one held_for earlier, as in pytorch-CycleGAN-and-pix2pix, whose last epoch has a rate of 0
 
 
 @dataclass

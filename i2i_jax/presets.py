@@ -25,7 +25,8 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         public = PUBLIC_SETS[dataset]
         config.data.load_size, config.data.input_channels = public["load_size"], public["channels"]
         config.model.conditional = False
-        config.train.steps = public["epochs"] * public["pairs"] // config.data.batch_size
+        config.optimizer.held_for = public["pairs"] // config.data.batch_size  # the last batch is skipped where it is not whole
+        config.train.steps = public["epochs"] * config.optimizer.held_for
     if dataset == "shapes":
         _small(config)
         # Six answers to an input. A latent of two numbers is one that the encoder can recover from the output; with weights that
@@ -49,7 +50,8 @@ def pix2pix(dataset: str) -> Config:
     if dataset in PUBLIC_SETS:
         public = PUBLIC_SETS[dataset]
         epochs, config.data.batch_size = public["pix2pix"]
-        config.train.steps = epochs * public["pairs"] // config.data.batch_size
+        config.optimizer.held_for, config.optimizer.decay_early = -(-public["pairs"] // config.data.batch_size), True
+        config.train.steps = epochs * config.optimizer.held_for
     if dataset == "shapes":
         _small(config)
     return config

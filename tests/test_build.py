@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import batch_of
 
-from i2i_jax import build, losses, packed
+from i2i_jax import build, configs, losses, packed, presets
 from i2i_jax.config import OBJECTIVES, Config, ConfigError, to_json
 from i2i_jax.models import PatchGAN, PixelGAN, ResNet, UNet
 
@@ -129,6 +129,69 @@ def test_learning_rate_is_constant_then_linear_to_zero():
     expected = [0.5] * 6 + [0.5 * (1 - i / 5) for i in (1, 2, 3, 4)]
     np.testing.assert_allclose([rate(jnp.int32(step)) for step in range(10)], expected, rtol=1e-6)
     np.testing.assert_allclose(rate(jnp.int32(10)), 0, atol=1e-7)
+
+
+PROJECTS = {"BicycleGAN": False, "pytorch-CycleGAN-and-pix2pix": True}
+
+
+def by_epoch(project: str, config: Config) -> list[float]:
+    """Of each epoch the factor that the project's `lambda_rule` gives, as its training loop asks for it: after an epoch, or before."""
+    held = config.optimizer.held_for
+    decay = round(config.train.steps * config.optimizer.decay_fraction) // held
+    constant = config.train.steps // held - decay
+    times_asked = [epoch + PROJECTS[project] for epoch in range(constant + decay)]
+    return [1.0 - max(0, asked + 1 - constant) / float(decay + 1) for asked in times_asked]
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+@pytest.mark.parametrize(("epochs", "per_epoch", "fraction"), [(4, 3, 0.5), (6, 1, 0.5), (5, 7, 0.4), (3, 2, 0.0), (200, 5, 0.5)])
+def test_learning_rate_is_the_originals_over_epochs(project, epochs, per_epoch, fraction):
+    config = Config()
+    config.train.steps, config.optimizer.held_for, config.optimizer.decay_fraction = epochs * per_epoch, per_epoch, fraction
+    config.optimizer.decay_early = PROJECTS[project] and fraction > 0
+    expected = np.repeat(by_epoch(project, config), per_epoch) if fraction else np.ones(config.train.steps)
+    with jax.enable_x64(True):
+        found = [float(build.learning_rate(config)(jnp.int64(step))) for step in range(config.train.steps)]
+    np.testing.assert_allclose(found, 2e-4 * expected, rtol=1e-14, atol=1e-19)
+
+
+@pytest.mark.parametrize("preset", ["bicycle", "pix2pix"])
+def test_the_public_sets_have_their_projects_epochs(preset):
+    for name, public in presets.PUBLIC_SETS.items():
+        config = configs.read(f"{preset}:{name}")
+        whole, rest = divmod(public["pairs"], config.data.batch_size)
+        assert config.optimizer.held_for == whole + (preset == "pix2pix" and rest > 0)
+        assert config.train.steps % config.optimizer.held_for == 0
+        assert config.optimizer.decay_early == (preset == "pix2pix")
+
+
+@pytest.mark.parametrize("project", PROJECTS)
+def test_training_over_epochs_is_pytorchs(project):
+    """Adam under LambdaLR, asked for as the project's loop does, over both turns of the schedule."""
+    torch = pytest.importorskip("torch", reason="trains with PyTorch")
+    epochs, per_epoch = 6, 3
+    config = Config()
+    config.train.steps, config.optimizer.held_for, config.optimizer.decay_early = epochs * per_epoch, per_epoch, PROJECTS[project]
+    gradients = np.random.default_rng(0).normal(size=(config.train.steps, 4))
+    parameter = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([parameter], lr=2e-4, betas=(0.5, 0.999))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(adam, lambda epoch: 1.0 - max(0, epoch + 1 - epochs // 2) / float(epochs // 2 + 1))
+    with jax.enable_x64(True):
+        tx, ours = build.optimizer(config), jnp.zeros(4)
+        state = tx.init(ours)
+        parameter.grad = torch.zeros_like(parameter)
+        for epoch in range(epochs):
+            if epoch and not PROJECTS[project]:
+                scheduler.step()
+            if PROJECTS[project]:
+                adam._opt_called = True  # or PyTorch warns of what the project does
+                scheduler.step()
+            for gradient in gradients[epoch * per_epoch :][:per_epoch]:
+                parameter.grad = torch.from_numpy(gradient)
+                adam.step()
+                updates, state = tx.update(jnp.asarray(gradient), state, ours)
+                ours = ours + updates
+            np.testing.assert_allclose(ours, parameter.detach().numpy(), rtol=1e-12, atol=1e-16)
 
 
 def test_learning_rate_without_decay_is_constant():

@@ -23,16 +23,16 @@ PIX2PIX_STEPS = {
     "facades": 200 * 400,
     "maps": 200 * 1096,
     "cityscapes": 200 * 2975,
-    "edges2shoes": 15 * 49_825 // 4,
-    "edges2handbags": 15 * 138_567 // 4,
-    "night2day": 17 * 17_823 // 4,
+    "edges2shoes": 15 * -(-49_825 // 4),
+    "edges2handbags": 15 * -(-138_567 // 4),
+    "night2day": 17 * -(-17_823 // 4),
 }
 BICYCLE_STEPS = {
     "facades": 400 * 400 // 2,
     "maps": 400 * 1096 // 2,
-    "edges2shoes": 60 * 49_825 // 2,
-    "edges2handbags": 30 * 138_567 // 2,
-    "night2day": 100 * 17_823 // 2,
+    "edges2shoes": 60 * (49_825 // 2),
+    "edges2handbags": 30 * (138_567 // 2),
+    "night2day": 100 * (17_823 // 2),
 }
 
 
