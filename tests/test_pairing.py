@@ -154,6 +154,15 @@ def test_check_of_side_by_side_files(command, tmp_path):
     assert "1.png: is 21 pixels wide: a side-by-side pair must have an even width" in out
 
 
+def test_check_takes_a_higher_limit_of_pixels(command, tmp_path):
+    Image.new("RGB", (20, 8)).save(tmp_path / "a.png")
+    for limit, status in ((159, 1), (160, 0)):
+        code, out, _ = command("check", str(tmp_path), f"--max_pixels={limit}", f"--sheet={tmp_path / 'sheet.png'}")
+        assert code == status
+        assert ("a.png: is 20x8: 160 pixels, more than max_pixels=159 allows" in out) == (status == 1)
+        (tmp_path / "sheet.png").unlink(missing_ok=True)
+
+
 def test_check_of_what_is_no_folder_of_pairs(command, tmp_path):
     for options, expected, message in (([], 2, "name one folder"), ([str(tmp_path)], 1, "has no image files")):
         status, _, err = command("check", *options)

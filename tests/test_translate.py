@@ -4,9 +4,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from i2i_jax import build, sampling, translation
+from i2i_jax.config import override
 from i2i_jax.data import augment, images
 
 pytestmark = pytest.mark.slow
@@ -212,10 +214,45 @@ def test_tile(translate, photos, command, trained, tmp_path):
     assert not output.exists()
 
 
+def test_a_tiff_in_tiles_is_translated_without_being_decoded_at_once(translate, tmp_path, monkeypatch):
+    """To the same pixels as another file of the same name: latents and dropout go with that."""
+    pixels = noise(150, 100, 3)
+    Image.fromarray(pixels).save(tmp_path / "whole.png")
+    (tmp_path / "in_tiles").mkdir()
+    tifffile.imwrite(tmp_path / "in_tiles" / "whole.png", pixels, tile=(32, 48), photometric="rgb")
+    expected = translate("pix2pix", tmp_path / "whole.png", "--tile=64", to="png")
+    regions, get = [], images.Tiled.__getitem__
+    monkeypatch.setattr(images.Tiled, "__getitem__", lambda self, region: regions.append(region) or get(self, region))
+    monkeypatch.setattr(images, "read", None)
+    assert_same(translate("pix2pix", tmp_path / "in_tiles" / "whole.png", "--tile=64", to="tif"), expected)
+    cut = [region for region in regions if region[0].step is None]
+    assert len(cut) > 4 and max((rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in cut) <= 64 * 64
+    np.testing.assert_array_equal(Image.open(tmp_path / "tif" / "inputs" / "whole.png"), pixels)
+
+
+def test_a_limit_of_pixels_is_named_and_raised(command, translate, trained, tmp_path, monkeypatch):
+    Image.fromarray(noise(64, 64, 3)).save(tmp_path / "a.png")
+    read = build.read_config
+    monkeypatch.setattr(build, "read_config", lambda run: override(read(run), {"data.max_pixels": 4095}))
+    status, _, err = command("translate", f"--run={trained('bicycle')}", f"--input={tmp_path / 'a.png'}", f"--output={tmp_path / 'no'}")
+    assert (status, err) == (1, f"error: {tmp_path / 'a.png'}: is 64x64: 4096 pixels, more than max_pixels=4095 allows\n")
+    for options in ([], [f"--style={tmp_path / 'a.png'}"]):
+        assert set(translate("bicycle", tmp_path / "a.png", "--max_pixels=4096", *options)) == {"a"}
+
+
+def test_options_that_would_do_nothing(command, trained, tmp_path, photos, monkeypatch):
+    given = f"--run={trained('pix2pix')}", f"--input={photos / 'fits.png'}", f"--output={tmp_path / 'out'}"
+    status, _, err = command("translate", *given, "--frames=3")
+    assert (status, err) == (2, "error: --frames is of --interpolate: leave it out, or name a film\n")
+    read = build.read_config
+    monkeypatch.setattr(build, "read_config", lambda run: override(read(run), {"sampling.dropout": False}))
+    status, _, err = command("translate", *given, "--samples=3")
+    assert (status, err) == (2, "error: --samples: pix2pix without dropout makes one image of an input: leave it out\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_tiff_where_png_has_no_such_channels(tmp_path, command):
     assert command("translate", "--help")[0] == 0
-    import tifffile
-
     from i2i_jax.commands import translate
 
     pixels = noise(5, 4, 6)

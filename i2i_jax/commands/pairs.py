@@ -42,6 +42,8 @@ def main(argv: Sequence[str]) -> None:
     two = [_INPUTS.value, _TARGETS.value]
     if bool(_PHOTOS.value) == all(two) or (_PHOTOS.value and any(two)) or bool(_PHOTOS.value) != bool(_MAKE.value):
         raise ConfigError("give --photos=DIR --make=TASK, or --inputs=DIR --targets=DIR")
+    if flags.FLAGS["size"].present and not _PHOTOS.value:
+        raise ConfigError("--size is of --photos: files of two folders are copied as they are")
     from i2i_jax import pairing, survey
 
     if _PHOTOS.value:

@@ -80,8 +80,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _refuse_standstill(config: Config) -> None:
-    """Raises ConfigError where a film would not move, or is asked for with options of images."""
+    """Raises ConfigError where samples would be equal, a film would not move, or an option would do nothing."""
+    varies = config.objective not in WITHOUT_LATENT or (config.model.dropout and config.sampling.dropout)
+    if _SAMPLES.value > 1 and not varies:
+        raise ConfigError(f"--samples: {config.objective} without dropout makes one image of an input: leave it out")
     if not _INTERPOLATE.value:
+        if flags.FLAGS["frames"].present:
+            raise ConfigError("--frames is of --interpolate: leave it out, or name a film")
         return
     if config.objective in WITHOUT_LATENT:
         raise ConfigError(f"--interpolate: {config.objective} has no latent to walk through")
