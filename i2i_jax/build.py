@@ -183,7 +183,7 @@ def _refuse_files_of_others(file: Path) -> None:
 
 def _run_around(path: Path) -> str:
     """The run in whose folder it lies, if any, in words."""
-    around = next((folder for folder in path.absolute().parents if (folder / "config.json").is_file()), None)
+    around = next((of for of in path.absolute().parents if (of / "config.json").is_file() and (of / "checkpoints").is_dir()), None)
     return f": it is in one, {around}, which would do" if around else ""
 
 

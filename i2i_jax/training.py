@@ -120,11 +120,12 @@ def _keep_splits(workdir: Path, config: Config, before: Splits | None, now: Spli
 
 def _say_of_the_rate(workdir: Path, old: Config, new: Config, start: int) -> None:
     """A run that is given more steps falls back to an earlier point of its schedule."""
-    was, goes_on = (float(jax.device_get(build.learning_rate(of)(step))) for of, step in ((old, start - 1), (new, start)))
-    if abs(goes_on - was) > 0.01 * new.optimizer.learning_rate:
+    times = (old, start - 1), (old, min(start, old.train.steps - 1)), (new, start)
+    was, would_be, is_now = (float(jax.device_get(build.learning_rate(config)(step))) for config, step in times)
+    if abs(is_now - would_be) > 0.01 * new.optimizer.learning_rate:
         steps = f"train.steps is {new.train.steps} and no longer {old.train.steps}"
         way = f"--config=finetune:{workdir} --config.optimizer.learning_rate=RATE --workdir=NEW starts another run with its networks"
-        processes.say(f"the learning rate goes from {was:.1e} to {goes_on:.1e}, since {steps}; to choose it, {way}")
+        processes.say(f"the learning rate goes from {was:.1e} to {is_now:.1e}, since {steps}; to choose it, {way}")
 
 
 def training_step(config: Config, mesh: Mesh, take: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:

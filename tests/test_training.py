@@ -1,3 +1,4 @@
+import contextlib
 import json
 import signal
 
@@ -89,12 +90,16 @@ def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
     [
         ({"train.steps": 2}, {"train.steps": 6}, "the learning rate goes from 1.0e-04 to 2.0e-04, since train.steps is 6 and no longer 2"),
         ({"train.steps": 2, "optimizer.decay_fraction": 0.0}, {"train.steps": 6, "optimizer.decay_fraction": 0.0}, None),
+        ({"train.steps": 6}, {"train.steps": 6}, None),  # it falls from step to step as it should
     ],
 )
-def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, shapes_dir, capsys, shallow):
+def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, shapes_dir, capsys, shallow, stop_after, monkeypatch):
     every = {f"train.{name}_every": 6 for name in ("sample", "checkpoint", "eval")}
-    runs.train(shallow("pix2pix", shapes_dir, every | first), tmp_path / "run")
+    stop_after(3)
+    with contextlib.suppress(Stopped):
+        runs.train(shallow("pix2pix", shapes_dir, every | first), tmp_path / "run")
     capsys.readouterr()
+    monkeypatch.undo()
     runs.train(shallow("pix2pix", shapes_dir, every | then), tmp_path / "run")
     out = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the learning rate")]
     way = f"--config=finetune:{tmp_path / 'run'} --config.optimizer.learning_rate=RATE --workdir=NEW starts another run with its networks"
