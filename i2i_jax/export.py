@@ -1,8 +1,9 @@
 """A generator as StableHLO, with its parameters in it, for programs that have jax and not this package."""
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def to_stablehlo(model: Model, out: Path) -> float:
     The artifact takes the inputs by name. Raises ExportError where it differs too much.
     """
     inputs = _inputs(model, _any_size(model))
-    artifact = bytes(export.export(jax.jit(_program(model)), platforms=PLATFORMS)(**inputs).serialize())
+    with _without_places():
+        artifact = bytes(export.export(jax.jit(_program(model)), platforms=PLATFORMS)(**inputs).serialize())
     difference = _difference(model, export.deserialize(bytearray(artifact)))
     if not difference <= TOLERANCE:
         raise ExportError(f"{out}: not written: its images differ by {difference:.2g} from the model's, more than {TOLERANCE}")
@@ -43,6 +45,18 @@ def to_stablehlo(model: Model, out: Path) -> float:
     files.atomic_write(out.with_name(f"{out.name}.json"), (json.dumps(card, indent=2) + "\n").encode())
     files.atomic_write(out, artifact)
     return difference
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """What is traced inside does not say in which files of this machine its code stands."""
+    option = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, option)
+    jax.config.update(option, ".*")
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
 
 
 def _any_size(model: Model) -> tuple[Any, ...]:

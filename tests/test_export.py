@@ -32,6 +32,8 @@ def test_the_documented_script(name, trained, tmp_path, command):
     assert (status, err) == (0, ""), err
     assert re.fullmatch(rf"exported to {artifact}, \d+\.\d MB; its images differ by \S+ from the model's at most\n", out), out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.stablehlo", "model.stablehlo.json"]
+    for private in (Path(i2i_jax.__file__).parents[1], trained(name), Path(jax.__file__).parents[1]):
+        assert str(private).encode() not in artifact.read_bytes(), "places of this machine"
     assert len(SCRIPT.splitlines()) <= 10 and set(re.findall(r"^import (.*)", SCRIPT, re.MULTILINE)) == {"json", "jax.export, numpy as np"}
     done = "np.savez('images.npz', images=images, **{'of_' + name: value for name, value in inputs.items()})"
     subprocess.run([sys.executable, "-I", "-c", SCRIPT + done], cwd=tmp_path, check=True)

@@ -7,6 +7,7 @@ import pytest
 from fake_hub import Hub
 
 import i2i_jax
+from i2i_jax.hub import HubError
 
 pytest.importorskip("huggingface_hub", reason="speaks to the hub")
 
@@ -41,6 +42,15 @@ def test_a_model_is_pushed_and_loaded(hub, trained, command):
 
     assert command("push", f"--run={trained('pix2pix')}", "--to=hf://someone/shapes")[0] == 0  # it goes on as another commit
     assert i2i_jax.load("hf://someone/shapes").config.objective == "pix2pix"
+
+
+def test_the_hubs_library_is_left_as_it_was(hub):
+    """How much it says, and its bars, are the program's to choose."""
+    logs, utils = (importlib.import_module(f"huggingface_hub.utils{name}") for name in (".logging", ""))
+    before = logs.get_verbosity(), utils.are_progress_bars_disabled()
+    with pytest.raises(HubError, match="hf://someone/none: is not on the hub"):
+        i2i_jax.load("hf://someone/none")
+    assert (logs.get_verbosity(), utils.are_progress_bars_disabled()) == before
 
 
 def test_what_goes_wrong_is_one_line(hub, trained, command, monkeypatch):
