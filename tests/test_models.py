@@ -272,3 +272,10 @@ def test_transposed_convolution_counts_inputs_as_pytorch_does():
 def test_batch_norm_scale_starts_around_one():
     scale = L.scale_init(0.02)(jax.random.key(0), (10_000,))
     assert scale.mean() == pytest.approx(1, abs=1e-3) and scale.std() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize(("x", "slope"), [(-1.0, 0.2), (-0.0, 0.2), (0.0, 0.2), (1e-30, 1.0), (1.0, 1.0)])
+def test_leaky_relu_has_pytorchs_slope_at_zero(x, slope):
+    """Where an image is 0 and biases still are, all units of a first layer are there."""
+    value, gradient = jax.value_and_grad(L.leaky_relu)(jnp.float32(x))
+    assert (float(value), float(gradient)) == (np.float32(slope) * np.float32(x), np.float32(slope))

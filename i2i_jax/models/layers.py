@@ -1,7 +1,6 @@
 """Convolutions, normalisation and initialisers, with the exact arithmetic of the PyTorch originals."""
 
 from collections.abc import Callable
-from functools import partial
 
 import flax.linen as nn
 import jax
@@ -17,7 +16,11 @@ from i2i_jax.models.convolutions import convolve, transposed_convolve
 
 EPSILON = 1e-5  # of normalisations
 CONVOLVED = "convolved"  # the name of what convolutions give, to rules of rematerialisation
-leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
+
+
+def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """With PyTorch's slope at 0, which is the negative side's; that of jax.nn.leaky_relu is 1."""
+    return jnp.where(x > 0, x, 0.2 * x)
 
 
 def reflect_pad(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h2 w2 c"]:
