@@ -91,14 +91,17 @@ def learning_rate(config: Config) -> optax.Schedule:
     """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), as the originals' `lambda_rule` has it.
 
     t, n and decay count times of `held_for` steps, t from 1; the originals' times are epochs, and pytorch-CycleGAN-and-pix2pix, which
-    takes the next rate before an epoch and not after it, counts t from 2.
+    takes the next rate before an epoch and not after it, counts t from 2. A run that is not of whole epochs, or does not decay over
+    whole epochs, changes the rate with every step.
     """
     options = config.optimizer
     decay = round(options.decay_fraction * config.train.steps)
-    constant, held = config.train.steps - decay, options.held_for
+    constant = config.train.steps - decay
+    whole = constant % options.held_for == decay % options.held_for == 0
+    held, early = (options.held_for, options.decay_early) if whole else (1, False)
 
     def rate(step: Any) -> jax.Array:
-        t = (step // held + 1 + options.decay_early) * held
+        t = (step // held + 1 + early) * held
         return options.learning_rate * jnp.maximum(0, 1 - jnp.maximum(0, t - constant) / float(decay + held))
 
     return rate

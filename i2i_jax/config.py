@@ -171,7 +171,7 @@ class OptimizerConfig:
     beta1: float = 0.5  # Adam's
     beta2: float = 0.999  # Adam's
     decay_fraction: float = 0.5  # the learning rate falls linearly to zero over this last share of the steps
-    held_for: int = 1  # steps for which the learning rate is held; an epoch's in the originals, and on the public sets
+    held_for: int = 1  # steps for which the learning rate is held: an epoch's on the public sets, where train.steps are whole epochs
     decay_early: bool = False  # it falls by one held_for earlier, as in pytorch-CycleGAN-and-pix2pix, whose last epoch has a rate of 0
 
 

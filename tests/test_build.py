@@ -155,6 +155,18 @@ def test_learning_rate_is_the_originals_over_epochs(project, epochs, per_epoch, 
     np.testing.assert_allclose(found, 2e-4 * expected, rtol=1e-14, atol=1e-19)
 
 
+@pytest.mark.parametrize("steps", [1, 100, 300, 1000, 9000])
+@pytest.mark.parametrize("preset", ["bicycle", "pix2pix"])
+def test_a_shorter_run_of_a_public_set_learns_at_the_full_rate_first(preset, steps):
+    """Not of whole epochs, it falls with every step; held for epochs that it does not have, the rate would be 0 at once."""
+    held, plain = configs.read(f"{preset}:facades"), configs.read(f"{preset}:folder")
+    held.train.steps = plain.train.steps = steps
+    found, expected = ([float(build.learning_rate(config)(jnp.int32(at))) for at in range(0, steps, max(1, steps // 10))]
+                       for config in (held, plain))  # fmt: skip
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert steps == 1 or found[0] == np.float32(2e-4)
+
+
 @pytest.mark.parametrize("preset", ["bicycle", "pix2pix"])
 def test_the_public_sets_have_their_projects_epochs(preset):
     for name, public in presets.PUBLIC_SETS.items():
