@@ -141,6 +141,7 @@ def test_cases_are_those_of_sampling_at_8_bits(system):
     np.testing.assert_allclose(found.posterior.log_var, posterior.log_var, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running_average", [False, True])
 def test_the_encoder_normalises_as_the_mode_says(running_average):
     game = tiny.game_of(tiny.config_of("bicycle_gan", norm="batch"))

@@ -11,6 +11,8 @@ from i2i_jax import build, training
 from i2i_jax.config import Config, ConfigError, from_json, override, to_json, validate
 from i2i_jax.data import folder, splits
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 
 
