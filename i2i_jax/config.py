@@ -386,9 +386,13 @@ def from_json(text: str) -> Config:
 def _in_todays_words(values: Any) -> Any:
     """Of runs of version 0.1 too, whose data.path said where a prepared set was kept."""
     data = values.get("data") if isinstance(values, dict) else None
-    if isinstance(data, dict) and data.get("name", "shapes") != "folder" and isinstance(place := data.get("path"), str):
-        data["path"] = ""
-        data.setdefault("prepared_dir", place)
+    if (
+        isinstance(data, dict)
+        and "prepared_dir" not in data
+        and data.get("name", "shapes") != "folder"
+        and isinstance(data.get("path"), str)
+    ):
+        data["prepared_dir"] = data.pop("path")
     return values
 
 

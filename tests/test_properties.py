@@ -103,7 +103,7 @@ def test_names_make_pairs_or_are_named(tmp_path_factory, pixel, a, b, fraction):
     splits = {}
     for split in ("train", "val"):
         try:
-            splits[split] = [files[0].stem for files in folder._of_split(folder.layout(root), split, fraction, root)]
+            splits[split] = [files[0].stem for files in folder.files(root, split, val_fraction=fraction)]
         except folder.FolderError as error:
             assert found["A"] != found["B"]
             assert repr(min(found["A"] ^ found["B"])) in str(error)
