@@ -87,6 +87,12 @@ def test_pairs_that_were_trained_on_and_are_held_out_now_are_named(train, tmp_pa
     assert f"1 of the 1 held-out pairs were trained on before ({trained_on[0]}): figures on them are too good" in capsys.readouterr().out
 
 
+def test_names_that_are_no_text_can_be_said():
+    before, now = (splits.Splits({"a": 1} | more, {"b": 1}, side_by_side=True) for more in ({}, {"\udcff": 1}))
+    [line] = splits.changes(before, now)
+    assert line.encode() == b"1 pairs were added ('\\udcff')"
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"train": {}}', '{"train": 3, "val": {}, "side_by_side": true, "size": null}'])
 def test_a_broken_record_is_none(content, tmp_path):
     (tmp_path / splits.FILE).write_text(content)

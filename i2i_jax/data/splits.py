@@ -64,4 +64,5 @@ def changes(before: Splits, now: Splits) -> Iterator[str]:
 
 
 def _some(names: set[str]) -> str:
-    return ", ".join(sorted(names)[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
+    shown = (name if name.isprintable() else repr(name) for name in sorted(names)[:SHOWN])
+    return ", ".join(shown) + (" ..." if len(names) > SHOWN else "")
