@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import crash_target
 import jax
 import numpy as np
 import tables
-import victim
 
-from i2i_jax import build, checkpoints, logs
+from i2i_jax import build
+from i2i_jax.storage import checkpoints, metrics_file
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = {
@@ -62,13 +63,13 @@ class Place(NamedTuple):
 
     def start(self, fault: Fault | None, *more: str, stderr: int | None = subprocess.STDOUT) -> subprocess.Popen[str]:
         """The command, with `more` options, in a process that suffers the fault if that comes from within."""
-        within = fault and fault.moment in (victim.START_UP, *victim.MOMENTS, *victim.STORAGE)
+        within = fault and fault.moment in (crash_target.START_UP, *crash_target.MOMENTS, *crash_target.STORAGE)
         doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and within else ["", "0", "0"]
         options = [
             f"--config.{name}={value}"
             for name, value in (OPTIONS | {"train.steps": self.steps, "data.prepared_dir": self.folder / "data"}).items()
         ]
-        command = [sys.executable, str(ROOT / "benchmarks" / "victim.py"), *doom, f"--config={ROOT / 'configs' / self.system}.py"]
+        command = [sys.executable, str(ROOT / "benchmarks" / "crash_target.py"), *doom, f"--config={ROOT / 'configs' / self.system}.py"]
         environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
@@ -114,15 +115,15 @@ def _ended(code: int, told: str, fault: Fault | None, seconds: float) -> Ended:
 def record(place: Place) -> dict[str, Any]:
     """All that a finished run leaves and that another one must leave too."""
     run = place.folder / "run"
-    with victim.small_images():
+    with crash_target.small_images():
         config = build.read_config(run)
-        game = victim.shallow(build.game(config))
+        game = crash_target.shallow(build.game(config))
     template = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     state = checkpoints.restore_for_inference(run / "checkpoints", template)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
         "parameters and optimizers": [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)],
-        "rows": [{name: value for name, value in row.items() if name not in logs.TIMING} for row in rows],
+        "rows": [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in rows],
         "steps": [row["step"] for row in rows] == list(range(1, place.steps + 1)) and int(state.step) == place.steps,
         "grids": {path.name: path.read_bytes() for path in (run / "samples").iterdir()},
     }
@@ -153,8 +154,8 @@ def draw_faults(counts: dict[str, int], seconds_to_start: float, random_of: rand
     """So many of each moment, at random places in it, in a random order."""
     moments = [moment for moment, count in counts.items() for _ in range(count)]
     random_of.shuffle(moments)
-    often = {victim.DELETION: 40, FIRST: 36, "a file taking its place": 20, "step": 12}
-    lasts = {victim.START_UP: seconds_to_start} | {moment: longest for moment, (_, _, longest) in victim.MOMENTS.items()}
+    often = {crash_target.DELETION: 40, FIRST: 36, "a file taking its place": 20, "step": 12}
+    lasts = {crash_target.START_UP: seconds_to_start} | {moment: longest for moment, (_, _, longest) in crash_target.MOMENTS.items()}
     return [Fault(m, random_of.randint(1, often.get(m, 3)), random_of.uniform(0, lasts.get(m, 0.1))) for m in moments]
 
 
@@ -177,7 +178,7 @@ def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, s
 
 
 def table(results: Sequence[Result]) -> str:
-    names = {moment: f"kill -9: {moment}" for moment in (victim.START_UP, *victim.MOMENTS)} | {name: name for name in SIGNALS}
+    names = {moment: f"kill -9: {moment}" for moment in (crash_target.START_UP, *crash_target.MOMENTS)} | {name: name for name in SIGNALS}
     by_name = {name: [good for fault, _, good in results if fault.moment == moment] for moment, name in names.items()}
     by_name["all"] = [good for _, _, good in results]
     rows = [[name, str(len(good)), str(sum(good)), str(good.count(False))] for name, good in by_name.items()]

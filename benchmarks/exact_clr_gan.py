@@ -36,7 +36,7 @@ _SEEDS = flags.DEFINE_integer("seeds", 5, "Replays of each system, of other weig
 _STEPS = flags.DEFINE_integer("steps", 3, "Of Adam, in a replay.")
 
 LIMIT = 1e-10
-ROLES = {"G": "generator", "E": "encoder", "D2": "discriminator_lr"}
+ROLES = {"G": "generator", "E": "encoder", "D2": "discriminator_prior"}
 UPSAMPLE = {"basic": "transposed", "bilinear": "bilinear"}
 LAMBDA_Z, LEARNING_RATE, BETA1, NZ = 0.5, 2e-4, 0.5, 8
 
@@ -119,7 +119,7 @@ def config_of(options: dict[str, Any]) -> Config:
     config.model.generator, config.model.encoder = f"unet_{options['size']}", options["netE"]
     config.model.width, config.model.latent_dim, config.model.upsample = options["width"], NZ, UPSAMPLE[options["upsample"]]
     config.model.discriminator_layers, config.model.conditional = {128: 2, 256: 3}[options["size"]], False
-    config.weights.gan_lr, config.weights.latent = 1.0, LAMBDA_Z
+    config.weights.gan_prior, config.weights.latent = 1.0, LAMBDA_Z
     config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.decay_fraction = LEARNING_RATE, BETA1, 0.0
     return config
 
@@ -150,7 +150,7 @@ def our_steps(game: Game, step: Callable, params: dict[str, Any], batches: list[
     state = TrainState(jnp.int32(0), params, {n: {} for n in params}, {n: game.tx.init(tree) for n, tree in params.items()})
     for *images, z in batches:
         state, (generator, discriminator) = step(state, Batch(*(x.transpose(0, 2, 3, 1) for x in images)), z)
-        losses = {"gan": generator["gan_lr"], "latent": generator["latent"], "D2": discriminator["gan_lr"]}
+        losses = {"gan": generator["gan_prior"], "latent": generator["latent"], "D2": discriminator["gan_prior"]}
         yield Step(jax.tree.map(float, losses), {name: state.opt_state[role][0] for name, role in ROLES.items()})
 
 

@@ -19,8 +19,9 @@ import tables
 import torch
 from absl import flags
 
-from i2i_jax import build, conversion
+from i2i_jax import build
 from i2i_jax.commands import app
+from i2i_jax.interop import conversion
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")

@@ -41,7 +41,7 @@ def shared(total: int, among: int, number: int) -> int:
 
 def counts(number: int) -> dict[str, int]:
     """How often each fault comes to one of the systems."""
-    moments = [campaign.victim.START_UP, *campaign.victim.MOMENTS]
+    moments = [campaign.crash_target.START_UP, *campaign.crash_target.MOMENTS]
     kills = shared(_KILLS.value, len(SYSTEMS), number)
     stops = {"SIGTERM": _TERMS.value, "Ctrl-C": _INTERRUPTS.value}
     return {moment: shared(kills, len(moments), i) for i, moment in enumerate(moments)} | {

@@ -20,9 +20,9 @@ with atheris.instrument_imports(include=["i2i_jax", "PIL", "tifffile"]):
     from PIL import Image
 
     from i2i_jax import config as configs
-    from i2i_jax.checkpoints import CheckpointError, Checkpoints, restore_for_inference
     from i2i_jax.commands import app
     from i2i_jax.data import images
+    from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
 
 _TARGET = flags.DEFINE_enum("target", "image", ["image", "checkpoint", "config"], "What reads.")
 _SECONDS = flags.DEFINE_integer("seconds", 60, "For how long.", lower_bound=1)

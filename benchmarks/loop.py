@@ -21,10 +21,11 @@ import tables
 import timing
 from absl import flags
 
-from i2i_jax import presets, report, training
+from i2i_jax import presets
 from i2i_jax.commands import app
 from i2i_jax.config import Config, override
 from i2i_jax.data import loader
+from i2i_jax.training import loop, report
 
 _STEPS = flags.DEFINE_integer("steps", 1500, "Steps of the training.", lower_bound=500)
 
@@ -56,9 +57,9 @@ def events(config: Config) -> list[Event]:
     with (
         tempfile.TemporaryDirectory() as workdir,
         mock.patch.object(loader, "batches", timed_batches),
-        mock.patch.object(training, "terms", timed_terms),
+        mock.patch.object(loop, "terms", timed_terms),
     ):
-        training.train(config, Path(workdir))
+        loop.train(config, Path(workdir))
     of = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
     return [Event(of[step], asked[step] - at, next_at - asked[step]) for (step, at), (_, next_at) in itertools.pairwise(arrived)]
 

@@ -34,7 +34,7 @@ def kept(game: Game, state: TrainState, batch: Batch, *, rematerialize: bool) ->
     """The shapes of what jax.vjp keeps of one forward pass, the parameters among it."""
 
     def pull_back(state: TrainState, batch: Batch) -> Any:
-        terms = game.play(state, jax.random.key(0), PLAYERS, game.share, batch)
+        terms = game.losses_of(state, jax.random.key(0), PLAYERS, game.shard, batch)
         play = lambda params: [sum(of_player.values()) for of_player in terms(params)[0]]  # noqa: E731
         return jax.vjp(jax.checkpoint(play, policy=KEEP_CONVOLVED) if rematerialize else play, state.params)[1]
 

@@ -12,9 +12,11 @@ import tables
 import timing
 from absl import flags
 
-from i2i_jax import logs, presets, training
+from i2i_jax import presets
 from i2i_jax.commands import app
 from i2i_jax.config import CHOICES, OBJECTIVES, Config, override
+from i2i_jax.storage import metrics_file
+from i2i_jax.training import loop
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Of each training.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 8, "Of the networks.", lower_bound=1)
@@ -32,10 +34,10 @@ def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
     """How a training ends: its last figures, or what was no number."""
     with tempfile.TemporaryDirectory() as workdir:
         try:
-            training.train(config_of(objective, dtype, steps, width), workdir)
-        except training.Diverged as diverged:
+            loop.train(config_of(objective, dtype, steps, width), workdir)
+        except loop.Diverged as diverged:
             return {"ended": str(diverged)}
-        rows = [row for line in (Path(workdir) / "metrics.jsonl").read_bytes().splitlines() if (row := logs.parse_row(line))]
+        rows = [row for line in (Path(workdir) / "metrics.jsonl").read_bytes().splitlines() if (row := metrics_file.parse_row(line))]
     finite = all(math.isfinite(float(value)) for row in rows for value in row.values())
     return {"ended": f"{rows[-1]['step']} steps, {'all' if finite else 'not all'} finite", "l1": f"{rows[-1]['eval/l1']:.3f}"}
 

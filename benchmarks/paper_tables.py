@@ -22,9 +22,11 @@ import tables
 from absl import flags
 from tqdm import tqdm
 
-from i2i_jax import build, build_metrics, evaluation, presets, training
+from i2i_jax import build, presets
 from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
+from i2i_jax.evaluation import build_metrics, evaluate
+from i2i_jax.training import loop
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
 _TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Which tables.")
@@ -39,7 +41,7 @@ Options = dict[str, Any]
 Run = tuple[str, int]  # a system and a seed
 Configs = dict[Run, Config]
 SEGMENTER = "segmenter"
-JUDGE = (SEGMENTER, 0)
+SEGMENTER = (SEGMENTER, 0)
 REAL = "real photos"
 PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
 
@@ -139,8 +141,8 @@ def train(config: Config, workdir: Path) -> str:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
-            training.train(config, workdir)
-        except training.Diverged as error:
+            loop.train(config, workdir)
+        except loop.Diverged as error:
             return str(error)
     return ""
 
@@ -151,8 +153,8 @@ def measure(config: Config, workdir: Path, metrics: tuple[str, ...], options: Op
     game, state = build.load(workdir)
     pairs = build.pairs(config, "test")
     size, samples = config.data.crop_size, config.eval.samples
-    translate = evaluation.translations(game.networks, build.mode(config), pairs, size=size, samples=samples, batch_size=4)
-    return evaluation.evaluate(translate(state, range(len(pairs))), build_metrics.metrics(config.eval, metrics)).figures
+    translate = evaluate.translations(game.networks, build.mode(config), pairs, size=size, samples=samples, batch_size=4)
+    return evaluate.evaluate(translate(state, range(len(pairs))), build_metrics.metrics(config.eval, metrics)).figures
 
 
 def metrics_of(config: Config) -> tuple[str, ...]:
@@ -203,7 +205,7 @@ def train_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Pa
 
 
 def measure_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Path]) -> dict[Run, dict[str, Any]]:
-    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get(JUDGE, ""))}
+    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get(SEGMENTER, ""))}
 
     def job(run: Run, config: Config) -> Future:
         samples = 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value]
@@ -224,13 +226,13 @@ def main(argv: list[str]) -> None:
     shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
     configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
-    judge = {JUDGE: config_of(*JUDGE)} if any("segmentation" in metrics_of(config) for config in configs.values()) else {}
+    judge = {SEGMENTER: config_of(*SEGMENTER)} if any("segmentation" in metrics_of(config) for config in configs.values()) else {}
     folders = folders_of(judge | configs)
     with _pool() as pool:
         ends = train_all(pool, judge | configs, folders)
         measured = measure_all(pool, {run: config for run, config in configs.items() if not ends[run]}, folders)
     if judge:
-        measured[REAL, 0], folders[REAL, 0] = of_real(measured), folders[JUDGE]
+        measured[REAL, 0], folders[REAL, 0] = of_real(measured), folders[SEGMENTER]
     for name, table in shown.items():
         print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 

@@ -57,12 +57,14 @@ def lowered(config: configs.Config, devices: int) -> Any:
     import batches
     import jax
 
-    from i2i_jax import build, parallel, training
+    from i2i_jax import build
+    from i2i_jax.devices import parallel
+    from i2i_jax.training import loop
 
     mesh, game = parallel.make_mesh(jax.devices()[:devices]), build.game(config)
     state = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     raw = batches.raw_batch(config, range(config.data.batch_size))
-    return training.training_step(config, mesh).lower(state, raw, jax.random.key(0))
+    return loop.training_step(config, mesh).lower(state, raw, jax.random.key(0))
 
 
 def state_bytes(config: configs.Config) -> int:
@@ -121,7 +123,7 @@ def _step_seconds(system: str, devices: int, processes: int) -> float:
 
 def worker(system: str, devices: int, processes: int, number: int, port: int) -> None:
     """Prints the median seconds of a step."""
-    from i2i_jax.processes import say, together
+    from i2i_jax.devices.processes import say, together
 
     explicit = (f"127.0.0.1:{port}", processes, number) if processes > 1 else ()
     with together(*explicit, distributed=False):
@@ -132,12 +134,14 @@ def _timed_steps(config: configs.Config) -> list[float]:
     import batches
     import jax
 
-    from i2i_jax import build, parallel, training
+    from i2i_jax import build
+    from i2i_jax.devices import parallel
+    from i2i_jax.training import loop
 
     mesh, game = parallel.make_mesh(), build.game(config)
     batch = parallel.global_batch(batches.raw_batch(config, parallel.local_rows(config.data.batch_size, mesh)), mesh)
-    key, step = jax.random.key(0), training.training_step(config, mesh)
-    state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
+    key, step = jax.random.key(0), loop.training_step(config, mesh)
+    state = parallel.jit_replicated(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
 
     def run() -> None:
         nonlocal state

@@ -21,10 +21,12 @@ import timing
 from absl import flags
 from compiled import collectives
 
-from i2i_jax import build, parallel, presets, training
+from i2i_jax import build, presets
 from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
 from i2i_jax.config import Config
+from i2i_jax.devices import parallel
+from i2i_jax.training import loop
 
 Preset = Callable[[str], Config]
 bicycle = partial(presets.bicycle_family, "bicycle_gan")
@@ -82,10 +84,10 @@ def config_of(reference: Reference) -> Config:
 def measure(reference: Reference, peak: float) -> dict[str, Any]:
     config, mesh, key = config_of(reference), parallel.make_mesh(), jax.random.key(0)
     game = build.game(config)
-    state = parallel.run_once(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
+    state = parallel.jit_replicated(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
     batch = parallel.global_batch(batches.raw_batch(config, range(config.data.batch_size)), mesh)
     start = time.perf_counter()
-    lowered = training.training_step(config, mesh).lower(state, batch, key)
+    lowered = loop.training_step(config, mesh).lower(state, batch, key)
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()

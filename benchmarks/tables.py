@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from i2i_jax import files, logs
 from i2i_jax.config import HIGHER_IS_BETTER
+from i2i_jax.storage import files, metrics_file
+from i2i_jax.storage.metrics_file import as_json
 
 Measured = Mapping[tuple[str, int], Mapping[str, float | list[float]]]  # of (system, seed): its figures
 Runs = Mapping[tuple[str, int], Path]
@@ -125,9 +126,7 @@ def record(measured: Measured, runs: Runs) -> dict[str, Any]:
         rows = _rows(runs[system, seed])
         spent = {"steps": rows[-1]["step"], "seconds": rows[-1].get("time")} if rows else {}
         evaluated = [{name: x for name, x in row.items() if name == "step" or name.startswith("eval/")} for row in rows]
-        figures = {
-            name: [logs.as_json(x) for x in value] if isinstance(value, list) else logs.as_json(value) for name, value in figures.items()
-        }
+        figures = {name: [as_json(x) for x in value] if isinstance(value, list) else as_json(value) for name, value in figures.items()}
         results.append(
             {"system": system, "seed": seed, **spent, "figures": figures, "while_training": [row for row in evaluated if len(row) > 1]}
         )
@@ -148,7 +147,7 @@ def provenance(*packages: str) -> dict[str, Any]:
 
 def _rows(run: Path) -> list[dict[str, Any]]:
     metrics = run / "metrics.jsonl"
-    return [row for line in metrics.read_bytes().splitlines() if (row := logs.parse_row(line))] if metrics.exists() else []
+    return [row for line in metrics.read_bytes().splitlines() if (row := metrics_file.parse_row(line))] if metrics.exists() else []
 
 
 def curve(system: str, runs: Runs, figure: str) -> tuple[np.ndarray, np.ndarray]:

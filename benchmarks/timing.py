@@ -11,7 +11,7 @@ from typing import Any
 
 import tables
 
-from i2i_jax import files
+from i2i_jax.storage import files
 
 Run = Callable[[], Any]
 

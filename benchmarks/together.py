@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import campaign
+import crash_target
 import tables
-import victim
 
 SOON = 60  # seconds from a fault, or from the end of the one that suffers it, to the end of both
 PATIENCE = 240  # seconds that a start may take in all
 SIGNALS = {"kill -9": signal.SIGKILL, "stop": signal.SIGSTOP}
 OTHER_CONFIG = ("--config.train.seed=1", "--config.data.load_size=20", "--config.weights.l1=3")
 NEED_A_CHECKPOINT = ("read error", "invisible step")
-KINDS = (*SIGNALS, *victim.STORAGE, "other config")
+KINDS = (*SIGNALS, *crash_target.STORAGE, "other config")
 
 
 class Fault(NamedTuple):

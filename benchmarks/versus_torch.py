@@ -25,10 +25,11 @@ import timing
 import torch
 from absl import flags
 
-from i2i_jax import build, parallel, presets, sampling
+from i2i_jax import build, presets, sampling
 from i2i_jax.commands import app
 from i2i_jax.commands.app import keep_freed_memory
 from i2i_jax.config import Config
+from i2i_jax.devices import parallel
 from i2i_jax.types import Batch
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
@@ -125,7 +126,7 @@ def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
 def ours(job: Job) -> timing.Run:
     keep_freed_memory()  # as every command does
     game, key, mesh = build.game(job.config), jax.random.key(0), parallel.make_mesh(jax.devices()[:1])
-    state = parallel.run_once(game.init, key, build.example_batch(job.config), mesh=mesh)
+    state = parallel.jit_replicated(game.init, key, build.example_batch(job.config), mesh=mesh)
     batch = Batch(*map(jnp.asarray, job.images()))
     step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh)
     translate = jax.jit(lambda state, z: sampling.translate(game.networks, state, batch.input, z, key, mode=build.mode(job.config)))

@@ -5,14 +5,14 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from i2i_jax.model import load as load
+    from i2i_jax.inference.model import load as load
 
 __version__: str
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        return importlib.import_module("i2i_jax.model").load
+        return importlib.import_module("i2i_jax.inference.model").load
     if name == "__version__":
         return importlib.metadata.version("i2i-jax")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,15 +11,16 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from i2i_jax import checkpoints, hub, losses, models, objectives, packed, processes
+from i2i_jax import losses, models, objectives
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, validate
-from i2i_jax.data import folder, pix2pix, shapes
+from i2i_jax.data import folder, palettes, pix2pix, shapes
 from i2i_jax.data.pairs import Pairs
-from i2i_jax.metrics import segmentation
+from i2i_jax.devices import processes
 from i2i_jax.models.layers import INITIALIZERS, scale_init
 from i2i_jax.sampling import Mode
+from i2i_jax.storage import checkpoints, hub, packed
 from i2i_jax.train_state import Game, TrainState
-from i2i_jax.types import Batch, Share
+from i2i_jax.types import Batch, Shard
 
 
 def networks(config: Config) -> models.Networks:
@@ -29,7 +30,7 @@ def networks(config: Config) -> models.Networks:
     return models.Networks(
         generator=_generator(config),
         discriminator=discriminator,
-        discriminator_lr=discriminator if model.shared_discriminator else _discriminator(model),
+        discriminator_prior=discriminator if model.shared_discriminator else _discriminator(model),
         encoder=models.ENCODERS[model.encoder](
             latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_common(model)
         ),
@@ -41,8 +42,8 @@ def networks(config: Config) -> models.Networks:
 def _generator(config: Config) -> Any:
     if config.objective != "segmenter":
         return _translator(config, config.data.target_channels)
-    colours = segmentation.PALETTES[config.data.palette].colours()
-    return models.Painted(_translator(config, len(colours)), tuple(map(tuple, colours.tolist())))
+    colours = palettes.PALETTES[config.data.palette].colours()
+    return models.LabelMapGenerator(_translator(config, len(colours)), tuple(map(tuple, colours.tolist())))
 
 
 def _translator(config: Config, channels: int) -> Any:
@@ -77,14 +78,14 @@ def _common(model: ModelConfig) -> dict[str, Any]:
 
 
 def objective(config: Config) -> Any:
-    rules = objectives.Rules(
+    rules = objectives.ObjectiveOptions(
         config.weights,
         losses.GAN_LOSSES[config.gan_loss],
         sum_kl=config.kl_reduction == "sum",
         latent_trains_encoder=config.latent_trains_encoder,
-        palette=segmentation.PALETTES[config.data.palette],
+        palette=palettes.PALETTES[config.data.palette],
     )
-    return partial(objectives.OBJECTIVES[config.objective], rules=rules)
+    return partial(objectives.OBJECTIVES[config.objective], options=rules)
 
 
 def learning_rate(config: Config) -> optax.Schedule:
@@ -117,7 +118,7 @@ def game(config: Config) -> Game:
     validate(config)
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
-        share=Share(parts=config.train.microbatches), rematerialize=config.train.rematerialize,
+        shard=Shard(microbatches=config.train.microbatches), rematerialize=config.train.rematerialize,
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ ENCODER_METRICS = ("l1_encoded", "latent")
 WITHOUT_LATENT = ("pix2pix", "segmenter")
 
 # These have an encoder, and split a batch in two halves.
-HALVING = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
+WITH_ENCODER = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
 
 # Height and width of the images that a generator takes are multiples of this.
 SIZE_MULTIPLES = {"unet_64": 64, "unet_128": 128, "unet_256": 256, "unet_512": 512, "resnet_6": 4, "resnet_9": 4}
@@ -81,7 +81,7 @@ BOUNDS = {
     "model.latent_dim": (0, None),
     "model.init_gain": (0, None),
     "weights.gan": (0, None),
-    "weights.gan_lr": (0, None),
+    "weights.gan_prior": (0, None),
     "weights.l1": (0, None),
     "weights.kl": (0, None),
     "weights.latent": (0, None),
@@ -108,7 +108,7 @@ BOUNDS = {
 # A resumed run may change these; everything else is part of what the run is.
 RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
              "train.wandb", "train.debug_nans", "data.path", "data.prepared_dir", "data.skip_bad", "data.max_pixels", "data.cache_gb",
-             "eval.batch_size", "eval.weights", "eval.segmenter")  # fmt: skip
+             "eval.batch_size", "eval.pretrained_dir", "eval.segmenter")  # fmt: skip
 
 
 @dataclass
@@ -158,7 +158,7 @@ class ModelConfig:
 @dataclass
 class WeightsConfig:
     gan: float = 1.0  # on the encoded image (cVAE-GAN branch), or on pix2pix's only one
-    gan_lr: float = 1.0  # on the image from a random z (cLR-GAN branch)
+    gan_prior: float = 1.0  # on the image from a random z (cLR-GAN branch)
     l1: float = 10.0  # distance to the target, of the encoded image or of pix2pix's only one
     kl: float = 0.01  # holds the encoder near N(0, I)
     latent: float = 0.5  # L1 between a random z and the one found again in its image
@@ -201,7 +201,7 @@ class EvalConfig:
     inputs: int = 100  # images evaluated, at most
     samples: int = 10  # translations of each
     batch_size: int = 4  # inputs evaluated at a time, over all devices
-    weights: str = ""  # folder of pretrained weights ("": the user's cache folder, into which published ones are downloaded)
+    pretrained_dir: str = ""  # folder of pretrained weights ("": the user's cache folder, into which published ones are downloaded)
     segmenter: str = ""  # of the metric segmentation: the run that makes label maps from targets
 
 
@@ -281,7 +281,7 @@ def validate(config: Config) -> Config:
     if config.objective == "segmenter" and config.data.target_channels != 3:
         raise ConfigError(f"data.target_channels is {config.data.target_channels}: label maps are told apart by colour: must be 3")
     if config.data.batch_size % (least := least_batch(config)):
-        halves = f"{config.objective} splits a batch in two halves" if config.objective in HALVING else ""
+        halves = f"{config.objective} splits a batch in two halves" if config.objective in WITH_ENCODER else ""
         parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
         why = " and ".join(filter(None, (halves, parts)))
         raise ConfigError(f"data.batch_size is {config.data.batch_size}: {why}: must be a multiple of {least}")
@@ -315,7 +315,7 @@ def _validate_sizes(config: Config) -> None:
 
 def least_batch(config: Config) -> int:
     """The number of pairs of which every device's batch is a multiple."""
-    return config.train.microbatches * (2 if config.objective in HALVING else 1)
+    return config.train.microbatches * (2 if config.objective in WITH_ENCODER else 1)
 
 
 def batch_for(config: Config, devices: int) -> int:
@@ -344,7 +344,7 @@ def knows_modes(config: Config) -> bool:
 
 
 def has_encoder(config: Config) -> bool:
-    return config.objective in HALVING
+    return config.objective in WITH_ENCODER
 
 
 def validate_metrics(config: Config) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         # Six answers to an input. A latent of two numbers is one that the encoder can recover from the output; with weights that
         # are not tiny the encoder tells the answers apart from the start; a strong prior branch makes its images sharp.
         config.model.latent_dim, config.model.init_gain = 2, 1.0
-        config.weights.gan_lr, config.weights.kl = 2.0, 0.005
+        config.weights.gan_prior, config.weights.kl = 2.0, 0.005
         config.optimizer.learning_rate = 5e-4
         config.eval.best_metric, config.train.samples = "total_variation", 8
     return config

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from i2i_jax import models, parallel
+from i2i_jax import models
+from i2i_jax.devices import parallel
 from i2i_jax.train_state import TrainState
 from i2i_jax.types import Gaussian, Image
 
@@ -63,13 +64,13 @@ def translate(
     """
     count, height, width, _ = inputs.shape
     samples = z.shape[1]
-    padded = pad_to_multiple(inputs, networks.generator.multiple)
+    padded = pad_to_multiple(inputs, networks.generator.size_multiple)
 
     def one(image: Array, latent: Array, key: Array) -> Array:
         return generate(networks, state, padded[image], latent, key, mode=mode)[:height, :width]
 
     rows = jnp.repeat(jnp.arange(count), samples), z.reshape(count * samples, z.shape[2]), dropout_keys(key, count, samples).ravel()
-    outputs = parallel.in_chunks(one, *rows, pixels=padded[0, ..., 0].size)
+    outputs = parallel.batched_map(one, *rows, pixels=padded[0, ..., 0].size)
     return outputs.reshape(count, samples, *outputs.shape[1:])
 
 

@@ -25,9 +25,12 @@ class Gaussian(NamedTuple):
     log_var: Latent
 
 
-class Share(NamedTuple):
-    """Whose rows of the global batch a computation has: those of a device of `axis` (None: all), of which `part` is one of `parts`."""
+class Shard(NamedTuple):
+    """The rows of the global batch that one computation has.
+
+    Those of one device of the mesh axis `axis` (None: all rows), of which it has the `microbatch`-th of `microbatches` parts.
+    """
 
     axis: str | None = None
-    parts: int = 1
-    part: Any = 0
+    microbatches: int = 1
+    microbatch: Any = 0

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2i_jax import config, logs, page
+from i2i_jax import config
+from i2i_jax.pages import grids, page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -36,7 +37,7 @@ def run(tmp_path_factory) -> Path:
             row = {"step": step, "time": step / 10, "generator/l1": 3 * random.uniform(), "generator/gan": 1.0, "discriminator/gan": 0.5}
             file.write(json.dumps(row | ({"eval/psnr": step / 100, "eval/l1": 1 / step} if step % 1000 == 0 else {})) + "\n")
     for step in (1000, 2000, 3000):
-        logs.save_grid(folder / f"samples/{step:08d}.png", [[np.full((96, 96), step % 255, np.uint8)] * 6], labels=["input"] * 6)
+        grids.save_grid(folder / f"samples/{step:08d}.png", [[np.full((96, 96), step % 255, np.uint8)] * 6], labels=["input"] * 6)
     page.write_run(folder)
     return folder
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tiny import batch_of
 
-from i2i_jax import build, configs, losses, packed, presets
+from i2i_jax import build, configs, losses, presets
 from i2i_jax.config import OBJECTIVES, Config, ConfigError, to_json
 from i2i_jax.models import PatchGAN, PixelGAN, ResNet, UNet
+from i2i_jax.storage import packed
 
 
 def config_with(**model):
@@ -30,8 +31,8 @@ def init_shapes(config, size=64):
         ("pix2pix_noise", {"generator", "discriminator"}),
         ("cae_gan", {"generator", "encoder", "discriminator"}),
         ("cvae_gan", {"generator", "encoder", "discriminator"}),
-        ("clr_gan", {"generator", "encoder", "discriminator_lr"}),
-        ("bicycle_gan", {"generator", "encoder", "discriminator", "discriminator_lr"}),
+        ("clr_gan", {"generator", "encoder", "discriminator_prior"}),
+        ("bicycle_gan", {"generator", "encoder", "discriminator", "discriminator_prior"}),
         ("segmenter", {"generator"}),
     ],
 )
@@ -106,7 +107,7 @@ def test_widths_default_to_the_generators():
 @pytest.mark.parametrize("shared", [True, False])
 def test_shared_discriminator_is_one_module(shared):
     nets = build.networks(config_with(shared_discriminator=shared))
-    assert (nets.discriminator is nets.discriminator_lr) == shared
+    assert (nets.discriminator is nets.discriminator_prior) == shared
 
 
 def test_bfloat16_is_for_the_computation_alone():

@@ -2,7 +2,7 @@
 
 import os
 
-from i2i_jax import cache
+from i2i_jax.storage import cache
 
 
 def test_the_oldest_files_go_until_the_rest_fits(tmp_path, monkeypatch):

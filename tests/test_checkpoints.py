@@ -12,7 +12,7 @@ import optax
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from i2i_jax.checkpoints import CheckpointError, Checkpoints, restore_for_inference
+from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
 
 
 @flax.struct.dataclass

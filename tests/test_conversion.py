@@ -14,13 +14,16 @@ import runs
 import test_golden as golden
 from PIL import Image
 
-from i2i_jax import build, conversion, parallel, presets, training
-from i2i_jax.checkpoints import Checkpoints
+from i2i_jax import build, presets
 from i2i_jax.config import ConfigError, flatten, override, to_json
-from i2i_jax.conversion import ConversionError
+from i2i_jax.devices import parallel
+from i2i_jax.interop import conversion
 from i2i_jax.interop import torch as layout
+from i2i_jax.interop.conversion import ConversionError
 from i2i_jax.models import ConvEncoder, MultiScale, PatchGAN, ResNet, ResNetEncoder, UNet
-from i2i_jax.torch_files import TorchFileError
+from i2i_jax.storage.checkpoints import Checkpoints
+from i2i_jax.storage.torch_files import TorchFileError
+from i2i_jax.training import loop
 
 torch = pytest.importorskip("torch", reason="writes PyTorch's files")
 
@@ -190,7 +193,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
     )
     game, mesh = build.game(config), parallel.make_mesh(jax.devices()[:1])
     with contextlib.closing(Checkpoints(tmp_path / "new", keep=1)) as empty:
-        state = training._newest_state(empty, config, game, mesh)
+        state = loop._newest_state(empty, config, game, mesh)
         assert int(state.step) == 0 and set(state.params) == {"generator", "discriminator"}
         expected = layout.params_from_state_dict(game.networks.generator, read(files[0]))
         jax.tree.map(np.testing.assert_array_equal, state.params["generator"], expected)
@@ -199,7 +202,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         with pytest.raises(
             ConfigError, match="model.width is 3, that of train.start_from .* 2: its networks fit --config.model.width=2 only"
         ):
-            training._newest_state(empty, config, build.game(config), mesh)
+            loop._newest_state(empty, config, build.game(config), mesh)
     with pytest.raises(ConfigError, match="finetune:RUN"):
         runs.get_config("finetune", "")
 
@@ -339,7 +342,9 @@ def mangled(state, rng):
 
 def test_two_hundred_damaged_files(tmp_path, monkeypatch):
     """Each is refused in one line that names it, or it is a network after all; nothing of it is left or run."""
-    monkeypatch.setattr(conversion, "_save", lambda folder, config, state, beside: None)  # what is made of a good file takes longer
+    monkeypatch.setattr(
+        conversion, "_save", lambda folder, config, state, leftover_tensors: None
+    )  # what is made of a good file takes longer
     whole = {key: torch.from_numpy(np.array(value)) for key, value in unet("batch").items()}
     contents = [saved_bytes(whole), saved_bytes(whole, _use_new_zipfile_serialization=False), saved_bytes({"a": Code(), **whole})]
     rng, file, taken = np.random.default_rng(0), tmp_path / "latest_net_G.pth", 0

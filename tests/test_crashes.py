@@ -10,9 +10,11 @@ import pytest
 import runs
 from PIL import Image
 
-from i2i_jax import checkpoints, crashes, model, translation
-from i2i_jax.checkpoints import Checkpoints
 from i2i_jax.data import images
+from i2i_jax.devices import crashes
+from i2i_jax.inference import model, translation
+from i2i_jax.storage import checkpoints
+from i2i_jax.storage.checkpoints import Checkpoints
 
 EXHAUSTED = {
     "Python": MemoryError(),

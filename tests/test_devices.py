@@ -6,9 +6,11 @@ import pytest
 import runs
 from jax.sharding import Mesh
 
-from i2i_jax import build, parallel, training
+from i2i_jax import build
 from i2i_jax.config import DATASETS, Config, ConfigError, override
 from i2i_jax.data.loader import RawBatch
+from i2i_jax.devices import parallel
+from i2i_jax.training import loop
 
 COUNTS = (1, 2, 3, 4, 6, 8, 16)
 SYSTEMS = ("bicycle", "cae_gan", "clr_gan", "cvae_gan", "pix2pix", "pix2pix_noise", "segmenter")
@@ -21,7 +23,7 @@ def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name
     config = runs.get_config(name, dataset)
     least, size = 2 if name in HALVES else 1, config.data.batch_size
     for count in COUNTS:
-        mesh = training._mesh(config, jax.devices()[:count])
+        mesh = loop._mesh(config, jax.devices()[:count])
         shared = [number for number in range(1, count + 1) if size % number == 0 and size // number % least == 0]
         assert mesh.size == max(shared)
         said = capsys.readouterr().out
@@ -30,7 +32,7 @@ def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name
         else:
             assert said.startswith(f"trains on {mesh.size} of {count} devices, since data.batch_size is {size}: data.batch_size=")
             config_for_all = override(runs.get_config(name, dataset), {"data.batch_size": int(said.split("=")[1].split()[0])})
-            assert training._mesh(config_for_all, jax.devices()[:count]).size == count
+            assert loop._mesh(config_for_all, jax.devices()[:count]).size == count
 
 
 @pytest.mark.slow
@@ -39,7 +41,7 @@ def test_every_preset_trains_two_steps_on_any_number_of_devices(name, shallow):
     """The step is compiled once for each number of devices in use."""
     batch_size = runs.get_config(name).data.batch_size
     config = shallow(name, "", {"data.batch_size": batch_size, "model.discriminator_width": 2})
-    meshes = {count: training._mesh(config, jax.devices()[:count]) for count in COUNTS}
+    meshes = {count: loop._mesh(config, jax.devices()[:count]) for count in COUNTS}
     states = {size: two_steps(config, parallel.make_mesh(jax.devices()[:size])) for size in {mesh.size for mesh in meshes.values()}}
     for mesh in meshes.values():
         assert int(states[mesh.size].step) == 2
@@ -50,8 +52,8 @@ def test_every_preset_trains_two_steps_on_any_number_of_devices(name, shallow):
 
 def two_steps(config: Config, mesh: Mesh):
     data, key, rng = config.data, jax.random.key(0), np.random.default_rng(0)
-    game, step = build.game(config), training.training_step(config, mesh)
-    state = parallel.run_once(lambda key: game.init(key, build.example_batch(config)), key, mesh=mesh)
+    game, step = build.game(config), loop.training_step(config, mesh)
+    state = parallel.jit_replicated(lambda key: game.init(key, build.example_batch(config)), key, mesh=mesh)
     rows = parallel.local_rows(data.batch_size, mesh)
     shape = (data.batch_size, data.load_size, data.load_size)
     channels = (data.input_channels, data.target_channels)
@@ -66,7 +68,7 @@ def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow,
     rarely = {"train.eval_every": 9, "train.sample_every": 9, "train.checkpoint_every": 9}
     for step, devices in enumerate((8, 3, 6, 16), start=1):
         config = shallow("pix2pix", shapes_dir, {"data.batch_size": 48, "train.steps": step} | rarely)
-        state = training.train(config, tmp_path, devices=jax.devices()[:devices])
+        state = loop.train(config, tmp_path, devices=jax.devices()[:devices])
         assert int(state.step) == step
         assert len(state.step.sharding.device_set) == devices
         assert (f"goes on after step {step - 1} of {step}" in capsys.readouterr().out) == (step > 1)
@@ -77,5 +79,5 @@ def test_several_processes_need_all_their_devices(monkeypatch):
     config = override(runs.get_config("bicycle"), {"data.batch_size": 12})
     refusal = r"^data.batch_size 12 cannot be dealt to the 8 devices of all processes: 16 can$"
     with pytest.raises(ConfigError, match=refusal):
-        training._mesh(config, jax.devices()[:8])
-    assert training._mesh(config, jax.devices()[:6]).size == 6
+        loop._mesh(config, jax.devices()[:8])
+    assert loop._mesh(config, jax.devices()[:6]).size == 6

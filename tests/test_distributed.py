@@ -15,8 +15,10 @@ import pytest
 import runs
 from tiny import batch_of, mapped, sgd_game, state_of
 
-from i2i_jax import build, checkpoints, crashes, logs, processes
+from i2i_jax import build
 from i2i_jax.config import Config, ConfigError
+from i2i_jax.devices import crashes, processes
+from i2i_jax.storage import checkpoints, metrics_file
 from i2i_jax.train_state import TrainState
 
 DEADLINE = 240  # seconds, of a machine that is busy
@@ -146,7 +148,7 @@ def told(process: subprocess.Popen[str], steps: int) -> str:
 
 def rows(workdir: Path) -> list[dict]:
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in found]
+    return [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in found]
 
 
 def saved_state(workdir: Path, config: Config) -> TrainState:

@@ -12,12 +12,14 @@ import pytest
 import tiny
 from PIL import Image, ImageFilter
 
-from i2i_jax import build, build_metrics, config, evaluation, parallel, sampling
+from i2i_jax import build, config, sampling
 from i2i_jax.config import METRICS, PERCEPTUAL, ConfigError, EvalConfig
-from i2i_jax.data import augment, shapes
+from i2i_jax.data import augment, palettes, shapes
 from i2i_jax.data.pairs import Pair
-from i2i_jax.evaluation import Part
-from i2i_jax.metrics import Cases, segmentation
+from i2i_jax.devices import parallel
+from i2i_jax.evaluation import build_metrics, evaluate
+from i2i_jax.evaluation.evaluate import EvalBatch
+from i2i_jax.metrics import EvalExamples
 from i2i_jax.metrics.weights import WeightsError
 from i2i_jax.sampling import Mode
 from i2i_jax.train_state import TrainState
@@ -49,20 +51,20 @@ def system():
     return game.networks, tiny.state_of(game, tiny.batch_of(2))
 
 
-def translations(system, places, *, devices=1, batch_size=5, dropout=True, **options) -> list[Part]:
+def translations(system, places, *, devices=1, batch_size=5, dropout=True, **options) -> list[EvalBatch]:
     networks, state = system
     mesh = parallel.make_mesh(jax.devices()[:devices])
     options = {"size": tiny.SIDE, "samples": 2, "batch_size": batch_size, "mesh": mesh} | options
-    return list(evaluation.translations(networks, Mode(dropout=dropout), Noise(), **options)(state, places))
+    return list(evaluate.translations(networks, Mode(dropout=dropout), Noise(), **options)(state, places))
 
 
-def joined(parts: list[Part]) -> Cases:
+def joined(parts: list[EvalBatch]) -> EvalExamples:
     """Without the filler."""
     return jax.tree.map(lambda *x: np.concatenate([a[: part.count] for a, part in zip(x, parts, strict=True)]), *(p.cases for p in parts))
 
 
 @pytest.fixture(scope="module")
-def cases(system) -> Cases:
+def cases(system) -> EvalExamples:
     return joined(translations(system, range(5)))
 
 
@@ -75,9 +77,9 @@ def small_metrics():
     return metrics("l1", "psnr", "ssim", "l1_encoded", "latent")
 
 
-def measured(cases: Cases, *names, **options) -> dict:
+def measured(cases: EvalExamples, *names, **options) -> dict:
     count = len(next(x for x in cases if x is not None))
-    return evaluation.evaluate([Part(cases, count)], metrics(*names, **options)).figures
+    return evaluate.evaluate([EvalBatch(cases, count)], metrics(*names, **options)).figures
 
 
 @pytest.mark.slow
@@ -88,8 +90,8 @@ def test_batches_and_devices_do_not_matter(system, cases, devices, batch_size):
     assert [part.count for part in parts] == [min(rows, 5 - start) for start in range(0, 5, rows)]
     assert all(len(part.cases.target) == rows for part in parts)
     np.testing.assert_array_equal(joined(parts).z, cases.z)
-    found = evaluation.evaluate(parts, small_metrics())
-    expected = evaluation.evaluate([Part(cases, 5)], small_metrics())
+    found = evaluate.evaluate(parts, small_metrics())
+    expected = evaluate.evaluate([EvalBatch(cases, 5)], small_metrics())
     assert (
         found.figures.keys() == expected.figures.keys() == found.standard_errors().keys() | {"active_dimensions", "kl", "kl_by_dimension"}
     )
@@ -105,8 +107,8 @@ def test_what_fills_a_batch_is_not_counted(cases):
     def broken(x):
         return np.concatenate([x, np.full_like(x, np.nan)])
 
-    filled = evaluation.evaluate([Part(jax.tree.map(broken, cases), 5)], small_metrics())
-    for name, value in evaluation.evaluate([Part(cases, 5)], small_metrics()).figures.items():
+    filled = evaluate.evaluate([EvalBatch(jax.tree.map(broken, cases), 5)], small_metrics())
+    for name, value in evaluate.evaluate([EvalBatch(cases, 5)], small_metrics()).figures.items():
         np.testing.assert_allclose(filled.figures[name], value, rtol=1e-5, err_msg=name)
 
 
@@ -147,7 +149,7 @@ def test_the_encoder_normalises_as_the_mode_says(running_average):
     game = tiny.game_of(tiny.config_of("bicycle_gan", norm="batch"))
     networks, state = game.networks, tiny.state_of(game, tiny.batch_of(2))
     options = {"size": tiny.SIDE, "samples": 2, "batch_size": 1, "mesh": parallel.make_mesh(jax.devices()[:1])}
-    found = joined(list(evaluation.translations(networks, Mode(running_average=running_average), Noise(), **options)(state, [2])))
+    found = joined(list(evaluate.translations(networks, Mode(running_average=running_average), Noise(), **options)(state, [2])))
     variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats["encoder"]}
 
     def encode(image):
@@ -178,7 +180,7 @@ def test_every_metric_has_its_figures():
 def test_distortion_is_the_mean_over_samples_and_cases():
     target = jnp.zeros((2, 8, 8, 3))
     off = jnp.asarray([[0.2, 0.6], [0.2, 0.2]])  # on [-1, 1]: 0.1, 0.3; 0.1, 0.1
-    cases = Cases(target=target, samples=jnp.broadcast_to(off[..., None, None, None], (2, 2, 8, 8, 3)))
+    cases = EvalExamples(target=target, samples=jnp.broadcast_to(off[..., None, None, None], (2, 2, 8, 8, 3)))
     found = measured(cases, "l1", "psnr", "ssim")
     assert found["l1"] == pytest.approx(0.15)
     assert found["psnr"] == pytest.approx((20 - 20 * np.log10(0.3) + 20 + 20) / 4, rel=1e-6)
@@ -188,8 +190,8 @@ def test_distortion_is_the_mean_over_samples_and_cases():
 
 
 def test_a_mean_that_is_infinite_has_no_standard_error():
-    cases = Cases(target=jnp.zeros((2, 8, 8, 3)), samples=jnp.zeros((2, 1, 8, 8, 3)).at[1].set(0.2))
-    found = evaluation.evaluate([Part(cases, 2)], metrics("l1", "psnr"))
+    cases = EvalExamples(target=jnp.zeros((2, 8, 8, 3)), samples=jnp.zeros((2, 1, 8, 8, 3)).at[1].set(0.2))
+    found = evaluate.evaluate([EvalBatch(cases, 2)], metrics("l1", "psnr"))
     assert found.standard_errors() == {"l1": pytest.approx(0.05, rel=1e-5)}
 
 
@@ -197,10 +199,10 @@ def test_modes_of_known_cases():
     outline, material = shapes.example("test", 0)
     answers = jnp.stack([augment.scale(shapes.render(shapes.coverage(outline), m)) for m in range(6)])
     image, target = augment.scale(np.stack([outline] * 3, -1)), answers[material]
-    perfect, collapsed = (Cases(image[None], target[None], samples[None]) for samples in (answers, jnp.stack([target] * 6)))
+    perfect, collapsed = (EvalExamples(image[None], target[None], samples[None]) for samples in (answers, jnp.stack([target] * 6)))
     assert measured(perfect, "modes") == {"modes": 6, "valid": 1, "total_variation": pytest.approx(0)}
     assert measured(collapsed, "modes") == {"modes": 1, "valid": 1, "total_variation": pytest.approx(5 / 6)}
-    both = evaluation.evaluate([Part(perfect, 1), Part(collapsed, 1)], metrics("modes", "l1"))
+    both = evaluate.evaluate([EvalBatch(perfect, 1), EvalBatch(collapsed, 1)], metrics("modes", "l1"))
     assert both.figures["modes"] == 3.5
     np.testing.assert_array_equal(both.by_case["modes"], [6, 1])
 
@@ -208,7 +210,7 @@ def test_modes_of_known_cases():
 def test_latents_of_known_cases():
     z = jnp.zeros((4, 2, 3))
     mean = jnp.asarray([[0, 1, 0.0], [0, -1, 0.01], [0, 1, 0], [0, -1, 0]])  # of the three dimensions one is active
-    cases = Cases(z=z, recovered=z.at[..., 0].add(0.3), posterior=Gaussian(mean, jnp.zeros((4, 3))))
+    cases = EvalExamples(z=z, recovered=z.at[..., 0].add(0.3), posterior=Gaussian(mean, jnp.zeros((4, 3))))
     found = measured(cases, "latent")
     assert found["kl_by_dimension"] == pytest.approx([0, 0.5, 1e-4 / 8], rel=1e-3)
     assert found["kl"] == pytest.approx(0.5 + 1e-4 / 8)
@@ -218,16 +220,16 @@ def test_latents_of_known_cases():
 
 @pytest.fixture(scope="module")
 def photos(shared):
-    """Cases whose samples are the target, then blurred more and more."""
+    """EvalExamples whose samples are the target, then blurred more and more."""
     file = shared / "weights" / "squeezenet1_1_caffe.npz"
     files = sorted((shared / "data" / "facades" / "test").glob("*.jpg"))[:4]
     if not file.exists() or not files:
         pytest.skip(f"no {file.name} or no photos in {shared}")
     found = [Image.open(file).convert("RGB").crop((64, 64, 112, 112)) for file in files]
 
-    def blurred(radius: float) -> Cases:
+    def blurred(radius: float) -> EvalExamples:
         images = [photo.filter(ImageFilter.GaussianBlur(radius)) if radius else photo for photo in found]
-        return Cases(target=scaled(found), samples=jnp.stack([scaled(images)] * 2, 1))
+        return EvalExamples(target=scaled(found), samples=jnp.stack([scaled(images)] * 2, 1))
 
     return [blurred(radius) for radius in (0, 1, 4)]
 
@@ -242,7 +244,7 @@ def test_perceptual_distances_of_photos(photos, shared):
     file = shared / "weights" / "squeezenet1_1_caffe.npz"
     for metric in chosen.values():
         assert metric.weights == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
-    found = [evaluation.evaluate([Part(cases, 4)], chosen) for cases in photos]
+    found = [evaluate.evaluate([EvalBatch(cases, 4)], chosen) for cases in photos]
     same, *_, worst = (each.figures for each in found)
     assert same[CAFFE] == same[f"diversity_{CAFFE}"] == worst[f"diversity_{CAFFE}"] == 0
     for name in (CAFFE, f"frechet_{CAFFE}", f"kernel_{CAFFE}"):
@@ -252,18 +254,18 @@ def test_perceptual_distances_of_photos(photos, shared):
     assert "4 images" in found[0].notes[0] and "covariance is singular" in found[0].notes[0]
 
     unlike = photos[0]._replace(samples=jnp.concatenate([photos[0].samples[:, :1], photos[2].samples[:, :1]], 1))
-    assert evaluation.evaluate([Part(unlike, 4)], chosen).figures[f"diversity_{CAFFE}"] == pytest.approx(worst[CAFFE], rel=1e-5)
+    assert evaluate.evaluate([EvalBatch(unlike, 4)], chosen).figures[f"diversity_{CAFFE}"] == pytest.approx(worst[CAFFE], rel=1e-5)
 
 
 def test_two_sets_need_no_pairs(photos, shared):
     """Targets and samples apart give the figures that they give in cases; equal sets have no distance."""
     chosen = metrics(f"frechet_{CAFFE}", f"kernel_{CAFFE}", weights=str(shared / "weights"))
     same, alone = (cases._replace(samples=cases.samples[:, :1]) for cases in (photos[0], photos[2]))
-    apart = [Part(Cases(samples=alone.samples), 4), Part(Cases(target=alone.target), 4)]
-    expected = evaluation.evaluate([Part(alone, 4)], chosen).figures
-    found = evaluation.evaluate([Part(same, 4)], chosen).figures[f"frechet_{CAFFE}"]
+    apart = [EvalBatch(EvalExamples(samples=alone.samples), 4), EvalBatch(EvalExamples(target=alone.target), 4)]
+    expected = evaluate.evaluate([EvalBatch(alone, 4)], chosen).figures
+    found = evaluate.evaluate([EvalBatch(same, 4)], chosen).figures[f"frechet_{CAFFE}"]
     assert found == pytest.approx(0, abs=1e-9 * expected[f"frechet_{CAFFE}"])
-    for name, value in evaluation.evaluate(apart, chosen).figures.items():
+    for name, value in evaluate.evaluate(apart, chosen).figures.items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
 
 
@@ -298,13 +300,13 @@ def perfect_segmenter(monkeypatch):
 
 def test_segmentation_of_known_label_maps(perfect_segmenter):
     """Of 16 pixels 8 are windows and 8 doors; of the samples' 32 a quarter of the windows is told as doors."""
-    palette = segmentation.PALETTES["facades"].classes
+    palette = palettes.PALETTES["facades"].classes
     labels = augment.scale(np.array([palette["window"], palette["door"]], np.uint8).repeat(8, 0).reshape(1, 4, 4, 3))
     wrong = labels.at[0, 0].set(labels[0, 3])
-    cases = Cases(input=labels, target=labels, samples=jnp.stack([labels, wrong], 1))
+    cases = EvalExamples(input=labels, target=labels, samples=jnp.stack([labels, wrong], 1))
     [(name, metric)] = metrics("segmentation", segmenter="runs/judge").items()
     assert list(metric.weights) == ["judge, step 7"]
-    found = evaluation.evaluate([Part(cases, 1)], {name: metric}).figures
+    found = evaluate.evaluate([EvalBatch(cases, 1)], {name: metric}).figures
     assert found == {
         "pixel_accuracy": pytest.approx(28 / 32),
         "class_accuracy": pytest.approx((12 / 16 + 1) / 2),
@@ -318,11 +320,11 @@ def test_segmentation_of_known_label_maps(perfect_segmenter):
 @pytest.mark.parametrize("size", [2, 8])
 def test_segmentation_at_the_segmenters_size(perfect_segmenter, size):
     """Of images that are quarters of one colour each, whose edges a resize blends; the truth keeps its classes."""
-    palette = segmentation.PALETTES["facades"].classes
+    palette = palettes.PALETTES["facades"].classes
     quarters = np.array([[palette["window"], palette["door"]], [palette["shop"], palette["window"]]], np.uint8)
     labels = augment.scale(quarters.repeat(size // 2, 0).repeat(size // 2, 1)[None])
     [metric] = metrics("segmentation", segmenter="runs/judge").values()
-    measured = metric.measure(Cases(input=labels, target=labels, samples=labels[:, None]))
+    measured = metric.measure(EvalExamples(input=labels, target=labels, samples=labels[:, None]))
     np.testing.assert_array_equal(measured["real"], measured["fake"])
     assert measured["real"].shape == (1, 12, 13)
     by_class = dict(zip(palette, np.asarray(measured["real"][0]).sum(1), strict=True))

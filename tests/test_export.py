@@ -13,10 +13,11 @@ import runs
 import tiny
 
 import i2i_jax
-from i2i_jax import build, export, presets, shipping
+from i2i_jax import build, presets
 from i2i_jax.config import override
-from i2i_jax.export import ExportError
-from i2i_jax.model import Model
+from i2i_jax.inference.model import Model
+from i2i_jax.interop import export, model_card
+from i2i_jax.interop.export import ExportError
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ def test_the_documented_script(name, trained, tmp_path, command):
         assert np.ptp(found["images"]) > 0.01
     card = json.loads((tmp_path / "model.stablehlo.json").read_text())
     assert 0 <= card.pop("difference") <= 1e-5
-    assert card == json.loads(json.dumps(shipping.card(model.config, model.networks, model.state))) | {
+    assert card == json.loads(json.dumps(model_card.card(model.config, model.networks, model.state))) | {
         "inputs": {"images": "float32[b, 64*h, 64*w, 3]"} | ({"z": "float32[b, 2]"} if name == "bicycle" else {"seed": "uint32[]"}),
         "platforms": ["cpu", "cuda", "tpu"],
         "jax": jax.__version__,
@@ -74,7 +75,7 @@ def test_every_network_takes_any_size(options, tmp_path):
     model = model_of(options)
     assert export.to_stablehlo(model, tmp_path / "model") <= 1e-5
     inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
-    multiple, channels = model.networks.generator.multiple, model.config.data.input_channels
+    multiple, channels = model.networks.generator.size_multiple, model.config.data.input_channels
     assert inputs["images"] == f"float32[b, {multiple}*h, {multiple}*w, {channels}]" and inputs["z"] == "float32[b, 2]"
     assert ("seed" in inputs) == model.config.sampling.dropout
 

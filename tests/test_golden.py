@@ -28,7 +28,7 @@ ALL = {path.name: path for path in (conftest.SHARED / "golden").glob("*.npz")} |
 TRAININGS = sorted(name for name in ALL if name.startswith("train_"))
 NETWORKS = sorted(set(ALL) - set(TRAININGS))
 
-OURS = {"G": "generator", "E": "encoder", "D": "discriminator", "D2": "discriminator_lr"}
+OURS = {"G": "generator", "E": "encoder", "D": "discriminator", "D2": "discriminator_prior"}
 GENERATOR = {"resnet_6blocks": "resnet_6", "resnet_9blocks": "resnet_9"}
 UPSAMPLE = {"basic": "transposed", "bilinear": "bilinear"}
 GAN_LOSS = {"wgangp": "wgan"}
@@ -157,7 +157,7 @@ def as_bicycle_gan(config: Config, options: dict) -> None:
     config.model.latent_at, config.model.upsample = options["where_add"], UPSAMPLE[options["upsample"]]
     config.model.conditional, config.model.shared_discriminator = options["conditional_D"], options["use_same_D"]
     config.model.discriminator_scales = options["num_Ds"]
-    config.weights.gan, config.weights.gan_lr = options["lambda_GAN"], options["lambda_GAN2"]
+    config.weights.gan, config.weights.gan_prior = options["lambda_GAN"], options["lambda_GAN2"]
     config.weights.kl, config.weights.latent = options["lambda_kl"], options["lambda_z"]
 
 
@@ -169,8 +169,8 @@ def remember_gradient() -> optax.GradientTransformation:
 def expected_losses(theirs: dict) -> dict[str, dict[str, float]]:
     """PyTorch's names to our players' terms."""
     halved = 0.5 * (theirs.get("D_real", 0.0) + theirs.get("D_fake", 0.0))
-    discriminator = {"gan": theirs.get("D", halved), "gan_lr": theirs.get("D2", 0.0)}
-    names = {"gan": "G_GAN", "gan_lr": "G_GAN2", "l1": "G_L1", "kl": "kl", "latent": "z_L1"}
+    discriminator = {"gan": theirs.get("D", halved), "gan_prior": theirs.get("D2", 0.0)}
+    names = {"gan": "G_GAN", "gan_prior": "G_GAN2", "l1": "G_L1", "kl": "kl", "latent": "z_L1"}
     return {"generator": {ours: theirs.get(name, 0.0) for ours, name in names.items()}, "discriminator": discriminator}
 
 

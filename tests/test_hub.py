@@ -7,7 +7,7 @@ import pytest
 from fake_hub import Hub
 
 import i2i_jax
-from i2i_jax.hub import HubError
+from i2i_jax.storage.hub import HubError
 
 pytest.importorskip("huggingface_hub", reason="speaks to the hub")
 
@@ -88,8 +88,9 @@ def test_without_the_library(monkeypatch):
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    from i2i_jax import extras, hub
+    from i2i_jax import optional
+    from i2i_jax.storage import hub
 
-    with pytest.raises(extras.MissingExtra, match=r'^this needs huggingface_hub: pip install "i2i-jax\[hub\]"$'):
+    with pytest.raises(optional.MissingExtra, match=r'^this needs huggingface_hub: pip install "i2i-jax\[hub\]"$'):
         hub.local("hf://someone/shapes")
     assert hub.local("runs/shapes") == "runs/shapes"

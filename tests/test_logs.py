@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_jax import files, logs
+from i2i_jax.pages import formats, grids
+from i2i_jax.storage import files, metrics_file
+from i2i_jax.training.log import RunLog
 
 VALUES = {"generator/gan": 0.5, "generator/l1": 12.25, "discriminator/gan": 0.25, "learning_rate": 2e-4}
 
 
 def write(workdir: Path, steps: range, *, start: int = 0, **values: float) -> None:
-    with logs.RunLog(workdir, total_steps=100, start_step=start, batch_size=2) as log:
+    with RunLog(workdir, total_steps=100, start_step=start, batch_size=2) as log:
         for step in steps:
             log.write(step, VALUES | values | {"generator/gan": step / 8})
 
@@ -25,7 +27,7 @@ def rows(workdir: Path) -> list[dict]:
 
 
 def untimed(workdir: Path) -> list[dict]:
-    return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in rows(workdir)]
+    return [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in rows(workdir)]
 
 
 def test_a_row_holds_step_values_and_timing(tmp_path):
@@ -55,14 +57,14 @@ def test_a_whole_last_row_without_its_newline_stays(tmp_path):
 
 
 def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
-    with logs.RunLog(tmp_path, total_steps=10, start_step=0) as log:
+    with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.write(1, VALUES)
         assert [row["step"] for row in rows(tmp_path)] == [1]
 
 
 def test_numbers_that_are_not_finite_are_valid_json_and_read_back(tmp_path):
     found = {"generator/gan": math.nan, "generator/l1": math.inf, "discriminator/gan": -math.inf}
-    with logs.RunLog(tmp_path, total_steps=10, start_step=0) as log:
+    with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.write(1, found)
 
     def refuse(constant: str) -> None:
@@ -100,8 +102,8 @@ def test_tensorboard_holds_the_values_and_hides_what_a_resumed_run_repeats(tmp_p
 
 def test_console_lines_are_aligned_and_say_how_far(tmp_path, capsys, monkeypatch):
     clock = iter([100.0, 110.0, 112.0, 114.0])  # the first ten steps compile for eight seconds
-    monkeypatch.setattr(logs.time, "perf_counter", lambda: next(clock))
-    with logs.RunLog(tmp_path, total_steps=3630, start_step=0, batch_size=2) as log:
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    with RunLog(tmp_path, total_steps=3630, start_step=0, batch_size=2) as log:
         for step, l1 in [(10, 123.456), (20, math.nan), (30, 1.5e-6)]:
             log.write(step, VALUES | {"generator/l1": l1})
     lines = capsys.readouterr().out.splitlines()
@@ -119,11 +121,11 @@ def test_console_lines_are_aligned_and_say_how_far(tmp_path, capsys, monkeypatch
      (-5e12, "-5.0e12"), (math.inf, "inf"), (math.nan, "nan")],
 )  # fmt: skip
 def test_short_numbers_are_seven_characters(value, text):
-    assert logs.short(value) == text.rjust(7)
+    assert formats.short(value) == text.rjust(7)
 
 
 def test_hours():
-    assert [logs.hours(seconds) for seconds in (0.0, 59.6, 3661.0, 360_000.0)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
+    assert [formats.hours(seconds) for seconds in (0.0, 59.6, 3661.0, 360_000.0)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
 
 
 def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
@@ -148,7 +150,7 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr(logs.os, "replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="no space"):
         files.atomic_write(path, b"new")
     assert [p.read_bytes() for p in path.parent.iterdir()] == [b"old"]
@@ -158,43 +160,43 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("dtype", "unit"), [(np.uint8, 1), (np.uint16, 257)])
 def test_any_channels_and_depth_become_rgb8(channels, expected, dtype, unit):
     image = (np.arange(7, 7 + channels) * unit * np.ones((4, 6, 1))).astype(dtype)
-    found = logs.to_rgb8(image)
+    found = grids.to_rgb8(image)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, np.broadcast_to(expected, (4, 6, 3)))
 
 
 def test_sixteen_bits_round_to_the_nearest_of_eight():
     image = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
-    np.testing.assert_array_equal(logs.to_rgb8(image)[..., 0], np.round(image / 257).astype(np.uint8))
+    np.testing.assert_array_equal(grids.to_rgb8(image)[..., 0], np.round(image / 257).astype(np.uint8))
 
 
 def test_floats_are_refused():
     with pytest.raises(TypeError, match="float32: must be uint8 or uint16"):
-        logs.to_rgb8(np.zeros((2, 2, 3), np.float32))
+        grids.to_rgb8(np.zeros((2, 2, 3), np.float32))
 
 
 def test_a_grid_holds_each_image_in_its_cell(tmp_path):
     random = np.random.default_rng(0)
     images = [[random.integers(0, 256, (100, 120, channels), np.uint8) for channels in (1, 3, 4)] for _ in range(2)]
-    logs.save_grid(tmp_path / "samples/00000010.png", images, labels=["input", "truth", "random 1"])
+    grids.save_grid(tmp_path / "samples/00000010.png", images, labels=["input", "truth", "random 1"])
     sheet = np.asarray(Image.open(tmp_path / "samples/00000010.png"))
-    assert sheet.shape == (logs.LABEL_HEIGHT + 2 * (100 + logs.GAP), logs.GAP + 3 * (120 + logs.GAP), 3)
+    assert sheet.shape == (grids.LABEL_HEIGHT + 2 * (100 + grids.GAP), grids.GAP + 3 * (120 + grids.GAP), 3)
     for i, row in enumerate(images):
         for j, image in enumerate(row):
-            y, x = logs.LABEL_HEIGHT + i * (100 + logs.GAP), logs.GAP + j * (120 + logs.GAP)
-            np.testing.assert_array_equal(sheet[y : y + 100, x : x + 120], logs.to_rgb8(image))
-    labels = sheet[: logs.LABEL_HEIGHT]
-    assert all((labels[:, logs.GAP + j * 124 : logs.GAP + j * 124 + 120] != labels[0, 0]).any() for j in range(3))
+            y, x = grids.LABEL_HEIGHT + i * (100 + grids.GAP), grids.GAP + j * (120 + grids.GAP)
+            np.testing.assert_array_equal(sheet[y : y + 100, x : x + 120], grids.to_rgb8(image))
+    labels = sheet[: grids.LABEL_HEIGHT]
+    assert all((labels[:, grids.GAP + j * 124 : grids.GAP + j * 124 + 120] != labels[0, 0]).any() for j in range(3))
 
 
 def test_small_images_are_magnified_by_a_whole_factor_and_large_ones_shrunk():
     small = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
-    sheet = logs.grid([[small]], labels=["input"])
-    inside = sheet[logs.LABEL_HEIGHT : -logs.GAP, logs.GAP : -logs.GAP]
+    sheet = grids.grid([[small]], labels=["input"])
+    inside = sheet[grids.LABEL_HEIGHT : -grids.GAP, grids.GAP : -grids.GAP]
     np.testing.assert_array_equal(inside, np.kron(small, np.ones((3, 3, 1), np.uint8)))
-    assert logs.grid([[np.zeros((300, 2000), np.uint8)]], labels=["input"]).shape[1] == 512 + 2 * logs.GAP
+    assert grids.grid([[np.zeros((300, 2000), np.uint8)]], labels=["input"]).shape[1] == 512 + 2 * grids.GAP
 
 
 def test_a_row_without_an_image_for_each_label_is_refused():
     with pytest.raises(ValueError, match=r"rows of \[1\] images under 2 labels"):
-        logs.grid([[np.zeros((8, 8), np.uint8)]], labels=["input", "truth"])
+        grids.grid([[np.zeros((8, 8), np.uint8)]], labels=["input", "truth"])

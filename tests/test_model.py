@@ -10,10 +10,11 @@ import pytest
 import tiny
 
 import i2i_jax
-from i2i_jax import build, model, sampling
+from i2i_jax import build, sampling
 from i2i_jax.config import ConfigError, DataConfig
 from i2i_jax.data import augment, loader
 from i2i_jax.data.images import ImageError
+from i2i_jax.inference import model
 
 pytestmark = pytest.mark.slow
 

@@ -80,7 +80,7 @@ def test_parameter_count_is_that_of_the_pytorch_code(name):
 @pytest.mark.parametrize("latent", [[], [(2, 5)]])
 def test_generator_keeps_height_and_width(name, latent):
     module = GENERATORS[name](4, width=2)
-    side = module.multiple
+    side = module.size_multiple
     output, _ = shapes(module, (2, side, 3 * side, 1), *latent)
     assert output.shape == (2, side, 3 * side, 4) and output.dtype == jnp.float32
 

@@ -11,10 +11,10 @@ from tiny import batch_of, config_of, game_of, state_of
 
 from i2i_jax import losses, objectives
 from i2i_jax.config import OBJECTIVES
-from i2i_jax.metrics import segmentation
+from i2i_jax.data import palettes
 from i2i_jax.types import PLAYERS, Batch
 
-G, E, D, D_LR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_lr")
+G, E, D, D_LR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_prior")
 
 BATCH = batch_of(4)
 
@@ -24,10 +24,10 @@ REACH = {
     "pix2pix_noise": {"generator": {"gan": {G, D}, "l1": {G}}, "discriminator": {"gan": {G, D}}},
     "cae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}}, "discriminator": {"gan": {G, E, D}}},
     "cvae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}}, "discriminator": {"gan": {G, E, D}}},
-    "clr_gan": {"generator": {"gan_lr": {G, D_LR}, "latent": {G, E}}, "discriminator": {"gan_lr": {G, D_LR}}},
+    "clr_gan": {"generator": {"gan_prior": {G, D_LR}, "latent": {G, E}}, "discriminator": {"gan_prior": {G, D_LR}}},
     "bicycle_gan": {
-        "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_lr": {G, D_LR}, "latent": {G}},
-        "discriminator": {"gan": {G, E, D}, "gan_lr": {G, D_LR}},
+        "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_prior": {G, D_LR}, "latent": {G}},
+        "discriminator": {"gan": {G, E, D}, "gan_prior": {G, D_LR}},
     },
     "segmenter": {"generator": {"cross_entropy": {G}}, "discriminator": {}},
 }
@@ -67,17 +67,17 @@ def test_the_latent_loss_can_reach_the_encoder():
 def test_the_segmenter_learns_the_classes_of_its_palette():
     """The cross-entropy of its scores; its output has the colours of its best classes."""
     config = config_of("segmenter")
-    game, palette = game_of(config), segmentation.PALETTES[config.data.palette]
+    game, palette = game_of(config), palettes.PALETTES[config.data.palette]
     labels = jnp.asarray(np.random.default_rng(0).choice(palette.colours(), BATCH.target.shape[:3]))
     params = parameters(config)
     found = playing(config)(params, Batch(BATCH.input, labels)).generator["cross_entropy"]
     network, options = game.networks.generator, {"use_running_average": False, "deterministic": True}
     scores = network.scores.apply({"params": params[G]["scores"]}, BATCH.input, **options)
-    truth = segmentation.classes_of(labels, palette)
+    truth = palettes.classes_of(labels, palette)
     expected = -jnp.take_along_axis(jax.nn.log_softmax(6 * scores), truth[..., None], -1).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     painted = network.apply({"params": params[G]}, BATCH.input, **options)
-    np.testing.assert_array_equal(segmentation.classes_of(painted, palette), scores.argmax(-1))
+    np.testing.assert_array_equal(palettes.classes_of(painted, palette), scores.argmax(-1))
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_term_of_weight_zero_is_not_there(objective):
             terms = jax.eval_shape(playing(config), params, BATCH)
             assert terms.generator.keys() == REACH[objective]["generator"].keys() - {term}
             assert terms.discriminator.keys() == REACH[objective]["discriminator"].keys() - {term}
-            judge = {"gan": D, "gan_lr": D_LR}.get(term)
+            judge = {"gan": D, "gan_prior": D_LR}.get(term)
             assert judge not in params
 
 
@@ -175,7 +175,7 @@ def test_shared_discriminator_has_one_set_of_parameters():
     shapes = jax.eval_shape(game.init, jax.random.key(0), batch_of(4))
     _, terms = jax.eval_shape(game.train_step, shapes, batch_of(4), jax.random.key(0))
     assert set(shapes.params) == {G, E, D}
-    assert set(terms.discriminator) == {"gan", "gan_lr"}
+    assert set(terms.discriminator) == {"gan", "gan_prior"}
 
 
 def test_prior_branch_translates_the_first_half_and_is_compared_with_the_second():
@@ -189,7 +189,7 @@ def test_prior_branch_translates_the_first_half_and_is_compared_with_the_second(
     assert before == other_input
     assert before.generator == other_target.generator
     assert before.discriminator["gan"] == other_target.discriminator["gan"]
-    assert before.discriminator["gan_lr"] != other_target.discriminator["gan_lr"]
+    assert before.discriminator["gan_prior"] != other_target.discriminator["gan_prior"]
 
 
 @pytest.mark.slow

@@ -11,9 +11,10 @@ import safetensors
 import safetensors.numpy
 from PIL import Image
 
-from i2i_jax import build, packed
+from i2i_jax import build
 from i2i_jax.config import Config, flatten, from_json, override, to_json
-from i2i_jax.packed import PackedError
+from i2i_jax.storage import packed
+from i2i_jax.storage.packed import PackedError
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +22,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def file(trained, tmp_path_factory):
     """BicycleGAN's."""
-    from i2i_jax import shipping
+    from i2i_jax.interop import model_card
 
     out = tmp_path_factory.mktemp("packed") / "bicycle.safetensors"
-    shipping.pack(trained("bicycle"), out)
+    model_card.pack(trained("bicycle"), out)
     return out
 
 
@@ -60,7 +61,7 @@ PRIVATE = {
     "data.path", "data.prepared_dir", "data.val_fraction", "data.max_pairs", "data.max_pixels", "data.skip_bad", "data.cache_gb",
     "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep", "train.samples", "train.seed",
     "train.start_from", "train.adapt_channels", "train.wandb", "train.parallel", "train.debug_nans",
-    "eval.batch_size", "eval.weights", "eval.segmenter",
+    "eval.batch_size", "eval.pretrained_dir", "eval.segmenter",
 }  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_every_option_is_published_or_private():
 
 def test_nothing_private_leaves_with_a_model(trained, tmp_path):
     """Every option has a value of its own, and of the texts none is in the file."""
-    from i2i_jax import shipping
+    from i2i_jax.interop import model_card
 
     config = build.read_config(trained("bicycle"))
     secrets = {name: f"secret-{name}" for name, value in flatten(config).items() if name in PRIVATE and isinstance(value, str)}
@@ -82,7 +83,7 @@ def test_nothing_private_leaves_with_a_model(trained, tmp_path):
     run.symlink_to(trained("bicycle"))
     game, state = build.load(run)
     told = override(config, secrets | {"train.seed": 1234567, "data.val_fraction": 0.3141})
-    content = packed.to_bytes(told, shipping.card(config, game.networks, state), state)
+    content = packed.to_bytes(told, model_card.card(config, game.networks, state), state)
     for secret in (*secrets.values(), "1234567", "0.3141"):
         assert secret.encode() not in content, secret
 

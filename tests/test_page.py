@@ -9,8 +9,10 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 
-from i2i_jax import files, logs, page
 from i2i_jax.config import Config, to_json
+from i2i_jax.pages import grids, page
+from i2i_jax.storage import files
+from i2i_jax.training.log import RunLog
 
 HOSTILE = "</script><script>alert('&\"')</script>"
 
@@ -68,7 +70,7 @@ def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
             row = {"step": 100 * i, "time": 10.0 * i, "generator/gan": 1 / i, "generator/l1": i, "discriminator/gan": 0.25}
             file.write(json.dumps(row | {"learning_rate": 2e-4, "steps_per_second": 10.0}) + "\n")
     for step in (1000, 2000):
-        logs.save_grid(workdir / f"samples/{step:08d}.png", [[np.zeros((96, 96), np.uint8)]], labels=["input"])
+        grids.save_grid(workdir / f"samples/{step:08d}.png", [[np.zeros((96, 96), np.uint8)]], labels=["input"])
     files.atomic_write(workdir / "evaluation/00002000.json", json.dumps(EVALUATION).encode())
     return workdir
 
@@ -170,7 +172,7 @@ def test_the_runs_page_leads_to_its_evaluations(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_a_gap_and_a_warning(tmp_path, value):
-    with logs.RunLog(tmp_path, total_steps=10, start_step=0) as log:
+    with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.write(1, {"generator/gan": 1.0})
         log.write(2, {"generator/gan": value})
         log.write(3, {"generator/gan": 3.0})

@@ -10,8 +10,8 @@ import pytest
 from jax.sharding import PartitionSpec
 from tiny import KEY, batch_of, mapped, sgd_game, state_of
 
-from i2i_jax import parallel
-from i2i_jax.types import Batch, Share
+from i2i_jax.devices import parallel
+from i2i_jax.types import Batch, Shard
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
 
 
 def in_two_parts(game):
-    return dataclasses.replace(game, share=game.share._replace(parts=2))
+    return dataclasses.replace(game, shard=game.shard._replace(parts=2))
 
 
 def test_a_batch_in_parts_gives_the_same_step(eight_devices):
@@ -114,32 +114,32 @@ def on_devices(function, devices):
 
 @pytest.mark.parametrize("devices", [2, 8])
 def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
-    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
-    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), Share(parallel.AXIS))
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Shard())
+    draw = partial(parallel.draw, jax.random.normal, KEY, (8 // devices, 3), Shard(parallel.AXIS))
     np.testing.assert_array_equal(on_devices(draw, devices).reshape(8, 3), expected)
 
 
 def test_latents_are_the_same_numbers_in_any_number_of_parts():
-    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Share())
-    parts = [Share(parallel.AXIS, parts=2, part=part) for part in range(2)]
+    expected = parallel.draw(jax.random.normal, KEY, (8, 3), Shard())
+    parts = [Shard(parallel.AXIS, parts=2, part=part) for part in range(2)]
     drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), part) for part in parts]), 2)
     np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
 
 
 def test_every_device_has_a_key_of_its_own():
-    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, Share(parallel.AXIS))), 8)
+    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, Shard(parallel.AXIS))), 8)
     assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 8
 
 
 def test_mean_and_shares_count_the_devices():
     def function():
         mine = jax.lax.axis_index(parallel.AXIS)
-        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.shares(Share(parallel.AXIS)))])
+        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.shard_count(Shard(parallel.AXIS)))])
 
     np.testing.assert_array_equal(on_devices(function, 4), 4 * [[1.5, 4.0]])
 
 
 def test_off_the_devices_nothing_is_mapped():
-    assert parallel.shares(Share()) == 1
+    assert parallel.shard_count(Shard()) == 1
     assert parallel.mean({"x": 3.0}, None) == {"x": 3.0}
-    assert parallel.own_key(KEY, Share()) is KEY
+    assert parallel.own_key(KEY, Shard()) is KEY

@@ -80,7 +80,7 @@ def test_the_sets_are_as_the_papers_have_them():
 
 def test_the_originals_options():
     bicycle, pix = runs.get_config("bicycle", "facades"), runs.get_config("pix2pix", "facades")
-    assert dataclasses.asdict(bicycle.weights) == {"gan": 1, "gan_lr": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
+    assert dataclasses.asdict(bicycle.weights) == {"gan": 1, "gan_prior": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
     assert (bicycle.gan_loss, bicycle.update, bicycle.model.norm, bicycle.model.latent_dim) == ("lsgan", "simultaneous", "instance", 8)
     assert (bicycle.model.conditional, bicycle.model.discriminator_scales, bicycle.sampling.dropout) == (False, 2, False)
     assert (pix.gan_loss, pix.update, pix.model.norm, pix.weights.l1) == ("vanilla", "alternating", "batch", 100)
@@ -121,7 +121,7 @@ def test_every_system_trains(trained, name):
     terms = {term for term in rows[0] if term.startswith("generator/")}
     assert terms == {f"generator/{term}" for term in {
         "pix2pix": {"gan", "l1"}, "pix2pix_noise": {"gan", "l1"}, "cae_gan": {"gan", "l1"}, "cvae_gan": {"gan", "l1", "kl"},
-        "clr_gan": {"gan_lr", "latent"}, "bicycle_gan": {"gan", "l1", "kl", "gan_lr", "latent"},
+        "clr_gan": {"gan_prior", "latent"}, "bicycle_gan": {"gan", "l1", "kl", "gan_prior", "latent"},
     }[config.objective]}  # fmt: skip
     game, state = build.load(run)
     assert int(state.step) == 2

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from i2i_jax import config as configs
-from i2i_jax import sampling, tiling
+from i2i_jax import sampling
 from i2i_jax.config import BOUNDS, CHOICES, Config, ConfigError
 from i2i_jax.data import folder
-from i2i_jax.logs import _forget_after, as_json, parse_row
+from i2i_jax.inference import tiling
+from i2i_jax.training.log import _forget_after, as_json, parse_row
 
 few = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
@@ -117,7 +118,7 @@ def test_names_make_pairs_or_are_named(tmp_path_factory, pixel, a, b, fraction):
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 8]), st.none() | st.integers(0, 4), st.integers(1, 40))
 def test_tiles_make_the_image_that_they_were_cut_from(height, width, multiple, reach, tile):
     try:
-        grid = tiling.grid(height, width, multiple=multiple, reach=reach, tile=tile)
+        grid = tiling.grid(height, width, size_multiple=multiple, receptive_radius=reach, tile=tile)
     except ConfigError:
         assert tile % multiple or tile <= 2 * (reach or 0) + multiple + max(1, tile // 4)
         return

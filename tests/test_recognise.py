@@ -144,7 +144,7 @@ def options(expected, given=None, **states):
             lambda: {
                 "generator": generator("unet_512", 3, 8, makes=1, norm="instance", upsample="bilinear", **BICYCLE),
                 "encoder": encoder("resnet_512", 8, channels=1),
-                "discriminator_lr": patches(1, scales=2, width=8),
+                "discriminator_prior": patches(1, scales=2, width=8),
             },
             {
                 "objective": "clr_gan",
@@ -271,7 +271,7 @@ def test_a_key_that_is_missing_or_one_too_many_is_named(make):
             lambda: {
                 "generator": generator("unet_64", 3, norm="instance"),
                 "discriminator": patches(6),
-                "discriminator_lr": patches(6, width=8),
+                "discriminator_prior": patches(6, width=8),
             },
             "the two discriminators differ in size or kind",
         ),

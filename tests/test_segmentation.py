@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from i2i_jax.data import palettes
+from i2i_jax.data.palettes import PALETTES, UNLABELLED
 from i2i_jax.metrics import segmentation
-from i2i_jax.metrics.segmentation import PALETTES, UNLABELLED
 
 K = 5
 
 
-def rendered(labels: np.ndarray, palette: segmentation.Palette) -> np.ndarray:
+def rendered(labels: np.ndarray, palette: palettes.Palette) -> np.ndarray:
     return np.array(list(palette.classes.values()), np.uint8)[labels]
 
 
@@ -66,7 +67,7 @@ def test_every_colour_is_its_class_after_some_noise(name):
     colours = np.array([*palette.classes.values(), *palette.unlabelled])
     noisy = np.clip(colours + np.random.default_rng(0).uniform(-4, 4, (20, *colours.shape)), 0, 255)
     expected = np.where(np.arange(len(colours)) < len(palette.classes), np.arange(len(colours)), UNLABELLED)
-    found = jax.jit(lambda images: segmentation.classes_of(images, palette))(scaled(noisy[:, None]))
+    found = jax.jit(lambda images: palettes.classes_of(images, palette))(scaled(noisy[:, None]))
     np.testing.assert_array_equal(found, np.broadcast_to(expected, (20, 1, len(colours))))
 
 
@@ -75,14 +76,14 @@ def test_a_jpeg_keeps_its_classes_away_from_edges(name):
     labels = np.random.default_rng(0).integers(0, len(PALETTES[name].classes), (8, 8))
     file = io.BytesIO()
     Image.fromarray(rendered(labels.repeat(16, 0).repeat(16, 1), PALETTES[name])).save(file, "jpeg", quality=90)
-    found = segmentation.classes_of(scaled(np.asarray(Image.open(file)))[None], PALETTES[name])
+    found = palettes.classes_of(scaled(np.asarray(Image.open(file)))[None], PALETTES[name])
     inner = found.reshape(8, 16, 8, 16)[:, 2:-2, :, 2:-2]
     np.testing.assert_array_equal(inner, np.broadcast_to(labels[:, None, :, None], inner.shape))
 
 
 def test_grey_label_maps_are_refused():
-    with pytest.raises(segmentation.SegmentationError, match="of 1 channels, 3 would do"):
-        segmentation.classes_of(jnp.zeros((1, 4, 4, 1)), PALETTES["facades"])
+    with pytest.raises(palettes.PaletteError, match="of 1 channels, 3 would do"):
+        palettes.classes_of(jnp.zeros((1, 4, 4, 1)), PALETTES["facades"])
 
 
 def test_confusion_against_a_loop(maps, table):
@@ -146,7 +147,7 @@ def test_facades_labels_have_the_palettes_colours(shared):
         pytest.skip("no facades in the test data")
     labels = np.stack([np.asarray(Image.open(file).convert("RGB"))[:, 256:] for file in files])
     palette = PALETTES["facades"]
-    found = np.asarray(jax.jit(lambda images: segmentation.classes_of(images, palette))(scaled(labels)))
+    found = np.asarray(jax.jit(lambda images: palettes.classes_of(images, palette))(scaled(labels)))
     inner = np.ones(found.shape, bool)
     for axis in (1, 2):
         for step in (-3, -2, -1, 1, 2, 3):

@@ -11,7 +11,7 @@ from i2i_jax.config import CHOICES, SIZE_MULTIPLES, Config, ConfigError, overrid
 
 
 def test_what_generators_take():
-    assert {name: kind(3).multiple for name, kind in models.GENERATORS.items()} == SIZE_MULTIPLES
+    assert {name: kind(3).size_multiple for name, kind in models.GENERATORS.items()} == SIZE_MULTIPLES
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 import runs
 from PIL import Image
 
-from i2i_jax import sampling, studio
+from i2i_jax import sampling
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import images, loader
+from i2i_jax.studio import session
 
 
 def drawing(height: int = 90, width: int = 90, *, seed: int = 0) -> np.ndarray:
@@ -18,51 +19,51 @@ def drawing(height: int = 90, width: int = 90, *, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def bicycle(trained):
-    return studio.opened(trained("bicycle"))
+    return session.opened(trained("bicycle"))
 
 
 @pytest.fixture(scope="module")
 def pix2pix(trained):
-    return studio.opened(trained("pix2pix"))
+    return session.opened(trained("pix2pix"))
 
 
 def test_what_is_warm_compiles_nothing_more(bicycle, pix2pix):
     for model in (bicycle, pix2pix):
         for picture in (drawing(), drawing(64, 64), drawing(30, 200)):
-            studio.samples(model, picture, seed=1, number=2)
+            session.samples(model, picture, seed=1, number=2)
         assert model.translate._cache_size() == 1
-    studio.translated(bicycle, drawing(), studio.encoded(bicycle, drawing(40, 50)))
+    session.translated(bicycle, drawing(), session.encoded(bicycle, drawing(40, 50)))
     assert (bicycle.translate._cache_size(), bicycle._encode._cache_size()) == (1, 1)
 
 
 def test_samples_are_those_of_the_model_and_the_seed(bicycle):
-    found = studio.samples(bicycle, drawing(), seed=7, number=3)
+    found = session.samples(bicycle, drawing(), seed=7, number=3)
     expected = bicycle(loader.resize(drawing(), 64), n=3, seed=7)
     np.testing.assert_allclose(np.stack(found).astype(int), expected.astype(int), atol=1)
-    for again, sample in zip(studio.samples(bicycle, drawing(), seed=7, number=2), found, strict=False):
+    for again, sample in zip(session.samples(bicycle, drawing(), seed=7, number=2), found, strict=False):
         np.testing.assert_array_equal(again, sample)
-    assert not np.array_equal(studio.samples(bicycle, drawing(), seed=8, number=1)[0], found[0])
-    z = studio.latents(bicycle, seed=7, number=3)
-    np.testing.assert_array_equal(studio.translated(bicycle, drawing(), z[2]), found[2])
+    assert not np.array_equal(session.samples(bicycle, drawing(), seed=8, number=1)[0], found[0])
+    z = session.latents(bicycle, seed=7, number=3)
+    np.testing.assert_array_equal(session.translated(bicycle, drawing(), z[2]), found[2])
 
 
 def test_a_model_without_latent_differs_by_dropout(pix2pix):
-    first, second = studio.samples(pix2pix, drawing(), seed=0, number=2)
+    first, second = session.samples(pix2pix, drawing(), seed=0, number=2)
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(studio.samples(pix2pix, drawing(), seed=0, number=1)[0], first)
-    assert studio.latents(pix2pix, seed=0, number=2).shape == (2, 0)
+    np.testing.assert_array_equal(session.samples(pix2pix, drawing(), seed=0, number=1)[0], first)
+    assert session.latents(pix2pix, seed=0, number=2).shape == (2, 0)
     with pytest.raises(ConfigError, match="pix2pix has no encoder"):
-        studio.encoded(pix2pix, drawing())
+        session.encoded(pix2pix, drawing())
 
 
 @pytest.mark.parametrize(("size", "expected"), [((64, 64), (64, 64)), ((30, 60), (64, 128)), ((300, 100), (192, 64))])
 def test_outputs_have_the_inputs_proportions(bicycle, size, expected):
-    assert studio.translated(bicycle, drawing(*size), np.zeros(2, np.float32)).shape == (*expected, 3)
+    assert session.translated(bicycle, drawing(*size), np.zeros(2, np.float32)).shape == (*expected, 3)
 
 
 def test_the_way_between_two_latents_has_both_ends_and_keeps_their_length():
     start, end = np.array([2, 0], np.float32), np.array([0, 2], np.float32)
-    way = studio.between(start, end, 5)
+    way = session.between(start, end, 5)
     np.testing.assert_allclose(way[[0, 4]], [start, end], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(way, axis=1), 2, rtol=1e-5)
     np.testing.assert_allclose(way[2], np.sqrt([2, 2]), rtol=1e-5)
@@ -72,35 +73,35 @@ def test_the_way_between_two_latents_has_both_ends_and_keeps_their_length():
 def test_uploads_are_read_within_limits(tmp_path, monkeypatch):
     deep = tmp_path / "deep.png"
     Image.fromarray(np.full((20, 30), 257 * 9, np.uint16)).save(deep)
-    np.testing.assert_array_equal(studio.read(deep), np.full((20, 30, 3), 9, np.uint8))
+    np.testing.assert_array_equal(session.read(deep), np.full((20, 30, 3), 9, np.uint8))
     Image.new("RGB", (3000, 1000)).save(tmp_path / "large.png")
-    assert studio.read(tmp_path / "large.png").shape == (341, 1024, 3)
+    assert session.read(tmp_path / "large.png").shape == (341, 1024, 3)
     (tmp_path / "broken.png").write_bytes(deep.read_bytes()[:60])
-    monkeypatch.setattr(studio, "MAX_PIXELS", 2_999_999)
+    monkeypatch.setattr(session, "MAX_PIXELS", 2_999_999)
     monkeypatch.setattr(images, "_decoded", lambda header: pytest.fail("decoded"))
     with pytest.raises(images.ImageError, match="^large.png: is 3000x1000: 3000000 pixels, more than max_pixels=2999999 allows$"):
-        studio.read(tmp_path / "large.png")
+        session.read(tmp_path / "large.png")
     monkeypatch.undo()
     with pytest.raises(images.ImageError, match="^broken.png: "):
-        studio.read(tmp_path / "broken.png")
+        session.read(tmp_path / "broken.png")
 
 
 def test_inputs_are_drawn_in_the_colours_of_their_labels():
     config = Config()
-    assert studio.colours(config) == ["#000000"]
+    assert session.colours(config) == ["#000000"]
     config.data.name, config.data.direction = "facades", "BtoA"
-    assert len(studio.colours(config)) == 12
-    assert studio.colours(config)[0] == "#0000df"
+    assert len(session.colours(config)) == 12
+    assert session.colours(config)[0] == "#0000df"
     config.data.direction = "AtoB"
-    assert studio.colours(config) == ["#000000"]
+    assert session.colours(config) == ["#000000"]
 
 
 def test_only_grey_and_colour_can_be_shown(monkeypatch):
     config = runs.get_config("bicycle")
     config.data.input_channels = 6
-    monkeypatch.setattr(studio, "load", lambda run: SimpleNamespace(config=config))
+    monkeypatch.setattr(session, "load", lambda run: SimpleNamespace(config=config))
     with pytest.raises(ConfigError, match="^runs/x: its images have 6 and 3 channels: the studio shows 1 .grey. or 3 .colour.$"):
-        studio.opened("runs/x")
+        session.opened("runs/x")
 
 
 def test_without_gradio_the_extra_is_named(command, monkeypatch):

@@ -220,7 +220,7 @@ def test_fifty_at_once_take_the_memory_of_one(studio):
 def test_no_address_is_fetched_in_place_of_an_upload():
     import gradio
 
-    from i2i_jax.commands import studio_page  # noqa: F401
+    from i2i_jax.studio import page  # noqa: F401
 
     with pytest.raises(gradio.Error, match="the studio fetches nothing"):
         gradio.Image().async_move_resource_to_block_cache("http://127.0.0.1/picture.png").send(None)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from i2i_jax import tiling
 from i2i_jax.config import ConfigError
+from i2i_jax.inference import tiling
 from i2i_jax.models import ResNet, UNet
 
 
@@ -24,7 +24,11 @@ def drawn(seed: int):
     multiple = int(rng.choice([1, 4, 16, 64]))
     height, width = (int(x) for x in rng.integers(1, 300, 2))
     reach = None if seed % 2 else int(rng.integers(0, 20))
-    return height, width, {"multiple": multiple, "reach": reach, "tile": multiple * int(rng.integers(1, 200 // multiple + 1))}
+    return (
+        height,
+        width,
+        {"size_multiple": multiple, "receptive_radius": reach, "tile": multiple * int(rng.integers(1, 200 // multiple + 1))},
+    )
 
 
 def test_any_image_is_that_of_its_tiles():
@@ -40,14 +44,14 @@ def test_any_image_is_that_of_its_tiles():
         tiles = list(tiling.cut(image, grid))
         assert len(tiles) == grid.number
         assert {tile.shape for tile in tiles} == {(*grid.tile, 2)}
-        assert all(side % options["multiple"] == 0 and side <= max(options["tile"], options["multiple"]) for side in grid.tile)
+        assert all(side % options["size_multiple"] == 0 and side <= max(options["tile"], options["size_multiple"]) for side in grid.tile)
         found = blended(samples_of(tiles), grid)
         assert (found.shape, found.dtype) == ((2, height, width, 2), np.float32)
         np.testing.assert_allclose(found, np.stack([image, 255.0 - image]), atol=1e-3)
         for axis in grid:
             total = np.zeros(axis.padded)
             for start, share in zip(axis.starts, axis.weights, strict=True):
-                assert start % (1 if options["reach"] is None else options["multiple"]) == 0
+                assert start % (1 if options["receptive_radius"] is None else options["size_multiple"]) == 0
                 total[start : start + axis.tile] += share
             np.testing.assert_allclose(total, 1, atol=1e-6)
             assert (axis.weights >= 0).all()
@@ -55,7 +59,7 @@ def test_any_image_is_that_of_its_tiles():
 
 
 def test_what_tiles_disagree_on_changes_gradually():
-    grid = tiling.grid(64, 300, multiple=64, tile=64)
+    grid = tiling.grid(64, 300, size_multiple=64, tile=64)
     steps = [np.full((1, 64, 64, 1), 100.0 * (i % 2), np.float32) for i in range(grid.number)]
     row = blended(steps, grid)[0, 0, :, 0]
     assert row.min() < 1 and row.max() > 99
@@ -63,7 +67,7 @@ def test_what_tiles_disagree_on_changes_gradually():
 
 
 def test_what_is_nearer_to_a_cut_than_the_reach_is_left_out():
-    grid = tiling.grid(100, 100, multiple=4, reach=10, tile=40)
+    grid = tiling.grid(100, 100, size_multiple=4, receptive_radius=10, tile=40)
     for axis in grid:
         assert not axis.weights[1:, :10].any() and not axis.weights[:-1, -10:].any()
         assert axis.weights[0, :10].all() and axis.weights[-1, -10:].all()
@@ -71,13 +75,13 @@ def test_what_is_nearer_to_a_cut_than_the_reach_is_left_out():
 
 @pytest.mark.parametrize("size", [(64, 64), (40, 64), (1, 1)])
 def test_an_image_no_larger_than_a_tile_is_not_cut(size):
-    assert tiling.grid(*size, multiple=4, reach=3, tile=64).number == 1
-    alone, tiled = tiling.grid(*size, multiple=4), tiling.grid(*size, multiple=4, tile=64)
+    assert tiling.grid(*size, size_multiple=4, receptive_radius=3, tile=64).number == 1
+    alone, tiled = tiling.grid(*size, size_multiple=4), tiling.grid(*size, size_multiple=4, tile=64)
     assert alone.tile == tiled.tile
 
 
 @pytest.mark.parametrize(
-    ("tile", "multiple", "reach", "message"),
+    ("tile", "size_multiple", "receptive_radius", "message"),
     [
         (100, 64, None, "--tile is 100: must be a multiple of 64, at least 64"),
         (64, 4, 84, "--tile is 64: must be a multiple of 4, at least 196"),
@@ -85,7 +89,7 @@ def test_an_image_no_larger_than_a_tile_is_not_cut(size):
 )
 def test_a_tile_that_cannot_be(tile, multiple, reach, message):
     with pytest.raises(ConfigError) as error:
-        tiling.grid(500, 500, multiple=multiple, reach=reach, tile=tile)
+        tiling.grid(500, 500, size_multiple=multiple, receptive_radius=reach, tile=tile)
     assert str(error.value) == message
 
 
@@ -102,7 +106,7 @@ def local_network(norm: str, upsample: str):
 def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whole(norm, upsample):
     network, run = local_network(norm, upsample)
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
-    grid = tiling.grid(90, 130, multiple=network.multiple, reach=network.reach, tile=76)
+    grid = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.reach, tile=76)
     assert grid.number > 3
     tiled = blended((np.asarray(run(tile / np.float32(127.5) - 1))[None] for tile in tiling.cut(image, grid)), grid)[0]
     padded = np.pad(image, ((0, 2), (0, 2), (0, 0)), mode="symmetric")
@@ -110,7 +114,7 @@ def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whol
     assert whole.std() > 0.05
     np.testing.assert_allclose(tiled, whole, atol=2e-6)
     # With less than what the network sees left out, it would not be.
-    narrow = tiling.grid(90, 130, multiple=network.multiple, reach=network.reach // 4, tile=76)
+    narrow = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.reach // 4, tile=76)
     other = blended((np.asarray(run(tile / np.float32(127.5) - 1))[None] for tile in tiling.cut(image, narrow)), narrow)[0]
     assert np.abs(other - whole).max() > 1e-3
 

@@ -5,7 +5,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from i2i_jax import extras, logs, tracking
+from i2i_jax import optional
+from i2i_jax.training.log import RunLog
+from i2i_jax.training.wandb import WandB
 
 
 @pytest.fixture
@@ -22,8 +24,8 @@ def wandb(monkeypatch):
 def test_the_numbers_of_a_run_and_of_one_that_goes_on(wandb, tmp_path):
     workdir = tmp_path / "my run"
     for start in (0, 10):
-        writer = tracking.WandB(workdir, project="faces", config={"train.steps": 20})
-        with logs.RunLog(workdir, total_steps=20, start_step=start, also=[writer]) as log:
+        writer = WandB(workdir, project="faces", config={"train.steps": 20})
+        with RunLog(workdir, total_steps=20, start_step=start, also=[writer]) as log:
             log.write(start + 10, {"generator/l1": 0.5, "eval/psnr": 12})
     first, (step, values), end, second, (later, _), _ = wandb
     assert (first["project"], first["name"], first["resume"], first["config"]) == ("faces", "my run", "allow", {"train.steps": 20})
@@ -31,12 +33,12 @@ def test_the_numbers_of_a_run_and_of_one_that_goes_on(wandb, tmp_path):
     assert (step, later, end) == (10, 20, "finish")
     assert values.pop("steps_per_second") > 0
     assert values == {"generator/l1": 0.5, "eval/psnr": 12.0}
-    other = tracking.WandB(tmp_path / "other", project="faces", config={})
+    other = WandB(tmp_path / "other", project="faces", config={})
     assert other and wandb[-1]["id"] != first["id"]
 
 
 def test_without_the_library(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(extras.MissingExtra, match=r'this needs wandb: pip install "i2i-jax\[wandb\]"'):
-        tracking.WandB(tmp_path, project="faces", config={})
+    with pytest.raises(optional.MissingExtra, match=r'this needs wandb: pip install "i2i-jax\[wandb\]"'):
+        WandB(tmp_path, project="faces", config={})
     assert not list(tmp_path.iterdir())

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import runs
 
-from i2i_jax import build, checkpoints, configs, logs, training
-from i2i_jax.checkpoints import named
+from i2i_jax import build, configs
 from i2i_jax.config import ConfigError, flatten, override
-from i2i_jax.training import Diverged, Stopped
+from i2i_jax.storage import checkpoints, metrics_file
+from i2i_jax.storage.checkpoints import named
+from i2i_jax.training import loop
+from i2i_jax.training.log import RunLog
+from i2i_jax.training.loop import Diverged, Stopped
 
 pytestmark = pytest.mark.slow
 
@@ -20,21 +23,21 @@ def stop_after(monkeypatch):
     """Sends SIGTERM once the given step is logged: seen after the step that follows."""
 
     def stop_after(step: int):
-        write = logs.RunLog.write
+        write = RunLog.write
 
         def writing(log, at, values):
             write(log, at, values)
             if at == step:
                 signal.raise_signal(signal.SIGTERM)
 
-        monkeypatch.setattr(logs.RunLog, "write", writing)
+        monkeypatch.setattr(RunLog, "write", writing)
 
     return stop_after
 
 
 def rows(workdir):
     found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in logs.TIMING} for row in found]
+    return [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in found]
 
 
 def assert_equal(state, other):
@@ -207,7 +210,7 @@ def test_a_folder_that_cannot_be_the_runs(tmp_path, shapes_dir):
 def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shapes_dir, monkeypatch, shallow):
     every = {"train.steps": 6, "train.checkpoint_every": 2, "train.eval_every": 6, "train.sample_every": 6}
     config = shallow("bicycle", shapes_dir, every)
-    step_of = training.training_step
+    step_of = loop.training_step
 
     def poisoned(*arguments):
         step = step_of(*arguments)
@@ -219,7 +222,7 @@ def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shape
 
         return poison
 
-    monkeypatch.setattr(training, "training_step", poisoned)
+    monkeypatch.setattr(loop, "training_step", poisoned)
     with pytest.raises(Diverged, match="generator/l1 is nan at step 3; the checkpoint of step 2 is the last good one"):
         runs.train(config, tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal()) == ["2"]
@@ -239,7 +242,7 @@ def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir, shallow):
     states = {}
     for mode in ("shard_map", "pmap"):
         options = {"data.batch_size": 8, "train.parallel": mode}
-        states[mode] = training.train(shallow("pix2pix", shapes_dir, options), tmp_path / mode)
+        states[mode] = loop.train(shallow("pix2pix", shapes_dir, options), tmp_path / mode)
     assert len(states["pmap"].step.sharding.device_set) == 8
     assert_equal(states["pmap"], states["shard_map"])
     assert rows(tmp_path / "pmap") == rows(tmp_path / "shard_map")
@@ -264,7 +267,7 @@ def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir, trained, request, nam
     options = {"train.steps": 4, "train.eval_every": 1, "train.keep": 1, "eval.best_metric": best_metric, "train.sample_every": 4}
     if metrics:
         weights = request.getfixturevalue("shared") / "weights"
-        options |= {"eval.metrics": metrics, "eval.weights": str(weights), "eval.segmenter": str(trained("segmenter"))}
+        options |= {"eval.metrics": metrics, "eval.pretrained_dir": str(weights), "eval.segmenter": str(trained("segmenter"))}
     runs.train(runs.tiny(name, shapes_dir, options), tmp_path)
     figures = {row["step"]: row[f"eval/{best_metric}"] for row in rows(tmp_path)}
     assert not metrics or len({*figures.values()}) > 1

@@ -7,9 +7,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from i2i_jax import build, sampling, translation
+from i2i_jax import build, sampling
 from i2i_jax.config import override
 from i2i_jax.data import augment, images
+from i2i_jax.inference import translation
 
 pytestmark = pytest.mark.slow
 

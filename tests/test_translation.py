@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tiny
 
-from i2i_jax import sampling, tiling, translation
+from i2i_jax import sampling
 from i2i_jax.data import augment
+from i2i_jax.inference import tiling, translation
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +27,7 @@ class Folder:
     def __init__(self, images: dict[str, np.ndarray | None], **options):
         self.images, self.written, self.held = images, {}, 0
         self._reads, self._lock = 0, threading.Lock()
-        self.sources = [self._source(name, image, {"multiple": 8} | options) for name, image in images.items()]
+        self.sources = [self._source(name, image, {"size_multiple": 8} | options) for name, image in images.items()]
 
     def _source(self, name, image, options) -> translation.Source:
         height, width = (16, 16) if image is None else image.shape[:2]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from i2i_jax import logs, video
+from i2i_jax.inference import video
+from i2i_jax.pages import grids
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -49,10 +50,10 @@ def test_a_grid_shows_each_input_beside_its_output(inputs, across, down):
     films = [video.Walked(noise(96, 96, 3, seed=i), [noise(96, 96, 3, seed=100 * i + n) for n in range(2)]) for i in range(inputs)]
     frames = list(video.grid(films))
     assert len(frames) == 2
-    side = 96 + logs.GAP
-    assert frames[0].shape == (logs.LABEL_HEIGHT + down * side, logs.GAP + 2 * across * side, 3)
+    side = 96 + grids.GAP
+    assert frames[0].shape == (grids.LABEL_HEIGHT + down * side, grids.GAP + 2 * across * side, 3)
     for place, film in enumerate(films):
-        top, left = logs.LABEL_HEIGHT + place // across * side, logs.GAP + 2 * (place % across) * side
+        top, left = grids.LABEL_HEIGHT + place // across * side, grids.GAP + 2 * (place % across) * side
         for n, frame in enumerate(frames):
             np.testing.assert_array_equal(frame[top : top + 96, left : left + 96], film.input)
             np.testing.assert_array_equal(frame[top : top + 96, left + side :][:, :96], film.outputs[n])
@@ -80,13 +81,13 @@ def test_interpolation_walks_through_the_samples_of_sync(command, trained, tmp_p
     assert len(frames) == 12
     status, _, err = command("translate", *common, f"--output={tmp_path / 'images'}", "--sync")
     assert status == 0, err
-    side, bottom = 128 + logs.GAP, logs.LABEL_HEIGHT
-    shown = [frame[bottom : bottom + 128, logs.GAP + side :][:, :128] for frame in frames]
+    side, bottom = 128 + grids.GAP, grids.LABEL_HEIGHT
+    shown = [frame[bottom : bottom + 128, grids.GAP + side :][:, :128] for frame in frames]
     for i in range(3):
         image = np.asarray(Image.open(tmp_path / "images" / f"a_{i + 1:03d}.png"))
         np.testing.assert_allclose(shown[4 * i][::2, ::2].astype(int), image.astype(int), atol=1)
     for frame, output in zip(frames, shown, strict=True):
-        np.testing.assert_array_equal(frame[bottom + side :][:128, logs.GAP + side :][:, :128], output)
+        np.testing.assert_array_equal(frame[bottom + side :][:128, grids.GAP + side :][:, :128], output)
     changes = [np.abs(now.astype(int) - before).max() for now, before in zip(shown, [shown[-1], *shown], strict=False)]
     assert min(changes) > 0
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from i2i_jax import build, parallel
+from i2i_jax import build
 from i2i_jax.config import Config
+from i2i_jax.devices import parallel
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
@@ -33,11 +34,11 @@ def game_of(config: Config) -> Game:
 def shallow(game: Game) -> Game:
     """The same game for images of 16 pixels."""
     nets = game.networks
-    generator = nets.generator.clone(depth=3) if hasattr(nets.generator, "depth") else _shallow_painted(nets.generator)
+    generator = nets.generator.clone(depth=3) if hasattr(nets.generator, "depth") else _shallow_label_maps(nets.generator)
     return dataclasses.replace(game, networks=nets.clone(generator=generator, encoder=nets.encoder.clone(layers=2)))
 
 
-def _shallow_painted(generator):
+def _shallow_label_maps(generator):
     return generator.clone(scores=generator.scores.clone(depth=3))
 
 

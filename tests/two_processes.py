@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from i2i_jax import processes
 from i2i_jax.config import ConfigError
+from i2i_jax.devices import processes
 
 coordinator, number, data, out = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 

@@ -14,8 +14,9 @@ from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
-from i2i_jax import cache, crashes
 from i2i_jax.config import Config, ConfigError, flatten, nearest
+from i2i_jax.devices import crashes
+from i2i_jax.storage import cache
 
 _DEFINE: dict[type, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,

@@ -21,13 +21,13 @@ _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise ConfigError("name one folder of pairs")
-    from i2i_jax import survey
+    from i2i_jax.data import inspect_pairs
 
-    found = survey.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
+    found = inspect_pairs.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
     with app.listing():
-        print(*survey.report(found), sep="\n")
+        print(*inspect_pairs.report(found), sep="\n")
     if _SHEET.value and found.good:
-        survey.save_sheet(Path(_SHEET.value), found, max_pixels=_MAX_PIXELS.value)
+        inspect_pairs.save_sheet(Path(_SHEET.value), found, max_pixels=_MAX_PIXELS.value)
         print(f"written: {_SHEET.value}")
     if found.problems:
         app.fail(f"{argv[1]}: {len(found.problems)} of {len(found.seen)} pairs cannot be used", 1)

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("--from=torch takes files, as latest_net_G.pth and latest_net_E.pth, but no --run and no --step")
     if _TO.value and (files or not _RUN.value or app.config_options()):
         raise ConfigError("--to=torch takes --run=RUN, but no files and no --config")
-    from i2i_jax import conversion
+    from i2i_jax.interop import conversion
 
     if _TO.value:
         written = conversion.to_torch(Path(_RUN.value or ""), out, step=app.checkpoint(_STEP.value))
@@ -55,7 +55,7 @@ def _described(config: Config) -> dict[str, str]:
     return {
         "generator": f"{model.generator}, width {model.width}{z}, upsample {model.upsample}, skip_order {model.skip_order}",
         "encoder": f"{model.encoder}, width {model.encoder_width}",
-        **dict.fromkeys(("discriminator", "discriminator_lr"), f"{judge}, width {model.discriminator_width}, {sees}"),
+        **dict.fromkeys(("discriminator", "discriminator_prior"), f"{judge}, width {model.discriminator_width}, {sees}"),
     }
 
 

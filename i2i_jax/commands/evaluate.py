@@ -59,7 +59,7 @@ class Subject(NamedTuple):
     `notes` are what is to be known of the pairs.
     """
 
-    parts: Iterator[Any]
+    batches: Iterator[Any]
     total: int
     at: Callable[[Iterable[int]], Iterator[Any]] | None
     metrics: dict[str, Any]
@@ -70,7 +70,7 @@ class Subject(NamedTuple):
 def main(argv: Sequence[str]) -> None:
     from tqdm import tqdm
 
-    from i2i_jax import evaluation
+    from i2i_jax.evaluation import evaluate
 
     if bool(_RUN.value) == bool(_REAL.value) or bool(_REAL.value) != bool(_FAKE.value):
         raise ConfigError("give --run=RUN, or --real=DIR and --fake=DIR")
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("--direction says how the pairs of --data lie, or real images: the run knows its own")
     subject = _of_run() if _RUN.value else _of_folders()
     with tqdm(total=subject.total, unit="case", leave=False, disable=None) as progress:
-        found = evaluation.evaluate(_counted(subject.parts, progress), subject.metrics)
+        found = evaluate.evaluate(_counted(subject.batches, progress), subject.metrics)
     found = found._replace(notes=[*subject.notes, *found.notes])
     with app.listing():
         print(", ".join(f"{name} {value}" for name, value in subject.protocol.items()))
@@ -94,15 +94,16 @@ def main(argv: Sequence[str]) -> None:
     _write(subject, found)
 
 
-def _counted(parts: Iterator[Any], progress: Any) -> Iterator[Any]:
-    for part in parts:
-        yield part
-        progress.update(part.count)
+def _counted(batches: Iterator[Any], progress: Any) -> Iterator[Any]:
+    for batch in batches:
+        yield batch
+        progress.update(batch.count)
 
 
 def _of_run() -> Subject:
-    from i2i_jax import build, build_metrics, evaluation
+    from i2i_jax import build
     from i2i_jax.data import splits
+    from i2i_jax.evaluation import build_metrics, evaluate
 
     config = _where_pairs_are(build.read_config(_RUN.value))
     if not (_OUTPUT.value or Path(_RUN.value).is_dir()):
@@ -114,8 +115,8 @@ def _of_run() -> Subject:
     split = build.split_used(config, _SPLIT.value)
     game, state = build.load(_RUN.value, step=app.checkpoint(_STEP.value))
     mode, size, count = build.mode(config), config.data.crop_size, min(options.inputs, len(pairs))
-    samples = evaluation.distinct(game.networks, mode, options.samples)
-    translate = evaluation.translations(
+    samples = evaluate.distinct(game.networks, mode, options.samples)
+    translate = evaluate.translations(
         game.networks, mode, pairs, size=size, samples=samples, batch_size=options.batch_size, seed=_SEED.value
     )
     at = functools.partial(translate, state)
@@ -154,8 +155,8 @@ def _has_val(root: str) -> bool:
 
 
 def _of_folders() -> Subject:
-    from i2i_jax import build_metrics, evaluation
     from i2i_jax.data import outputs
+    from i2i_jax.evaluation import build_metrics, evaluate
 
     options = _options(EvalConfig(metrics=OF_IMAGES))
     folders = {"real": _REAL.value, "fake": _FAKE.value} | ({"direction": _DIRECTION.value} if _DIRECTION.value else {})
@@ -163,10 +164,10 @@ def _of_folders() -> Subject:
     how = {"direction": _DIRECTION.value, "batch_size": options.batch_size, "max_pixels": _MAX_PIXELS.value}
     if all(metric.unpaired for metric in metrics.values()):
         reals, fakes = (outputs.files(folder)[: _INPUTS.value] for folder in (_REAL.value, _FAKE.value))
-        parts = evaluation.of_images(reals, fakes, **how)
-        return Subject(parts, len(reals) + len(fakes), None, metrics, folders | {"reals": len(reals), "fakes": len(fakes)})
+        batches = evaluate.of_images(reals, fakes, **how)
+        return Subject(batches, len(reals) + len(fakes), None, metrics, folders | {"reals": len(reals), "fakes": len(fakes)})
     found = outputs.matched(_REAL.value, _FAKE.value)[: _INPUTS.value]
-    at = evaluation.of_outputs(found, **how)
+    at = evaluate.of_outputs(found, **how)
     has = {"target", "samples"} | ({"input"} if _DIRECTION.value else set())
     if "modes" in metrics:
         raise ConfigError("--metrics: 'modes' can be measured of runs only")
@@ -187,7 +188,10 @@ def _options(options: EvalConfig) -> EvalConfig:
 
 def _write(subject: Subject, found: Any) -> None:
     """Figures and page of a run into RUN/evaluation; of folders into --output, if given."""
-    from i2i_jax import files, logs, page, pictures
+    from i2i_jax.evaluation import contact_sheets
+    from i2i_jax.pages import page
+    from i2i_jax.storage import files
+    from i2i_jax.storage.metrics_file import as_json
 
     weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
     question = {**subject.protocol, "metrics": list(subject.metrics), "weights": weights}
@@ -202,8 +206,8 @@ def _write(subject: Subject, found: Any) -> None:
     if at := subject.at:
         for title, places in _places(subject.total, found).items():
             sheets[title] = place / f"{title.split()[0]}.png"
-            pictures.save(sheets[title], at(places))
-    figures = {name: [logs.as_json(x) for x in f] if isinstance(f, list) else logs.as_json(f) for name, f in found.figures.items()}
+            contact_sheets.save(sheets[title], at(places))
+    figures = {name: [as_json(x) for x in f] if isinstance(f, list) else as_json(f) for name, f in found.figures.items()}
     written = {**question, "figures": figures, "standard_errors": found.standard_errors(), "notes": found.notes, "versions": _versions()}
     files.atomic_write(Path(f"{place}.json"), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
     page.write_evaluation(Path(f"{place}.html"), written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
@@ -229,7 +233,7 @@ def _is_free(path: Path, question: dict[str, Any]) -> bool:
 
 
 def _places(total: int, found: Any) -> dict[str, list[int]]:
-    """Cases to look at: the first, and the best and worst by the first figure that each case has by itself."""
+    """EvalExamples to look at: the first, and the best and worst by the first figure that each case has by itself."""
     places = {"first": list(range(min(SHOWN, total)))}
     ranked = next((name for name in found.by_case if name in HIGHER_IS_BETTER), None)
     if ranked is not None:

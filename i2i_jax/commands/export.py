@@ -17,7 +17,8 @@ _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (def
 
 
 def main(argv: Sequence[str]) -> None:
-    from i2i_jax import export, model
+    from i2i_jax.inference import model
+    from i2i_jax.interop import export
 
     out = Path(_OUT.value or "")
     if out.is_dir():

@@ -17,12 +17,12 @@ _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (def
 
 
 def main(argv: Sequence[str]) -> None:
-    from i2i_jax import shipping
+    from i2i_jax.interop import model_card
 
     out = Path(_OUT.value or "")
     if out.is_dir():
         raise ConfigError(f"--out: {out} is a folder: name a file in it")
-    shipping.pack(_RUN.value or "", out, step=app.checkpoint(_STEP.value))
+    model_card.pack(_RUN.value or "", out, step=app.checkpoint(_STEP.value))
     print(f"packed into {out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

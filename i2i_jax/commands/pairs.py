@@ -44,13 +44,13 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("give --photos=DIR --make=TASK, or --inputs=DIR --targets=DIR")
     if flags.FLAGS["size"].present and not _PHOTOS.value:
         raise ConfigError("--size is of --photos: files of two folders are copied as they are")
-    from i2i_jax import pairing, survey
+    from i2i_jax.data import inspect_pairs, make_pairs
 
     if _PHOTOS.value:
-        pairing.from_photos(Path(_PHOTOS.value), output, task=_MAKE.value or "", size=_SIZE.value, **shares, **most)
+        make_pairs.from_photos(Path(_PHOTOS.value), output, task=_MAKE.value or "", size=_SIZE.value, **shares, **most)
     else:
-        pairing.from_folders(Path(_INPUTS.value or ""), Path(_TARGETS.value or ""), output, **shares, **most)
-    print(*survey.report(survey.survey(output, **most)), sep="\n")
+        make_pairs.from_folders(Path(_INPUTS.value or ""), Path(_TARGETS.value or ""), output, **shares, **most)
+    print(*inspect_pairs.report(inspect_pairs.survey(output, **most)), sep="\n")
     print(f"train: {shlex.join(['i2i', 'train', '--config=pix2pix:folder', f'--config.data.path={output}'])}")
 
 

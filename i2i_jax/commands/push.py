@@ -15,9 +15,9 @@ _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (def
 
 
 def main(argv: Sequence[str]) -> None:
-    from i2i_jax import shipping
+    from i2i_jax.interop import model_card
 
-    print(f"pushed: {shipping.push(_RUN.value or '', _TO.value or '', step=app.checkpoint(_STEP.value))}")
+    print(f"pushed: {model_card.push(_RUN.value or '', _TO.value or '', step=app.checkpoint(_STEP.value))}")
 
 
 def cli() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from i2i_jax import extras
+from i2i_jax import optional
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 
@@ -32,14 +32,13 @@ def main(argv: Sequence[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # what was uploaded is deleted then too
     with tempfile.TemporaryDirectory(prefix="i2i_jax_studio_") as folder:
         _keep_to_itself(folder)
-        extras.library("gradio", "studio")
-        from i2i_jax import studio
-        from i2i_jax.commands import studio_page
+        optional.library("gradio", "studio")
+        from i2i_jax.studio import page, session
 
-        page = studio_page.page({run: studio.opened(run) for run in _RUN.value})
+        page = page.page({run: session.opened(run) for run in _RUN.value})
         address = f"http://{_HOST.value}:{_PORT.value}"
         try:
-            page.launch(server_name=_HOST.value, server_port=_PORT.value, max_file_size=MAX_BYTES, **studio_page.LAUNCH)
+            page.launch(server_name=_HOST.value, server_port=_PORT.value, max_file_size=MAX_BYTES, **page.LAUNCH)
         except OSError:
             raise ConfigError(f"--port: nothing can listen at {address}, another program may do so: name another port") from None
         print(f"open {address} in a browser; Ctrl-C ends the studio", flush=True)

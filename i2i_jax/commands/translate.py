@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     import numpy as np
     from tqdm import tqdm
 
-    from i2i_jax import build, model, translation
+    from i2i_jax import build
+    from i2i_jax.inference import model, translation
 
     config = build.read_config(_RUN.value)
     config.data.max_pixels = _MAX_PIXELS.value or config.data.max_pixels
@@ -98,7 +99,8 @@ def _film(trained: Any, sources: list[Any], broken: dict[Path, Exception]) -> No
     """Writes OUTPUT/interpolation.mp4, or as it is asked for. Raises ImageError where an input cannot be read after all."""
     from tqdm import tqdm
 
-    from i2i_jax import build, video
+    from i2i_jax import build
+    from i2i_jax.inference import video
 
     path = Path(_OUTPUT.value or "") / f"interpolation.{_INTERPOLATE.value}"
     video.check(path, inputs=len(sources))
@@ -151,8 +153,10 @@ def _refuse_whole_pairs(jobs: list[Job], sizes: list[tuple[int, int]], config: C
 
 def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, broken: dict[Path, Exception]) -> Any:
     """What is to be done, with latents that go with the file's name. Why an image cannot be read after all is put into `broken`."""
-    from i2i_jax import files, logs, tiling, translation
     from i2i_jax.data import images, loader
+    from i2i_jax.inference import tiling, translation
+    from i2i_jax.pages import grids
+    from i2i_jax.storage import files
 
     how: dict[str, Any] = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
     by_tiles = _TILE.value and not (_SIZE.value or _INTERPOLATE.value or _PAIRS.value)
@@ -170,11 +174,11 @@ def _source(job: Job, size: tuple[int, int], generator: Any, config: Config, bro
 
     def write(image: Any, outputs: Any) -> None:
         shown = image.thinned if isinstance(image, images.Tiled) else image
-        for path, pixels in zip((*job.outputs, job.shown), (*outputs, logs.to_8_bits(shown)), strict=True):
+        for path, pixels in zip((*job.outputs, job.shown), (*outputs, grids.to_8_bits(shown)), strict=True):
             files.atomic_write(path, _encoded(pixels))
 
     size = (_SIZE.value, _SIZE.value) if _SIZE.value else size
-    grid = tiling.grid(*size, multiple=generator.multiple, reach=generator.reach, tile=_TILE.value)
+    grid = tiling.grid(*size, size_multiple=generator.size_multiple, receptive_radius=generator.receptive_radius, tile=_TILE.value)
     return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
 
 
@@ -188,8 +192,8 @@ def _input_half(file: Path, config: Config) -> Any:
 
 def _finish(done: list[Job], broken: dict[Path, Exception]) -> None:
     """Writes the page of what there is. Raises ImageError for what there is not."""
-    from i2i_jax import page
     from i2i_jax.data import images
+    from i2i_jax.pages import page
 
     if done:
         style = Path(_STYLE.value).resolve() if _STYLE.value else None

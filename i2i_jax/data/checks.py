@@ -11,10 +11,10 @@ from pathlib import Path
 from absl import logging
 from tqdm import tqdm
 
-from i2i_jax import cache
 from i2i_jax.data.images import ImageError
 from i2i_jax.data.pairs import Pair, Pairs
-from i2i_jax.files import atomic_write
+from i2i_jax.storage import cache
+from i2i_jax.storage.files import atomic_write
 
 SHOWN = 20  # pairs in a message; the file has them all
 

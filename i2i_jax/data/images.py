@@ -18,7 +18,7 @@ import tifffile
 from jaxtyping import Integer
 from PIL import Image, UnidentifiedImageError
 
-from i2i_jax import crashes
+from i2i_jax.devices import crashes
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFilter
 
-from i2i_jax import extras
+from i2i_jax import optional
 
 Photo = UInt8[np.ndarray, "h w 3"]
 Grey = UInt8[np.ndarray, "h w"]
@@ -22,13 +22,13 @@ def grey(photo: Photo, random: np.random.Generator) -> Grey:
 
 def edges(photo: Photo, random: np.random.Generator) -> Grey:
     """The strongest edges (Canny 1986), as black lines of one pixel on white."""
-    canny = extras.library("skimage.feature", "pairs").canny
+    canny = optional.library("skimage.feature", "pairs").canny
     return np.where(canny(grey(photo, random) / 255, **CANNY), 0, 255).astype(np.uint8)
 
 
 def lines(photo: Photo, random: np.random.Generator) -> Grey:
     """A line drawing (XDoG, Winnemöller 2012): ink where a photo is darker than around, the more the darker."""
-    gaussian = extras.library("skimage.filters", "pairs").gaussian
+    gaussian = optional.library("skimage.filters", "pairs").gaussian
     light, sigma = grey(photo, random) / 255, max(photo.shape) / 256
     contrast = gaussian(light, sigma) - 0.99 * gaussian(light, 1.6 * sigma)
     return np.round(255 * (1 + np.tanh(40 * np.minimum(contrast, 0)))).astype(np.uint8)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from i2i_jax.data import images, prepared
 from i2i_jax.data.pairs import Pairs
-from i2i_jax.files import atomic_write, writing
+from i2i_jax.storage.files import atomic_write, writing
 
 BASE_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
 SILENCE = 30  # seconds after which a server counts as gone

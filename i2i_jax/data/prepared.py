@@ -8,10 +8,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from i2i_jax import cache
 from i2i_jax.data import checks
 from i2i_jax.data.images import ImageError
 from i2i_jax.data.pairs import Pairs, SideBySide
+from i2i_jax.storage import cache
 
 
 class SetError(ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from i2i_jax.data import folder
-from i2i_jax.files import atomic_write
+from i2i_jax.storage.files import atomic_write
 
 FILE = "pairs.json"  # in a run's folder
 SHOWN = 3  # names in a line

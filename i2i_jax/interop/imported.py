@@ -12,7 +12,7 @@ from i2i_jax.interop.torch import StateDict, inputs, stripped
 MOST_IMAGE_CHANNELS = 4  # a generator that reads more is taken to read a latent too, where no other file tells
 NATIVE_SIZE = 256  # of networks whose names have none
 
-JUDGES = ("discriminator", "discriminator_lr")
+JUDGES = ("discriminator", "discriminator_prior")
 
 
 class Reading(NamedTuple):
@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
 
 
 def read_config(found: Mapping[str, list[Found]], states: Mapping[str, StateDict], given: Mapping[str, Any]) -> Reading:
-    """The config of the networks of one system, by role: generator, encoder, discriminator, discriminator_lr.
+    """The config of the networks of one system, by role: generator, encoder, discriminator, discriminator_prior.
 
     `given` are the options that the user names. Raises StateDictError where the networks do not belong together; ConfigError.
     """
@@ -131,9 +131,9 @@ def _objective(sizes: Mapping[str, Sizes], latent: int) -> tuple[str, bool]:
         return "pix2pix", True
     if "encoder" not in sizes:
         return "pix2pix_noise", False
-    if "discriminator_lr" in sizes and "discriminator" not in sizes:
+    if "discriminator_prior" in sizes and "discriminator" not in sizes:
         return "clr_gan", True
-    return "bicycle_gan", "discriminator_lr" in sizes
+    return "bicycle_gan", "discriminator_prior" in sizes
 
 
 def _of_generator(found: Found, sizes: Sizes, latent: int, bicycle: bool) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _of_discriminators(fitting: Mapping[str, list[Found]], sizes: Mapping[str, S
         **{f"model.{name}": value for name, value in options.items()},
         "model.discriminator_width": judge.width,
         "model.conditional": judge.reads == both,
-        "model.shared_discriminator": "encoder" in fitting and "discriminator_lr" not in fitting,
+        "model.shared_discriminator": "encoder" in fitting and "discriminator_prior" not in fitting,
     }
 
 

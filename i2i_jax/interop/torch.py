@@ -53,7 +53,7 @@ def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dic
     return traverse_util.unflatten_dict(flat)
 
 
-def without_effect(module: nn.Module, state_dict: StateDict) -> dict[str, Array]:
+def ignored_tensors(module: nn.Module, state_dict: StateDict) -> dict[str, Array]:
     """What of a state dict `module` has no place for: biases that a norm cancels, the running means that contain them, counters.
 
     With it, `state_dict_from_params` gives the state dict back bit for bit. Raises StateDictError on a misshapen bias.
@@ -76,13 +76,13 @@ def state_dict_from_params(
     params: Mapping[str, Any],
     batch_stats: Mapping[str, Any] | None = None,
     *,
-    without_effect: StateDict | None = None,
+    ignored_tensors: StateDict | None = None,
 ) -> dict[str, Array]:
-    """Inverse of `params_from_state_dict`, with what the function `without_effect` kept of the state dict that the parameters are from.
+    """Inverse of `params_from_state_dict`, with what the function `ignored_tensors` kept of the state dict that the parameters are from.
 
     Else biases that a norm cancels are written as zeros where PyTorch's network has them.
     """
-    flat, stats, kept = _flat(params), _flat(batch_stats or {}), dict(without_effect or {})
+    flat, stats, kept = _flat(params), _flat(batch_stats or {}), dict(ignored_tensors or {})
     state, table = {}, list(layers(module))
     for before, layer in zip([None, *table], table, strict=False):
         weight, bias = f"{layer.key}.weight", f"{layer.key}.bias"

@@ -9,7 +9,7 @@ from jaxtyping import Array
 Figures = dict[str, float | list[float]]
 
 
-class Cases(NamedTuple):
+class EvalExamples(NamedTuple):
     """Inputs with what a system made of them, images in [-1, 1] at 8 bits; None is what there is not.
 
     `input` and `target` [b, h, w, c]; `samples` [b, n, h, w, c] from the latents `z` [b, n, d]; `encoded` [b, h, w, c], the translation
@@ -33,12 +33,12 @@ def means(measured: Mapping[str, np.ndarray]) -> Figures:
 class Metric(NamedTuple):
     """Quantities [b, ...] of each case by itself, and the figures that those of all cases come to.
 
-    A quantity of one number a case has the name of its figure. `needs` names the fields of Cases that are measured; a metric
+    A quantity of one number a case has the name of its figure. `needs` names the fields of EvalExamples that are measured; a metric
     that is `unpaired` compares all samples with all targets, and measures either alone as well. `weights` are the SHA-256 of the
     pretrained weights it depends on, by file. Metrics with the same `measure` share its work.
     """
 
-    measure: Callable[[Cases], Mapping[str, Array | np.ndarray]]
+    measure: Callable[[EvalExamples], Mapping[str, Array | np.ndarray]]
     summarise: Callable[[Mapping[str, np.ndarray]], Figures] = means
     needs: tuple[str, ...] = ("target", "samples")
     unpaired: bool = False

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from i2i_jax import cache, torch_files
+from i2i_jax.storage import cache, torch_files
 
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20

@@ -4,12 +4,12 @@ from functools import partial
 
 import flax.linen as nn
 
+from i2i_jax.models.discriminators import MultiScale, PatchGAN, PixelGAN
 from i2i_jax.models.encoders import ConvEncoder, ResNetEncoder
-from i2i_jax.models.painted import Painted
-from i2i_jax.models.patchgan import MultiScale, PatchGAN, PixelGAN
+from i2i_jax.models.label_maps import LabelMapGenerator
 from i2i_jax.models.resnet import ResNet
 from i2i_jax.models.unet import UNet
-from i2i_jax.types import PLAYERS, Share
+from i2i_jax.types import PLAYERS, Shard
 
 GENERATORS = {
     "unet_64": partial(UNet, depth=6),
@@ -36,20 +36,20 @@ class Networks(nn.Module):
     """The networks of a system; those that its objective never calls get no parameters.
 
     One module given as both discriminators is one discriminator with one set of parameters. `players` says whose losses are
-    wanted of this application, `share` whose rows of the global batch it is given.
+    wanted of this application, `shard` whose rows of the global batch it is given.
     """
 
     generator: nn.Module
     discriminator: MultiScale
-    discriminator_lr: MultiScale | None = None
+    discriminator_prior: MultiScale | None = None
     encoder: nn.Module | None = None
     latent_dim: int = 0
     conditional: bool = True
     players: tuple[str, ...] = PLAYERS
-    share: Share = Share()
+    shard: Shard = Shard()
 
 
 __all__ = [
-    "DISCRIMINATORS", "ENCODERS", "GENERATORS", "ConvEncoder", "MultiScale", "Networks", "Painted", "PatchGAN", "PixelGAN", "ResNet",
-    "ResNetEncoder", "UNet",
+    "DISCRIMINATORS", "ENCODERS", "GENERATORS", "ConvEncoder", "LabelMapGenerator", "MultiScale", "Networks", "PatchGAN", "PixelGAN",
+    "ResNet", "ResNetEncoder", "UNet",
 ]  # fmt: skip

@@ -28,12 +28,12 @@ class ResNet(nn.Module):
     dtype: DTypeLike | None = None
 
     @property
-    def multiple(self) -> int:
+    def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return 4
 
     @property
-    def reach(self) -> int:
+    def receptive_radius(self) -> int:
         """An output pixel depends on the input at most this many pixels away; norms that look at the image itself aside."""
         return 8 * self.blocks + (12 if self.upsample == "transposed" else 18)
 

@@ -32,12 +32,12 @@ class UNet(nn.Module):
     dtype: DTypeLike | None = None
 
     @property
-    def multiple(self) -> int:
+    def size_multiple(self) -> int:
         """Height and width must be multiples of this."""
         return 2**self.depth
 
     @property
-    def reach(self) -> None:
+    def receptive_radius(self) -> None:
         """An output pixel depends on all of the input."""
 
     @nn.compact

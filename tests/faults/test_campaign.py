@@ -17,7 +17,7 @@ def campaign():
         import campaign
 
         yield campaign
-        for name in ("campaign", "victim", "tables"):
+        for name in ("campaign", "crash_target", "tables"):
             sys.modules.pop(name, None)
 
 

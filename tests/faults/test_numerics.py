@@ -7,10 +7,10 @@ import pytest
 import runs
 from tiny import KEY, batch_of, config_of, game_of, state_of
 
-from i2i_jax import divergence, training
-from i2i_jax.divergence import Diverged
 from i2i_jax.losses import l1
 from i2i_jax.models import layers
+from i2i_jax.training import loop, nonfinite
+from i2i_jax.training.nonfinite import Diverged
 from i2i_jax.types import Batch
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def bicycle():
     """A state, and which gradients of a step from it are not finite."""
     game, batch = game_of(config_of("bicycle_gan")), batch_of(2)
-    step = jax.jit(lambda state, batch: divergence.gradients(game, state, batch, KEY)[1])
+    step = jax.jit(lambda state, batch: nonfinite.gradients(game, state, batch, KEY)[1])
 
     def bad(state, batch=batch):
         return {name for name, finite in jax.device_get(step(state, batch)).items() if finite < 1}
@@ -37,12 +37,15 @@ def with_nan(state, network: str):
 def test_a_network_and_a_term_are_named(bicycle):
     state, batch, bad = bicycle
     assert not bad(state)
-    assert divergence.not_finite({"generator/l1": 1.0}, state) == []
+    assert nonfinite.not_finite({"generator/l1": 1.0}, state) == []
     assert bad(with_nan(state, "discriminator")) == {
         "generator/gan for generator", "generator/gan for encoder", "discriminator/gan for discriminator",
     }  # fmt: skip
-    assert bad(with_nan(state, "discriminator_lr")) == {"generator/gan_lr for generator", "discriminator/gan_lr for discriminator_lr"}
-    assert divergence.not_finite({}, with_nan(state, "encoder")) == ["a parameter of encoder is not finite"]
+    assert bad(with_nan(state, "discriminator_prior")) == {
+        "generator/gan_prior for generator",
+        "discriminator/gan_prior for discriminator_prior",
+    }
+    assert nonfinite.not_finite({}, with_nan(state, "encoder")) == ["a parameter of encoder is not finite"]
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
@@ -63,7 +66,7 @@ def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(b
     """Adam's second moment: infinite, it would freeze the network for good."""
     state, _, _ = bicycle
     overflowed = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if x.ndim else x, state.opt_state["encoder"])
-    found = divergence.not_finite({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
+    found = nonfinite.not_finite({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
     assert found == ["generator/kl is inf", "the optimizer of encoder is not finite"]
 
 
@@ -89,7 +92,7 @@ def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, 
     def steep(a, b):
         return l1(a, b) + 0 * jnp.sqrt(jnp.sum((a - a) ** 2))
 
-    monkeypatch.setattr(training.build.objectives.losses, "l1", steep)
+    monkeypatch.setattr(loop.build.objectives.losses, "l1", steep)
     rarely = dict.fromkeys((f"train.{name}_every" for name in ("log", "checkpoint", "eval", "sample")), 9)
     options = {"train.steps": 9, "train.debug_nans": True}
     with pytest.raises(Diverged) as stopped:

@@ -14,10 +14,13 @@ import numpy as np
 import pytest
 import runs
 
-from i2i_jax import checkpoints, files, logs, page, training
-from i2i_jax.checkpoints import CheckpointError, Checkpoints, restore_for_inference
 from i2i_jax.config import ConfigError
 from i2i_jax.data import shapes
+from i2i_jax.pages import grids, page
+from i2i_jax.storage import checkpoints, files, metrics_file
+from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
+from i2i_jax.training import loop
+from i2i_jax.training.log import RunLog
 
 ROOM = 100_000  # bytes
 
@@ -57,7 +60,7 @@ def test_figures_on_a_full_disk(full_disk, capsys):
     """The row that does not fit is an error at once; those before it stay, and a later start goes on after them."""
     workdir, reason = full_disk
     with pytest.raises(OSError, match=f"^{workdir}/(metrics.jsonl|tensorboard/events.*): cannot be written .{reason}.$"):
-        with contextlib.suppress(OSError), logs.RunLog(workdir, total_steps=10**6, start_step=0) as log:
+        with contextlib.suppress(OSError), RunLog(workdir, total_steps=10**6, start_step=0) as log:
             for step in range(1, 10**6):
                 last = step
                 try:
@@ -66,7 +69,7 @@ def test_figures_on_a_full_disk(full_disk, capsys):
                     failure = error
                     raise
         raise failure
-    kept = [logs.parse_row(line) for line in (workdir / "metrics.jsonl").read_bytes().splitlines()]
+    kept = [metrics_file.parse_row(line) for line in (workdir / "metrics.jsonl").read_bytes().splitlines()]
     steps = [row["step"] for row in kept if row]
     assert last > 20 and steps in (list(range(1, last)), list(range(1, last + 1)))
 
@@ -83,7 +86,7 @@ def test_a_page_and_a_picture_on_a_full_disk(full_disk, name):
             page.write_run(workdir)
         else:
             noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
-            logs.save_grid(workdir / name, [[noise]], labels=["x"])
+            grids.save_grid(workdir / name, [[noise]], labels=["x"])
     assert (workdir / name).read_bytes() == b"old"
     assert not list(workdir.rglob("*.tmp"))
 
@@ -133,7 +136,7 @@ def test_a_second_process_on_one_run_is_refused(tmp_path, shapes_dir):
         owner.kill()
     (workdir / "samples").mkdir()
     (workdir / "samples" / ".00000004.png.123.tmp").write_text("of a process that was killed")
-    with training._taken(workdir, config, ""):
+    with loop._taken(workdir, config, ""):
         assert (workdir / "config.json").exists()
         assert not list((workdir / "samples").iterdir())
 
@@ -152,7 +155,7 @@ def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
     clock = iter(range(10**9, 0, -3600))
     for start in (0, 2):
         monkeypatch.setattr("time.time", lambda: next(clock))
-        with logs.RunLog(tmp_path, total_steps=4, start_step=start) as log:
+        with RunLog(tmp_path, total_steps=4, start_step=start) as log:
             for step in (start + 1, start + 2):
                 log.write(step, {"generator/l1": step})
         kept = Checkpoints(tmp_path / "checkpoints", keep=2)

@@ -1,0 +1,114 @@
+"""The pictures of docs/troubleshooting.md: small runs on `shapes` in which something goes wrong, beside ones in which it does not.
+
+    python benchmarks/troubleshooting.py [--only=collapse,sizes --workdir=runs/troubles]
+
+Runs are kept in --workdir: what is there is not trained again.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+
+from i2i_jax import build, config, presets
+from i2i_jax.commands import app
+from i2i_jax.config import Config
+from i2i_jax.data import loader
+from i2i_jax.inference.model import Model, load
+from i2i_jax.pages import grids
+from i2i_jax.training import loop
+
+_ONLY = flags.DEFINE_list("only", None, "Names of pictures (default: all).")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/troubles", "Where the runs are kept.")
+_OUTPUT = flags.DEFINE_string("output", "docs/troubleshooting", "Where the pictures are written.")
+
+
+class Run(NamedTuple):
+    """A preset and what differs from it."""
+
+    preset: Callable[[str], Config]
+    options: dict[str, Any]
+
+
+UNWATCHED = {"train.samples": 1, "train.sample_every": 10_000, "train.eval_every": 10_000, "eval.inputs": 1, "eval.samples": 1}
+BICYCLE = partial(presets.bicycle_family, "bicycle_gan")
+RUNS = {
+    "bicycle": Run(BICYCLE, {"train.steps": 1500}),
+    "KL x 2000": Run(partial(presets.bicycle_family, "cvae_gan"), {"train.steps": 600, "weights.kl": 10.0}),
+    "pix2pix": Run(presets.pix2pix, {"train.steps": 1600, "data.batch_size": 1}),
+    "150 steps": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1}),
+    "150 steps, bilinear": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1, "model.upsample": "bilinear"}),
+    "GAN alone": Run(presets.pix2pix, {"train.steps": 1600, "data.batch_size": 1, "weights.l1": 0.0, "model.conditional": False}),
+}
+
+
+def collapse(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """Without L1 and a discriminator that sees the input, nothing ties an output to it."""
+    return _side_by_side(_inputs(), {"GAN + L1": trained("pix2pix"), "GAN alone": trained("GAN alone")})
+
+
+def z_ignored(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    return _side_by_side(_inputs(), {"BicycleGAN": trained("bicycle"), "cVAE-GAN, KL x 2000": trained("KL x 2000")}, samples=4)
+
+
+def checkerboards(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """The middle of early outputs, enlarged."""
+    models = {"transposed": trained("150 steps"), "bilinear": trained("150 steps, bilinear")}
+    rows, labels = _side_by_side(_inputs(), models)
+    middle = slice(16, 48)
+    return [[image[middle, middle].repeat(4, axis=0).repeat(4, axis=1) for image in row] for row in rows], labels
+
+
+def colours(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """The same drawings as trained on, and as photographed under a lamp."""
+    rows = _as_trained_on_and(lambda image: (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8), trained("pix2pix"))
+    return rows, ["as trained on", "output", "under a lamp", "output"]
+
+
+def sizes(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
+    """Networks of 64 pixels, on the same drawing at 64 and at 128."""
+    rows = _as_trained_on_and(lambda image: loader.resize(image, 128), trained("bicycle"))
+    return rows, ["64 x 64", "output", "128 x 128", "output"]
+
+
+PICTURES = {of.__name__: of for of in (collapse, z_ignored, checkerboards, sizes, colours)}
+
+
+def _inputs() -> np.ndarray:
+    pairs = build.pairs(presets.pix2pix("shapes"), "val")
+    return np.stack([pairs[i].input for i in range(3)])
+
+
+def _as_trained_on_and(change: Callable[[np.ndarray], np.ndarray], model: Model) -> list[list[np.ndarray]]:
+    """A row an input: it, its output, the changed input, its output."""
+    pairs = [(image, change(image)) for image in _inputs()]
+    return [[image for given in pair for image in (given, model(given)[0])] for pair in pairs]
+
+
+def _side_by_side(inputs: np.ndarray, models: dict[str, Model], *, samples: int = 1) -> tuple[list, list[str]]:
+    """A row an input, and of each model as many samples."""
+    made = [model(inputs, n=samples) for model in models.values()]
+    rows = [[image, *(sample for of in made for sample in of[i])] for i, image in enumerate(inputs)]
+    return rows, ["input", *(label for name in models for label in (name, *[""] * (samples - 1)))]
+
+
+def main(argv: Sequence[str]) -> None:
+    @functools.cache
+    def trained(name: str) -> Model:
+        run = RUNS[name]
+        folder = Path(_WORKDIR.value, name)
+        print(f"{name}: {folder}", flush=True)
+        loop.train(config.override(run.preset("shapes"), UNWATCHED | run.options), folder)
+        return load(folder)
+
+    for name in _ONLY.value or PICTURES:
+        rows, labels = PICTURES[name](trained)
+        grids.save_grid(Path(_OUTPUT.value, f"{name}.png"), rows, labels=labels)
+
+
+if __name__ == "__main__":
+    app.start(main)

@@ -1,0 +1,104 @@
+"""A generator as StableHLO, with its parameters in it, for programs that have jax and not this package."""
+
+import contextlib
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jaxtyping import Array
+
+from i2i_jax import build, sampling
+from i2i_jax.inference.model import Model
+from i2i_jax.interop import model_card
+from i2i_jax.storage import files
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+SMALLEST = 8  # pixels of a side: a ResNet reflects the borders of maps of a quarter of it
+TOLERANCE = 1e-4  # of an artifact's images, which are in [-1, 1], against the model's
+
+
+class ExportError(ValueError):
+    """An artifact that does not make what the model makes."""
+
+
+def to_stablehlo(model: Model, out: Path) -> float:
+    """Writes the artifact `out`, and before it its card, OUT.json; returns by how much its images differ from the model's.
+
+    The artifact takes the inputs by name. Raises ExportError where it differs too much.
+    """
+    inputs = _inputs(model, _any_size(model))
+    with _without_places():
+        artifact = bytes(export.export(jax.jit(_program(model)), platforms=PLATFORMS)(**inputs).serialize())
+    difference = _difference(model, export.deserialize(bytearray(artifact)))
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{out}: not written: its images differ by {difference:.2g} from the model's, more than {TOLERANCE}")
+    card = model_card.card(model.config, model.networks, model.state) | {
+        "inputs": {name: f"{spec.dtype.name}[{', '.join(map(str, spec.shape))}]" for name, spec in inputs.items()},
+        "platforms": PLATFORMS,
+        "jax": jax.__version__,
+        "difference": difference,
+    }
+    files.atomic_write(out.with_name(f"{out.name}.json"), (json.dumps(card, indent=2) + "\n").encode())
+    files.atomic_write(out, artifact)
+    return difference
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """What is traced inside does not say in which files of this machine its code stands."""
+    option = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, option)
+    jax.config.update(option, ".*")
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
+
+
+def _any_size(model: Model) -> tuple[Any, ...]:
+    """[b, h, w, c] where b, h and w are known only when images come."""
+    size_multiple, channels = model.networks.generator.size_multiple, model.config.data.input_channels
+    smallest = max(1, SMALLEST // size_multiple)
+    return tuple(
+        export.symbolic_shape(f"b, {size_multiple}*h, {size_multiple}*w, {channels}", constraints=[f"h >= {smallest}", f"w >= {smallest}"])
+    )
+
+
+def _inputs(model: Model, images: tuple[Any, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Images of a shape and what else the model takes: a latent for each, and the seed of dropout."""
+    mode, networks = build.mode(model.config), model.networks
+    inputs = {"images": jax.ShapeDtypeStruct(images, np.float32)}
+    if networks.latent_dim:
+        inputs["z"] = jax.ShapeDtypeStruct((images[0], networks.latent_dim), np.float32)
+    if mode.dropout and model.config.model.dropout:
+        inputs["seed"] = jax.ShapeDtypeStruct((), np.uint32)
+    return inputs
+
+
+def _program(model: Model) -> Callable[..., Array]:
+    generate = functools.partial(sampling.generate, model.networks, model.state, mode=build.mode(model.config))
+
+    def program(images: Array, z: Array | None = None, seed: Any = 0) -> Array:
+        count = images.shape[0]
+        keys = sampling.dropout_keys(jax.random.key(seed), count, 1)[:, 0]
+        return jax.vmap(generate)(images, jnp.zeros((count, 0)) if z is None else z, keys)
+
+    return program
+
+
+def _difference(model: Model, artifact: export.Exported) -> float:
+    """The largest, of two random images that are not square."""
+    size_multiple = model.networks.generator.size_multiple
+    side = model.config.data.crop_size + -model.config.data.crop_size % size_multiple
+    needed, rng = _inputs(model, (2, side, side + size_multiple, model.config.data.input_channels)), np.random.default_rng(0)
+    images = rng.uniform(-1, 1, needed["images"].shape).astype(np.float32)
+    z = rng.normal(size=(2, model.networks.latent_dim)).astype(np.float32)
+    given = {"images": images, "z": z, "seed": np.uint32(1)}
+    expected = model.translate(model.state, images, z[:, None], jax.random.key(1 if "seed" in needed else 0))[:, 0]
+    return float(np.abs(artifact.call(**{name: given[name] for name in needed}) - expected).max())

@@ -1,0 +1,86 @@
+"""A model in one file: its networks as safetensors, its config and its card beside them. Nothing in such a file is executed."""
+
+import contextlib
+import fnmatch
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from i2i_jax.config import Config, ConfigError, flatten, from_json, override, to_json
+from i2i_jax.storage import checkpoints
+
+FORMAT = "i2i_jax 1"
+
+# What leaves with a packed model: all that the networks are, and how they were trained; nothing that is this machine's or its user's.
+PUBLISHED = (
+    "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
+    "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.input_channels",
+    "data.target_channels", "data.palette", "train.steps", "train.microbatches", "train.rematerialize", "eval.metrics", "eval.best_metric",
+    "eval.inputs", "eval.samples",
+)  # fmt: skip
+
+TYPES = {"F32": np.float32, "I32": np.int32}
+
+
+class PackedError(ValueError):
+    """A packed file that cannot be used: one line that names it and what was found."""
+
+
+def to_bytes(config: Config, card: dict[str, Any], state: Any) -> bytes:
+    """The file of a model; of its config the options that are PUBLISHED, and of others the defaults."""
+    published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
+    metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
+    return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in checkpoints.named(state).items()}, metadata)
+
+
+def _is_published(option: str) -> bool:
+    return any(fnmatch.fnmatchcase(option, pattern) for pattern in PUBLISHED)
+
+
+def read_config(path: str | Path) -> Config:
+    """Raises PackedError."""
+    with _opened(path) as (_, metadata):
+        try:
+            return from_json(metadata.get("config", ""))
+        except ConfigError as error:
+            raise PackedError(f"{path}: its config: {error}") from None
+
+
+def networks(path: str | Path) -> set[str]:
+    """Those whose parameters are in the file. Raises PackedError."""
+    with _opened(path) as (file, _):
+        return {name.split(".")[1] for name in file.keys() if name.startswith("params.")}  # noqa: SIM118
+
+
+def restore(path: str | Path, template: Any) -> Any:
+    """The arrays of the file that `template` names, in its form. Raises PackedError."""
+    wanted = checkpoints.named(template)
+    with _opened(path) as (file, _):
+        for name, leaf in wanted.items():
+            if name not in file.keys():  # noqa: SIM118
+                raise PackedError(f"{path}: has no {name}: it is of another model than its config")
+            stored = file.get_slice(name)
+            found = checkpoints.form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
+            if found != (expected := checkpoints.form(leaf.dtype, leaf.shape)):
+                raise PackedError(f"{path}: {name} is {found}, that of its config is {expected}")
+        arrays = [jax.device_put(file.get_tensor(name), leaf.sharding) for name, leaf in wanted.items()]
+        return jax.tree.unflatten(jax.tree.structure(template), arrays)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, str]]]:
+    """The file and its metadata."""
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            if (found := metadata.get("format")) != FORMAT:
+                raise PackedError(f"{path}: is no model that `i2i_jax pack` wrote: its format is {found!r}, not {FORMAT!r}")
+            yield file, metadata
+    except safetensors.SafetensorError as error:
+        raise PackedError(f"{path}: is no model that `i2i_jax pack` wrote, or is damaged ({error})") from error

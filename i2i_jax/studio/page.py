@@ -1,0 +1,201 @@
+"""The studio's page: what is on it, and what answers to it."""
+
+import functools
+import html
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gradio as gr  # pyright: ignore[reportMissingImports]
+import numpy as np
+from gradio import processing_utils  # pyright: ignore[reportMissingImports]
+from PIL import Image
+
+from i2i_jax.config import ConfigError, has_encoder
+from i2i_jax.data.images import EXTENSIONS, ImageError
+from i2i_jax.inference.model import Model
+from i2i_jax.studio import session
+
+CANVAS = 448  # pixels of an empty canvas's side
+MOST = 16  # samples, and pictures of a walk
+SLIDERS = 8  # numbers of z that can be set by hand
+REACH = 3.0  # of a slider, in standard deviations of z
+
+STYLE = """
+footer { display: none !important }
+#picture img { width: 100%; height: 100%; object-fit: contain }  /* small pictures are enlarged */
+"""
+LAUNCH: dict[str, Any] = {
+    "theme": gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+    "css": STYLE, "footer_links": [], "run_history": False, "quiet": True, "prevent_thread_lock": True,
+    "share": False, "ssr_mode": False, "mcp_server": False, "num_workers": 0, "enable_monitoring": False, "state_session_capacity": 100,
+}  # fmt: skip
+
+# Who comes can draw at once.
+PICK_BRUSH = """() => {
+    const pick = () => { const brush = document.querySelector('[aria-label="Brush"]'); brush ? brush.click() : setTimeout(pick, 200); };
+    pick();
+}"""
+
+# Of all that computes or decodes, one at a time.
+ALONE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "networks", "show_progress": "hidden", "api_visibility": "private"}
+
+# What Gradio decodes by itself is refused by Pillow beyond twice this.
+Image.MAX_IMAGE_PIXELS = session.MAX_PIXELS
+
+
+async def _fetch_nothing(url: str, cache_dir: str) -> str:
+    raise gr.Error("the studio fetches nothing: upload a file")
+
+
+# Gradio would download an address that comes in place of an upload.
+processing_utils.async_ssrf_protected_download = _fetch_nothing
+
+
+def page(models: Mapping[str, Model]) -> gr.Blocks:
+    """Of trained runs by name, one of which is chosen."""
+    with gr.Blocks(title="i2i_jax studio", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
+        Page(models)
+        blocks.load(None, js=PICK_BRUSH)
+    return blocks.queue(api_open=False, max_size=64)
+
+
+def _told(answer: Callable) -> Callable:
+    """What is wrong with an upload or an option is said in the page."""
+
+    @functools.wraps(answer)
+    def told(*arguments: Any) -> Any:
+        try:
+            return answer(*arguments)
+        except (ImageError, ConfigError) as error:
+            raise gr.Error(html.escape(str(error)), print_exception=False) from None
+
+    return told
+
+
+class Page:
+    """Components, and what they do with the run that is chosen. `z` is the latent of `picture`, `latents` those of the samples."""
+
+    def __init__(self, models: Mapping[str, Model]):
+        self.models = models
+        first = models[next(iter(models))]
+        self.run = gr.Dropdown(list(models), label="Run", visible=len(models) > 1)
+        with gr.Row():
+            with gr.Column(scale=2, min_width=360):
+                self._lay_out_input(first)
+            with gr.Column(scale=3, min_width=360):
+                self._lay_out_output(first)
+        self._connect()
+
+    def _lay_out_input(self, first: Model) -> None:
+        self.canvas = gr.ImageEditor(
+            label="Input", sources=(), image_mode="RGB", format="png", layers=False, transforms=(), buttons=[],
+            canvas_size=(CANVAS, CANVAS), height=CANVAS + 80, brush=_brush(first),
+        )  # fmt: skip
+        self.upload = gr.UploadButton("Upload an image", file_types=list(EXTENSIONS), size="sm")
+        with gr.Row():
+            self.number = gr.Slider(1, MOST, value=8, step=1, label="Samples", scale=3, min_width=160)
+            self.seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, scale=2, min_width=100)
+        with gr.Row():
+            self.translate = gr.Button("Translate", variant="primary")
+            self.another = gr.Button("Another seed")
+
+    def _lay_out_output(self, first: Model) -> None:
+        self.latents, self.z = gr.State(), gr.State(np.zeros(first.networks.latent_dim, np.float32))
+        shown: dict[str, Any] = {
+            "format": "png",
+            "object_fit": "contain",
+            "allow_preview": False,
+            "buttons": ["download_all", "fullscreen"],
+        }
+        self.samples = gr.Gallery(label="Samples: click one to take its latent", columns=4, height=420, **shown)
+        with gr.Column(visible=first.networks.latent_dim > 0) as self.with_latent:
+            with gr.Row():
+                self.picture = gr.Image(
+                    label="One latent", format="png", interactive=False, buttons=["download", "fullscreen"], height=320, elem_id="picture"
+                )
+                with gr.Column():
+                    number = min(SLIDERS, max(model.networks.latent_dim for model in self.models.values()))
+                    self.sliders = [gr.Slider(-REACH, REACH, value=0, step=0.01, label=f"z{i + 1}") for i in range(number)]
+                    visible = has_encoder(first.config)
+                    self.style = gr.UploadButton("Take the style of an image", file_types=list(EXTENSIONS), size="sm", visible=visible)
+            with gr.Row(equal_height=True):
+                self.start = gr.Number(1, label="From sample", precision=0, minimum=1, maximum=MOST, min_width=80)
+                self.end = gr.Number(2, label="to sample", precision=0, minimum=1, maximum=MOST, min_width=80)
+                self.steps = gr.Slider(3, MOST, value=8, step=1, label="Pictures", scale=2, min_width=180)
+                self.walk = gr.Button("Walk", min_width=80)
+            self.between = gr.Gallery(label="Between two samples", columns=6, height=260, **shown)
+
+    def _connect(self) -> None:
+        asked, latent = [self.run, self.canvas], [self.z, *self.sliders]
+        made = {"fn": self.make, "inputs": [*asked, self.number, self.seed], "outputs": [self.samples, self.latents], **ALONE}
+        shown = {"fn": self.show, "inputs": [*asked, *latent], "outputs": [self.z, self.picture], **ALONE}
+        cleared = [self.samples, self.latents, self.between, self.picture]
+        self.run.change(self.choose, self.run, [self.canvas, self.with_latent, self.style, *cleared, *latent])
+        self.upload.upload(_told(session.read), self.upload, self.canvas, **ALONE)
+        self.translate.click(**made).success(**shown)
+        self.another.click(lambda: secrets.randbelow(10_000), None, self.seed).then(**made)
+        for slider in self.sliders:
+            slider.input(**shown, trigger_mode="always_last")
+        self.samples.select(self.take, [*asked, self.latents], [*latent, self.picture], **ALONE)
+        self.style.upload(self.imitate, [*asked, self.style], [*latent, self.picture], **ALONE)
+        self.walk.click(self.go, [*asked, self.latents, self.start, self.end, self.steps], self.between, **ALONE)
+
+    @_told
+    def make(self, run: str, drawing: Any, number: int, seed: int) -> tuple:
+        """The samples and their latents."""
+        model = self.models[run]
+        samples = session.samples(model, _drawn(drawing), seed=seed, number=number)
+        return samples, session.latents(model, seed=seed, number=number)
+
+    @_told
+    def show(self, run: str, drawing: Any, z: np.ndarray, *sliders: float) -> tuple:
+        """Of the sliders: z, of which they set the first numbers, and its picture."""
+        if not z.size:
+            return z, None
+        z = np.array([*sliders, *z[len(sliders) :]], np.float32)[: len(z)]
+        return z, session.translated(self.models[run], _drawn(drawing), z)
+
+    @_told
+    def take(self, run: str, drawing: Any, latents: np.ndarray, chosen: gr.SelectData) -> tuple:
+        """The latent of the sample that was clicked."""
+        return self._taken(run, drawing, latents[chosen.index])
+
+    @_told
+    def imitate(self, run: str, drawing: Any, style: str) -> tuple:
+        """The latent of an uploaded target."""
+        return self._taken(run, drawing, session.encoded(self.models[run], session.read(style)))
+
+    def _taken(self, run: str, drawing: Any, z: np.ndarray) -> tuple:
+        if not z.size:
+            return z, *[0.0] * len(self.sliders), None
+        sliders = [round(float(np.clip(number, -REACH, REACH)), 2) for number in z[:SLIDERS]]
+        return z, *sliders, *[0.0] * (len(self.sliders) - len(sliders)), session.translated(self.models[run], _drawn(drawing), z)
+
+    @_told
+    def go(self, run: str, drawing: Any, latents: np.ndarray | None, start: int, end: int, steps: int) -> list[np.ndarray]:
+        """From one sample to another."""
+        if latents is None or max(start, end) > len(latents):
+            raise ConfigError(f"there is no sample {max(start, end)}: translate first")
+        between = session.between(latents[start - 1], latents[end - 1], steps)
+        return [session.translated(self.models[run], _drawn(drawing), z) for z in between]
+
+    def choose(self, run: str) -> tuple:
+        """Another run: its colours and sliders; what the last one made is taken away."""
+        model = self.models[run]
+        zeros = np.zeros(model.networks.latent_dim, np.float32)
+        sliders = [gr.Slider(value=0, visible=i < model.networks.latent_dim) for i in range(len(self.sliders))]
+        style = gr.UploadButton(visible=has_encoder(model.config))
+        shown = gr.ImageEditor(brush=_brush(model)), gr.Column(visible=model.networks.latent_dim > 0), style
+        return *shown, None, None, None, None, zeros, *sliders
+
+
+def _brush(model: Model) -> gr.Brush:
+    """As thick as the lines of `shapes`, in the colours of the run's inputs."""
+    return gr.Brush(default_size=12, colors=session.colours(model.config))
+
+
+def _drawn(drawing: Any) -> session.Picture:
+    if drawing is None or drawing["composite"] is None:
+        raise ConfigError("there is no input: draw one, or upload an image")
+    return drawing["composite"]
