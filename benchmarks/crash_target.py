@@ -25,7 +25,7 @@ MOMENTS = {
     "asynchronous save": ("i2i_jax.storage.checkpoints.Checkpoints", "save", 0.3),
     DELETION: ("os", "unlink", 0.002),
     "evaluation": ("i2i_jax.evaluation.evaluate", "evaluate", 0.05),
-    "page writing": ("i2i_jax.pages.page", "write_run", 0.01),
+    "page writing": ("i2i_jax.pages.run", "write_run", 0.01),
     "a file taking its place": ("os", "replace", 0.001),
 }
 

@@ -22,12 +22,12 @@ import timing
 from absl import flags
 from ml_collections import config_flags
 
+from i2i_jax import training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, override
 from i2i_jax.data import augment, folder, images, loader, shapes
 from i2i_jax.data.pairs import SideBySide
 from i2i_jax.devices import parallel
-from i2i_jax.training import loop
 
 _DATA = flags.DEFINE_string("data", None, "A folder of side-by-side pairs.")
 _LOAD_SIZE = flags.DEFINE_integer("load_size", 286, "Pixels that the folder's images are resized to, and cropped to 256.")
@@ -103,7 +103,7 @@ def waiting(config: Config) -> dict[str, float]:
             yield batch
 
     with tempfile.TemporaryDirectory() as workdir, mock.patch.object(loader, "batches", timed):
-        loop.train(config, workdir)
+        training.train(config, workdir)
     timed_waits = waits[WARM_UP:]
     step = (timed_waits[-1][1] - timed_waits[0][1]) / (len(timed_waits) - 1)
     wait = statistics.mean(end - start for start, end in timed_waits[1:])

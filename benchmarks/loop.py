@@ -21,7 +21,7 @@ import tables
 import timing
 from absl import flags
 
-from i2i_jax import presets
+from i2i_jax import presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, override
 from i2i_jax.data import loader
@@ -59,7 +59,7 @@ def events(config: Config) -> list[Event]:
         mock.patch.object(loader, "batches", timed_batches),
         mock.patch.object(loop, "terms", timed_terms),
     ):
-        loop.train(config, Path(workdir))
+        training.train(config, Path(workdir))
     of = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
     return [Event(of[step], asked[step] - at, next_at - asked[step]) for (step, at), (_, next_at) in itertools.pairwise(arrived)]
 

@@ -12,9 +12,9 @@ import tables
 import timing
 from absl import flags
 
-from i2i_jax import presets
+from i2i_jax import presets, training
 from i2i_jax.commands import app
-from i2i_jax.config import CHOICES, OBJECTIVES, Config, override
+from i2i_jax.config import OBJECTIVES, OPTIONS, Config, override
 from i2i_jax.storage import metrics_file
 from i2i_jax.training import loop
 
@@ -34,7 +34,7 @@ def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
     """How a training ends: its last figures, or what was no number."""
     with tempfile.TemporaryDirectory() as workdir:
         try:
-            loop.train(config_of(objective, dtype, steps, width), workdir)
+            training.train(config_of(objective, dtype, steps, width), workdir)
         except loop.Diverged as diverged:
             return {"ended": str(diverged)}
         rows = [row for line in (Path(workdir) / "metrics.jsonl").read_bytes().splitlines() if (row := metrics_file.parse_row(line))]
@@ -44,7 +44,7 @@ def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
 
 def main(argv: list[str]) -> None:
     systems = [objective for objective in OBJECTIVES if objective != "segmenter"]
-    of = [(system, dtype, _STEPS.value, _WIDTH.value) for system in systems for dtype in CHOICES["model.dtype"]]
+    of = [(system, dtype, _STEPS.value, _WIDTH.value) for system in systems for dtype in OPTIONS["model.dtype"].choices]
     found = {arguments[:2]: timing.alone(partial(ends, *arguments)) for arguments in of}
     rows = [[system, dtype, end["ended"], end.get("l1", "–")] for (system, dtype), end in found.items()]
     table = tables.lines(["system", "numbers", "ended after", "L1 to the target"], rows)

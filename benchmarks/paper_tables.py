@@ -22,7 +22,7 @@ import tables
 from absl import flags
 from tqdm import tqdm
 
-from i2i_jax import build, presets
+from i2i_jax import build, presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
@@ -141,7 +141,7 @@ def train(config: Config, workdir: Path) -> str:
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
-            loop.train(config, workdir)
+            training.train(config, workdir)
         except loop.Diverged as error:
             return str(error)
     return ""

@@ -19,10 +19,9 @@ import timing
 from absl import flags
 from PIL import Image
 
-from i2i_jax import presets
+from i2i_jax import presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import override
-from i2i_jax.training import loop
 
 _RUN = flags.DEFINE_string("run", None, "The folder of a trained run.")
 _IMAGES = flags.DEFINE_list("images", ["100", "1000", "10000"], "Numbers of images.")
@@ -33,7 +32,7 @@ _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each.")
 def trained(folder: Path) -> Path:
     """A run of the quickstart's size; what it learned changes no timing."""
     options = {"train.steps": 2, "eval.inputs": 1, "eval.samples": 2, "train.samples": 1}
-    loop.train(override(presets.bicycle_family("bicycle_gan", "shapes"), options), folder)
+    training.train(override(presets.bicycle_family("bicycle_gan", "shapes"), options), folder)
     return folder
 
 

@@ -1,6 +1,6 @@
 """The pictures of docs/troubleshooting.md: small runs on `shapes` in which something goes wrong, beside ones in which it does not.
 
-    python benchmarks/troubleshooting.py [--only=collapse,sizes --workdir=runs/troubles]
+    python benchmarks/troubleshooting.py [--only=collapse,sizes --workdir=runs/troubleshooting]
 
 Runs are kept in --workdir: what is there is not trained again.
 """
@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from i2i_jax import build, config, presets
+from i2i_jax import build, config, presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import Config
 from i2i_jax.data import loader
 from i2i_jax.inference.model import Model, load
 from i2i_jax.pages import grids
-from i2i_jax.training import loop
 
 _ONLY = flags.DEFINE_list("only", None, "Names of pictures (default: all).")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/troubles", "Where the runs are kept.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/troubleshooting", "Where the runs are kept.")
 _OUTPUT = flags.DEFINE_string("output", "docs/troubleshooting", "Where the pictures are written.")
 
 
@@ -102,7 +101,7 @@ def main(argv: Sequence[str]) -> None:
         run = RUNS[name]
         folder = Path(_WORKDIR.value, name)
         print(f"{name}: {folder}", flush=True)
-        loop.train(config.override(run.preset("shapes"), UNWATCHED | run.options), folder)
+        training.train(config.override(run.preset("shapes"), UNWATCHED | run.options), folder)
         return load(folder)
 
     for name in _ONLY.value or PICTURES:

@@ -1,20 +1,23 @@
-"""What a run is: every option, its type and default, checked and kept as JSON."""
+"""What a run is: every option with its type, default, choices, bounds and meaning; kept as JSON in the run's folder."""
 
 import dataclasses
 import difflib
 import functools
 import json
+import re
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan", "segmenter")
+WITHOUT_LATENT = ("pix2pix", "segmenter")
+WITH_ENCODER = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")  # these split a batch in two halves
 
 PERCEPTUAL = (*(f"lpips_{v}_{net}" for v in ("v0.0", "v0.1") for net in ("alex", "vgg", "squeeze")), "squeezenet_caffe")
 
-# Every metric and its figures that have a better direction; True: higher is better.
+# Every metric, and those of its figures that have a better direction; True: higher is better.
 METRICS = {
     "l1": {"l1": False},
     "psnr": {"psnr": True},
@@ -31,195 +34,224 @@ METRICS = {
     "segmentation": {"pixel_accuracy": True, "class_accuracy": True, "iou": True},
 }
 HIGHER_IS_BETTER = {figure: higher for figures in METRICS.values() for figure, higher in figures.items()}
-
-CHOICES = {
-    "objective": OBJECTIVES,
-    "update": ("simultaneous", "alternating"),
-    "gan_loss": ("vanilla", "lsgan", "hinge", "wgan"),
-    "kl_reduction": ("mean", "sum"),
-    "data.name": DATASETS,
-    "data.direction": ("AtoB", "BtoA"),
-    "model.generator": ("unet_64", "unet_128", "unet_256", "unet_512", "resnet_6", "resnet_9"),
-    "model.encoder": ("resnet_64", "resnet_128", "resnet_256", "resnet_512", "conv_64", "conv_128", "conv_256", "conv_512"),
-    "model.discriminator": ("patchgan", "pixel"),
-    "model.norm": ("batch", "instance", "none"),
-    "model.latent_at": ("all", "input"),
-    "model.skip_order": ("encoder_first", "decoder_first"),
-    "model.upsample": ("transposed", "bilinear"),
-    "model.initializer": ("normal", "xavier", "kaiming", "orthogonal"),
-    "model.dtype": ("float32", "bfloat16"),
-    "train.parallel": ("shard_map", "pmap"),
-    "data.palette": ("facades", "cityscapes"),
-}
-
 ENCODER_METRICS = ("l1_encoded", "latent")
-
-WITHOUT_LATENT = ("pix2pix", "segmenter")
-
-# These have an encoder, and split a batch in two halves.
-WITH_ENCODER = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")
 
 # Height and width of the images that a generator takes are multiples of this.
 SIZE_MULTIPLES = {"unet_64": 64, "unet_128": 128, "unet_256": 256, "unet_512": 512, "resnet_6": 4, "resnet_9": 4}
 
-# Inclusive bounds; None is no bound.
-BOUNDS = {
-    "data.load_size": (1, None),
-    "data.crop_size": (1, None),
-    "data.batch_size": (1, None),
-    "data.input_channels": (1, None),
-    "data.target_channels": (1, None),
-    "data.max_pairs": (1, None),
-    "data.max_pixels": (1, None),
-    "data.val_fraction": (0, 0.5),
-    "data.cache_gb": (0, None),
-    "model.width": (1, None),
-    "model.encoder_width": (1, None),
-    "model.discriminator_width": (1, None),
-    "model.discriminator_layers": (1, 6),
-    "model.discriminator_scales": (1, 4),
-    "model.latent_dim": (0, None),
-    "model.init_gain": (0, None),
-    "weights.gan": (0, None),
-    "weights.gan_prior": (0, None),
-    "weights.l1": (0, None),
-    "weights.kl": (0, None),
-    "weights.latent": (0, None),
-    "weights.gradient_penalty": (0, None),
-    "optimizer.learning_rate": (0, None),
-    "optimizer.beta1": (0, 0.9999),
-    "optimizer.beta2": (0, 0.999999),
-    "optimizer.decay_fraction": (0, 1),
-    "optimizer.held_for": (1, None),
-    "train.steps": (1, None),
-    "train.log_every": (1, None),
-    "train.sample_every": (1, None),
-    "train.checkpoint_every": (1, None),
-    "train.eval_every": (1, None),
-    "train.keep": (1, None),
-    "train.samples": (1, None),
-    "train.seed": (0, 2**32 - 1),
-    "train.microbatches": (1, None),
-    "eval.inputs": (1, None),
-    "eval.samples": (1, None),
-    "eval.batch_size": (1, None),
+# What versions before 0.3 called options, networks and loss terms: their runs, packed models and command lines still load.
+OLD_NAMES = {
+    "weights.gan_lr": "weights.gan_prior",
+    "eval.weights": "eval.pretrained_dir",
+    "discriminator_lr": "discriminator_prior",
+    "generator/gan_lr": "generator/gan_prior",
+    "discriminator/gan_lr": "discriminator/gan_prior",
 }
 
-# A resumed run may change these; everything else is part of what the run is.
-RESUMABLE = ("train.steps", "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep",
-             "train.wandb", "train.debug_nans", "data.path", "data.prepared_dir", "data.skip_bad", "data.max_pixels", "data.cache_gb",
-             "eval.batch_size", "eval.pretrained_dir", "eval.segmenter")  # fmt: skip
+
+def current_name(name: str) -> str:
+    """Today's name of an option, of a network or its parameter (params.NETWORK.LAYER), or of a loss term (PLAYER/TERM)."""
+    return OLD_NAMES.get(name) or "".join(OLD_NAMES.get(part, part) for part in re.split(r"([./])", name))
+
+
+class ConfigError(ValueError):
+    """An option that cannot be used: the message names it, what was found and what would do."""
+
+
+class Option(NamedTuple):
+    """What is known of an option beside its type and default: it stands in the metadata of the field."""
+
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None  # inclusive bounds; None is no bound
+    high: float | None = None
+    resumable: bool = False  # a resumed run may change it; everything else is part of what the run is
+
+    def allowed(self) -> str:
+        """Its choices or bounds in words; "" where its type says all."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return "" if self.low is None else f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one of the choices and within the bounds; None, where the type allows it, is."""
+        if self.choices:
+            return value in self.choices
+        return value is None or ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
+
+
+def option(default: Any, help: str, **known: Any) -> Any:
+    """A field of the config: its default, its meaning, and the rest of `Option` by name."""
+    return field(default=default, metadata={"option": Option(help, **known)})
+
+
+class Section:
+    """Options that belong together. To set one that does not exist raises ConfigError; names of before 0.3 are understood."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = [f.name for f in dataclasses.fields(typing.cast(Any, self))]
+        if name not in known:
+            renamed = {old.rpartition(".")[2]: new.rpartition(".")[2] for old, new in OLD_NAMES.items() if "." in old}
+            if renamed.get(name) not in known:
+                raise ConfigError(f"unknown option {name} of {type(self).__name__}{nearest(name, known)}")
+            name = renamed[name]
+        super().__setattr__(name, value)
 
 
 @dataclass
-class DataConfig:
-    name: str = "shapes"  # shapes (generated), folder (your pairs), or a public set
-    path: str = ""  # the folder of your pairs, of data.name folder
-    prepared_dir: str = ""  # where a set that is made or downloaded is kept ("": the user's cache folder)
-    direction: str = "AtoB"  # AtoB: left (or folder A) is the input; BtoA: right (or folder B) is
-    load_size: int = 286  # both images are resized to this square, in pixels, ...
-    crop_size: int = 256  # ... then cropped to this one at random: the size that networks train at
-    batch_size: int = 2  # pairs per step, over all devices
-    flip: bool = True  # mirror half of the pairs
-    input_channels: int = 3  # 1: read as grey
-    target_channels: int = 3  # 1: read as grey
-    palette: str = "facades"  # the colours of label maps, to the objective segmenter
-    val_fraction: float = 0.1  # share of the training pairs held out where a folder has no val split; 0: these are measured on
-    max_pairs: int | None = None  # use at most this many training pairs
-    max_pixels: int = 100_000_000  # refuse an image file of more pixels than this
-    skip_bad: bool = False  # leave out pairs that cannot be read and say which; False: they are refused
-    cache_gb: float = 4.0  # a set that fits in this many GB is decoded once and kept in memory
+class DataConfig(Section):
+    name: str = option("shapes", "shapes (generated), folder (your pairs), or a public set", choices=DATASETS)
+    path: str = option("", "the folder of your pairs, for data.name=folder", resumable=True)
+    prepared_dir: str = option(
+        "", "where a set that is generated or downloaded is kept (empty: the user's cache directory)", resumable=True
+    )
+    direction: str = option("AtoB", "AtoB: left (or folder A) is the input; BtoA: right (or folder B) is", choices=("AtoB", "BtoA"))
+    load_size: int = option(286, "both images are resized to this square, in pixels, before the crop", low=1)
+    crop_size: int = option(256, "random crop after the resize, in pixels: the size that the networks train at", low=1)
+    batch_size: int = option(2, "pairs per step, over all devices", low=1)
+    flip: bool = option(True, "mirror half of the pairs left to right")
+    input_channels: int = option(3, "channels of the input; 1: read as grey", low=1)
+    target_channels: int = option(3, "channels of the target; 1: read as grey", low=1)
+    palette: str = option("facades", "the colours of the label maps, for objective=segmenter", choices=("facades", "cityscapes"))
+    val_fraction: float = option(
+        0.1,
+        "fraction of the training pairs held out where a folder has no val split; 0: evaluation uses the training pairs",
+        low=0,
+        high=0.5,
+    )
+    max_pairs: int | None = option(None, "use at most this many training pairs", low=1)
+    max_pixels: int = option(100_000_000, "refuse an image file with more pixels than this", low=1, resumable=True)
+    skip_bad: bool = option(False, "leave out pairs that cannot be read, and list them; False: they are an error", resumable=True)
+    cache_gb: float = option(4.0, "a set that fits in this many GB is decoded once and kept in memory", low=0, resumable=True)
 
 
 @dataclass
-class ModelConfig:
-    generator: str = "unet_256"  # unet_N halves an N-pixel image down to one pixel; resnet_N has N residual blocks
-    width: int = 64  # channels of the first layer
-    norm: str = "instance"  # of all networks; instance: each image by itself
-    latent_dim: int = 8  # size of z; systems without z ignore it
-    latent_at: str = "all"  # z enters at the input of all down convolutions, or at the input only
-    skip: bool = True  # U-Net; False: the encoder-decoder of pix2pix's ablation
-    skip_order: str = "decoder_first"  # channel order at a skip: BicycleGAN's and Torch pix2pix's, or PyTorch pix2pix's
-    upsample: str = "transposed"  # bilinear: no checkerboards
-    dropout: bool = False  # drop half the activations in the decoder (U-Net) or blocks (ResNet)
-    encoder: str = "resnet_256"  # KIND_SIZE: the size in pixels that it is made for; systems without z have none
-    encoder_width: int | None = None  # None: as width
-    discriminator: str = "patchgan"  # pixel: judges each pixel by itself
-    discriminator_width: int | None = None  # None: as width
-    discriminator_layers: int = 3  # PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels
-    discriminator_scales: int = 2  # discriminators at full, half, quarter ... size
-    conditional: bool = True  # the discriminator sees the input too
-    shared_discriminator: bool = False  # one discriminator for both branches of BicycleGAN
-    initializer: str = "xavier"  # of the weights of convolutions
-    init_gain: float = 0.02  # their scale
-    dtype: str = "float32"  # of the computation; parameters and statistics stay float32
+class ModelConfig(Section):
+    generator: str = option(
+        "unet_256",
+        "unet_N halves an N-pixel image down to one pixel; resnet_N has N residual blocks",
+        choices=("unet_64", "unet_128", "unet_256", "unet_512", "resnet_6", "resnet_9"),
+    )
+    width: int = option(64, "channels of the first layer", low=1)
+    norm: str = option("instance", "normalization of all networks; instance: each image by itself", choices=("batch", "instance", "none"))
+    latent_dim: int = option(8, "dimensions of z; systems without z ignore it", low=0)
+    latent_at: str = option("all", "z is fed to every down-convolution, or to the first only", choices=("all", "input"))
+    skip: bool = option(True, "skip connections of the U-Net; False: the encoder-decoder of pix2pix's ablation")
+    skip_order: str = option(
+        "decoder_first",
+        "channel order at a skip connection: decoder_first as BicycleGAN and the Lua pix2pix, encoder_first as the PyTorch pix2pix",
+        choices=("encoder_first", "decoder_first"),
+    )
+    upsample: str = option(
+        "transposed",
+        "upsampling layers: transposed convolution, or bilinear resize and convolution, which leaves no checkerboards",
+        choices=("transposed", "bilinear"),
+    )
+    dropout: bool = option(False, "drop half the activations in the decoder (U-Net) or blocks (ResNet)")
+    encoder: str = option(
+        "resnet_256",
+        "KIND_SIZE: the image size in pixels that it is made for; systems without z have none",
+        choices=("resnet_64", "resnet_128", "resnet_256", "resnet_512", "conv_64", "conv_128", "conv_256", "conv_512"),
+    )
+    encoder_width: int | None = option(None, "channels of the first layer; None: the same as model.width", low=1)
+    discriminator: str = option(
+        "patchgan", "patchgan: classifies overlapping patches; pixel: each pixel by itself", choices=("patchgan", "pixel")
+    )
+    discriminator_width: int | None = option(None, "channels of the first layer; None: the same as model.width", low=1)
+    discriminator_layers: int = option(3, "PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels", low=1, high=6)
+    discriminator_scales: int = option(2, "number of discriminators, at full, half, quarter ... image size", low=1, high=4)
+    conditional: bool = option(True, "the discriminator sees the input too")
+    shared_discriminator: bool = option(False, "one discriminator for both branches of BicycleGAN")
+    initializer: str = option("xavier", "initializer of the convolutions' weights", choices=("normal", "xavier", "kaiming", "orthogonal"))
+    init_gain: float = option(0.02, "standard deviation (normal) or gain of the initial weights", low=0)
+    dtype: str = option(
+        "float32", "number format of the computation; parameters and statistics stay float32", choices=("float32", "bfloat16")
+    )
 
 
 @dataclass
-class WeightsConfig:
-    gan: float = 1.0  # on the encoded image (cVAE-GAN branch), or on pix2pix's only one
-    gan_prior: float = 1.0  # on the image from a random z (cLR-GAN branch)
-    l1: float = 10.0  # distance to the target, of the encoded image or of pix2pix's only one
-    kl: float = 0.01  # holds the encoder near N(0, I)
-    latent: float = 0.5  # L1 between a random z and the one found again in its image
-    gradient_penalty: float = 10.0  # of gan_loss wgan
+class WeightsConfig(Section):
+    gan: float = option(1.0, "weight of the GAN loss on the image from the encoded z (cVAE-GAN branch), or on pix2pix's output", low=0)
+    gan_prior: float = option(1.0, "weight of the GAN loss on the image from a random z (cLR-GAN branch)", low=0)
+    l1: float = option(10.0, "weight of the L1 distance to the target, of the image from the encoded z, or of pix2pix's output", low=0)
+    kl: float = option(0.01, "weight of the KL divergence of the encoder's posterior from N(0, I)", low=0)
+    latent: float = option(0.5, "weight of the L1 distance between a random z and the z that the encoder recovers from its image", low=0)
+    gradient_penalty: float = option(10.0, "weight of the gradient penalty, with gan_loss=wgan", low=0)
 
 
 @dataclass
-class OptimizerConfig:
-    learning_rate: float = 2e-4  # Adam's, for every network
-    beta1: float = 0.5  # Adam's
-    beta2: float = 0.999  # Adam's
-    decay_fraction: float = 0.5  # the learning rate falls linearly to zero over this last share of the steps
-    held_for: int = 1  # steps for which the learning rate is held: an epoch's on the public sets, where train.steps are whole epochs
-    decay_early: bool = False  # it falls by one held_for earlier, as in pytorch-CycleGAN-and-pix2pix, whose last epoch has a rate of 0
+class OptimizerConfig(Section):
+    learning_rate: float = option(2e-4, "Adam's step size, for every network", low=0)
+    beta1: float = option(0.5, "Adam's decay rate of the mean gradient", low=0, high=0.9999)
+    beta2: float = option(0.999, "Adam's decay rate of the mean squared gradient", low=0, high=0.999999)
+    decay_fraction: float = option(0.5, "the learning rate decays linearly to zero over this last fraction of the steps", low=0, high=1)
+    held_for: int = option(
+        1, "steps between two changes of the learning rate: one epoch on the public sets, if train.steps is a whole number of epochs", low=1
+    )
+    decay_early: bool = option(
+        False, "decay begins one held_for earlier, as in pytorch-CycleGAN-and-pix2pix, whose last epoch has learning rate 0"
+    )
 
 
 @dataclass
-class TrainConfig:
-    steps: int = 100_000  # a batch each
-    log_every: int = 100  # steps between two lines of losses
-    sample_every: int = 1_000  # steps between two sample grids
-    checkpoint_every: int = 1_000  # steps between two checkpoints; one is saved at every evaluation too
-    eval_every: int = 5_000  # steps between two evaluations on held-out pairs
-    keep: int = 3  # newest checkpoints kept, beside the best
-    samples: int = 4  # random translations of each input in a sample grid
-    seed: int = 0  # of everything random in the run
-    start_from: str = ""  # a run whose networks this one starts with; optimizers and steps start anew
-    adapt_channels: bool = False  # of start_from: layers that read or make another number of channels start anew
-    wandb: str = ""  # a project of Weights & Biases that gets the losses as well; needs the extra wandb
-    parallel: str = "shard_map"  # how the step is mapped over devices; pmap: as it once was
-    microbatches: int = 1  # parts in which a device computes its batch, one after another: less memory, the same step
-    debug_nans: bool = False  # look after every step for numbers that are none, and name the gradient that they come from
-    rematerialize: bool = False  # keep only convolutions' outputs for the backward pass and compute the rest again: less memory
+class TrainConfig(Section):
+    steps: int = option(100_000, "training steps, one batch each", low=1, resumable=True)
+    log_every: int = option(100, "steps between two lines of losses", low=1, resumable=True)
+    sample_every: int = option(1_000, "steps between two sample grids", low=1, resumable=True)
+    checkpoint_every: int = option(1_000, "steps between two checkpoints; one is saved at every evaluation too", low=1, resumable=True)
+    eval_every: int = option(5_000, "steps between two evaluations on held-out pairs", low=1, resumable=True)
+    keep: int = option(3, "number of newest checkpoints kept, in addition to the best one", low=1, resumable=True)
+    samples: int = option(4, "random translations of each input in a sample grid", low=1)
+    seed: int = option(0, "seed of everything random in the run", low=0, high=2**32 - 1)
+    start_from: str = option("", "a run whose trained networks this one starts from; optimizer state and step count start from zero")
+    adapt_channels: bool = option(False, "with start_from: layers whose number of channels differs are initialized again")
+    wandb: str = option("", "a Weights & Biases project that receives the losses too; needs the extra wandb", resumable=True)
+    parallel: str = option("shard_map", "how the step is mapped over devices: shard_map, or the older pmap", choices=("shard_map", "pmap"))
+    microbatches: int = option(
+        1, "number of parts in which each device computes its batch, one after another: less memory, the same step", low=1
+    )
+    debug_nans: bool = option(False, "check for NaN and Inf after every step, and name the gradient they come from", resumable=True)
+    rematerialize: bool = option(False, "keep only the convolutions' outputs for the backward pass and recompute the rest: less memory")
 
 
 @dataclass
-class EvalConfig:
-    metrics: str = ""  # what is measured, with commas between; "": all that suits the run and needs no pretrained network
-    best_metric: str = "l1"  # the figure that chooses the best checkpoint
-    inputs: int = 100  # images evaluated, at most
-    samples: int = 10  # translations of each
-    batch_size: int = 4  # inputs evaluated at a time, over all devices
-    pretrained_dir: str = ""  # folder of pretrained weights ("": the user's cache folder, into which published ones are downloaded)
-    segmenter: str = ""  # of the metric segmentation: the run that makes label maps from targets
+class EvalConfig(Section):
+    metrics: str = option("", "metrics to evaluate, comma-separated (empty: all that apply to the run and need no pretrained network)")
+    best_metric: str = option("l1", "the figure by which the best checkpoint is chosen")
+    inputs: int = option(100, "maximum number of inputs evaluated", low=1)
+    samples: int = option(10, "random translations of each input", low=1)
+    batch_size: int = option(4, "inputs evaluated at a time, over all devices", low=1, resumable=True)
+    pretrained_dir: str = option(
+        "",
+        "folder of pretrained weights for metrics (empty: the user's cache directory, where published weights are downloaded)",
+        resumable=True,
+    )
+    segmenter: str = option("", "for the metric segmentation: a run trained to turn targets into label maps", resumable=True)
 
 
 @dataclass
-class SamplingConfig:
-    dropout: bool = False  # keep dropout on at test time (pix2pix: its only noise)
-    running_average: bool = False  # batch norm: use the training's statistics, not those of the test image
+class SamplingConfig(Section):
+    dropout: bool = option(False, "keep dropout on at test time (pix2pix's only source of noise)")
+    running_average: bool = option(False, "batch norm uses the running averages of training, not the statistics of the test image")
 
 
 @dataclass
-class Config:
+class Config(Section):
     """A whole run. Check it with `validate`; `to_json` and `from_json` keep it in the run's folder."""
 
-    objective: str = "bicycle_gan"  # the system
-    update: str = "simultaneous"  # alternating: the discriminator steps first, the generator against the new one
-    gan_loss: str = "lsgan"  # wgan: with gradient penalty
-    kl_reduction: str = "mean"  # over the batch; sum: as BicycleGAN's code, where the weight grows with the batch
-    latent_trains_encoder: bool = False  # BicycleGAN: the latent loss trains the encoder too, as the paper warns against
+    objective: str = option("bicycle_gan", "the objective to train", choices=OBJECTIVES)
+    update: str = option(
+        "simultaneous",
+        "simultaneous: all networks step at once; alternating: the discriminator first, then the generator against the new one",
+        choices=("simultaneous", "alternating"),
+    )
+    gan_loss: str = option("lsgan", "GAN loss; wgan comes with a gradient penalty", choices=("vanilla", "lsgan", "hinge", "wgan"))
+    kl_reduction: str = option(
+        "mean",
+        "reduction of the KL term over the batch; sum: as in BicycleGAN's code, where its weight grows with the batch size",
+        choices=("mean", "sum"),
+    )
+    latent_trains_encoder: bool = option(False, "BicycleGAN: the latent loss trains the encoder too, which the paper warns against")
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
@@ -229,18 +261,23 @@ class Config:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
 
-class ConfigError(ValueError):
-    """An option that cannot be: the message names it, what was found and what would do."""
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(config: Any) -> dict[str, Any]:
     """Dotted names to values, in the order of declaration."""
-    flat = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        nested = dataclasses.is_dataclass(value)
-        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {prefix + f.name: value}
-    return flat
+    return {name: value for name, value, _ in _fields(config)}
+
+
+def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field]]:
+    """The dotted name, the value and the field of every option."""
+    for f in dataclasses.fields(section):
+        value, name = getattr(section, f.name), prefix + f.name
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, f"{name}.")
+        else:
+            yield name, value, f
+
+
+OPTIONS: dict[str, Option] = {name: f.metadata["option"] for name, _, f in _fields(Config())}
+TYPES: dict[str, str] = {name: getattr(f.type, "__name__", str(f.type)) for name, _, f in _fields(Config())}
 
 
 def override(config: Config, options: dict[str, Any]) -> Config:
@@ -262,15 +299,12 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def validate(config: Config) -> Config:
     """Returns `config`; raises ConfigError naming the first option that is out of its choices or bounds."""
-    flat = flatten(config)
-    for name, choices in CHOICES.items():
-        if flat[name] not in choices:
-            raise ConfigError(f"unknown {name} {flat[name]!r}: one of {', '.join(choices)}{nearest(str(flat[name]), choices)}")
-    for name, (low, high) in BOUNDS.items():
-        value = flat[name]
-        if value is not None and not ((low is None or value >= low) and (high is None or value <= high)):
-            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise ConfigError(f"{name} is {value}: must be {bounds}")
+    for name, value in flatten(config).items():
+        known = OPTIONS[name]
+        if known.choices and value not in known.choices:
+            raise ConfigError(f"unknown {name} {value!r}: {known.allowed()}{nearest(str(value), known.choices)}")
+        if not known.holds(value):
+            raise ConfigError(f"{name} is {value}: must be {known.allowed()}")
     if config.data.path and config.data.name != "folder":
         train_there = f"data.name=folder trains on the pairs in {config.data.path}, data.prepared_dir says where {config.data.name} is kept"
         raise ConfigError(f"data.path is {config.data.path!r}, but data.name {config.data.name!r}: {train_there}")
@@ -380,10 +414,18 @@ def from_json(text: str) -> Config:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"not JSON: {error}") from None
-    return validate(_from_dict(Config, _in_todays_words(values)))
+    return validate(_from_dict(Config, _with_current_names(_with_prepared_dir(values))))
 
 
-def _in_todays_words(values: Any) -> Any:
+def _with_current_names(values: Any, prefix: str = "") -> Any:
+    """Nested objects of options under today's names."""
+    if not isinstance(values, dict):
+        return values
+    names = {name: current_name(f"{prefix}{name}").removeprefix(prefix) for name in values}
+    return {names[name]: _with_current_names(value, f"{prefix}{name}.") for name, value in values.items()}
+
+
+def _with_prepared_dir(values: Any) -> Any:
     """Of runs of version 0.1 too, whose data.path said where a prepared set was kept."""
     data = values.get("data") if isinstance(values, dict) else None
     if (
@@ -423,4 +465,4 @@ def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
 def changed(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The options that differ and that a resumed run may not change: name to (old, new)."""
     before, after = flatten(old), flatten(new)
-    return {name: (before[name], after[name]) for name in before if before[name] != after[name] and name not in RESUMABLE}
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name] and not OPTIONS[name].resumable}

@@ -48,14 +48,14 @@ def main(argv: Sequence[str]) -> None:
     config = _config()
     named = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or f"runs/{Path(named.split(':')[0]).stem}-{config.data.name}")
+    from i2i_jax import training
     from i2i_jax.devices import processes  # after the options are known to be good: it takes seconds
-    from i2i_jax.training import loop  # after the options are known to be good: it takes seconds
 
     with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value):
         processes.say(f"run folder: {workdir}")
         try:
-            loop.train(config, workdir, command=shlex.join(["i2i", "train", *sys.argv[1:]]))
-        except loop.Stopped as stopped:
+            training.train(config, workdir, command=shlex.join(["i2i", "train", *sys.argv[1:]]))
+        except training.Stopped as stopped:
             processes.say(str(stopped))
         else:
             processes.say(f"done: open {workdir / 'index.html'}")

@@ -1,6 +1,6 @@
 """What the configs share: the data section of each set, and the networks of the two papers."""
 
-from i2i_jax.config import CHOICES, Config, ConfigError, DataConfig, nearest
+from i2i_jax.config import DATASETS, OPTIONS, Config, ConfigError, DataConfig, nearest
 
 # Training pairs; BicycleGAN's load size, input channels and epochs; pix2pix's epochs and batch (as in the originals' scripts).
 PUBLIC_SETS = {
@@ -62,7 +62,7 @@ def segmenter(dataset: str) -> Config:
     config = pix2pix(dataset)
     config.objective, config.update = "segmenter", "simultaneous"
     config.data.direction = {"AtoB": "BtoA", "BtoA": "AtoB"}[config.data.direction]
-    config.data.palette = dataset if dataset in CHOICES["data.palette"] else "facades"
+    config.data.palette = dataset if dataset in OPTIONS["data.palette"].choices else "facades"
     config.model.norm = "instance"
     config.model.dropout = config.sampling.dropout = False
     config.optimizer.beta1 = 0.9  # Adam's own; the lower one is for games
@@ -70,8 +70,8 @@ def segmenter(dataset: str) -> Config:
 
 
 def _data(dataset: str) -> DataConfig:
-    if dataset not in CHOICES["data.name"]:
-        raise ConfigError(f"unknown dataset {dataset!r}: one of {', '.join(CHOICES['data.name'])}{nearest(dataset, CHOICES['data.name'])}")
+    if dataset not in DATASETS:
+        raise ConfigError(f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}{nearest(dataset, DATASETS)}")
     data = DataConfig(name=dataset)
     if dataset in PUBLIC_SETS:
         data.direction = PUBLIC_SETS[dataset]["direction"]

@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 
-from i2i_jax import configs
+from i2i_jax import configs, training
 from i2i_jax.config import Config, override
 from i2i_jax.train_state import TrainState
-from i2i_jax.training import loop
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -50,4 +49,4 @@ def as_flags(options: dict[str, Any]) -> list[str]:
 
 def train(config: Config, workdir: Path) -> TrainState:
     """On one device."""
-    return loop.train(config, workdir, devices=jax.devices()[:1])
+    return training.train(config, workdir, devices=jax.devices()[:1])

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from i2i_jax import config
-from i2i_jax.pages import grids, page
+from i2i_jax.pages import grids
+from i2i_jax.pages.run import write_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -38,7 +39,7 @@ def run(tmp_path_factory) -> Path:
             file.write(json.dumps(row | ({"eval/psnr": step / 100, "eval/l1": 1 / step} if step % 1000 == 0 else {})) + "\n")
     for step in (1000, 2000, 3000):
         grids.save_grid(folder / f"samples/{step:08d}.png", [[np.full((96, 96), step % 255, np.uint8)] * 6], labels=["input"] * 6)
-    page.write_run(folder)
+    write_run(folder)
     return folder
 
 

@@ -118,8 +118,8 @@ def test_bfloat16_is_for_the_computation_alone():
 
 @pytest.mark.parametrize("name", losses.GAN_LOSSES)
 def test_gan_loss_by_name(name):
-    rules = build.objective(Config(gan_loss=name, kl_reduction="sum")).keywords["rules"]
-    assert rules.gan is losses.GAN_LOSSES[name] and rules.sum_kl
+    options = build.objective(Config(gan_loss=name, kl_reduction="sum")).keywords["options"]
+    assert options.gan is losses.GAN_LOSSES[name] and options.sum_kl
 
 
 def test_learning_rate_is_constant_then_linear_to_zero():

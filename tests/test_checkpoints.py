@@ -305,7 +305,7 @@ def test_a_directory_that_cannot_be_is_one_line(tmp_path):
 SAVE_ON_A_FULL_DISK = """
 import resource, sys
 import jax
-from i2i_jax.checkpoints import CheckpointError, Checkpoints
+from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 checkpoints.save(1, {"params": jax.numpy.ones(3)})
 checkpoints.wait()
@@ -331,7 +331,7 @@ def test_a_full_disk_is_one_line_and_costs_no_earlier_step(tmp_path):
 SAVE_WITHOUT_END = """
 import itertools, sys
 import jax.numpy as jnp
-from i2i_jax.checkpoints import Checkpoints
+from i2i_jax.storage.checkpoints import Checkpoints
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 for step in itertools.count(1):
     checkpoints.save(step, {"params": jnp.full((1000, 1000), step)})

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from i2i_jax import build, config
-from i2i_jax.config import BOUNDS, CHOICES, RESUMABLE, Config, ConfigError, changed, flatten, from_json, to_json, validate
+from i2i_jax.config import OPTIONS, Config, ConfigError, changed, flatten, from_json, to_json, validate
 
 
 def with_option(name: str, value) -> Config:
@@ -24,17 +24,17 @@ def test_defaults_are_valid():
     assert validate(Config()) == Config()
 
 
-def test_every_choice_and_bound_names_an_option_and_holds_its_default():
+def test_every_option_has_a_meaning_and_holds_its_default():
     flat = flatten(Config())
-    assert set(CHOICES) | set(BOUNDS) | set(RESUMABLE) <= set(flat)
-    assert all(flat[name] in choices for name, choices in CHOICES.items())
+    assert list(OPTIONS) == list(config.TYPES) == list(flat)
+    assert all(OPTIONS[name].help and OPTIONS[name].holds(value) for name, value in flat.items())
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.choices])
 def test_unknown_choice_is_refused_and_the_choices_are_named(name):
     with pytest.raises(ConfigError) as error:
         validate(with_option(name, "nonsense"))
-    assert str(error.value).startswith(f"unknown {name} 'nonsense': one of {CHOICES[name][0]}")
+    assert str(error.value).startswith(f"unknown {name} 'nonsense': one of {OPTIONS[name].choices[0]}")
     assert "\n" not in str(error.value)
 
 
@@ -43,9 +43,9 @@ def test_unknown_choice_comes_with_the_nearest():
         validate(with_option("model.generator", "unet256"))
 
 
-@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.low is not None])
 def test_value_out_of_bounds_is_refused(name):
-    low, high = BOUNDS[name]
+    low, high = OPTIONS[name].low, OPTIONS[name].high
     with pytest.raises(ConfigError, match=rf"^{name} is {low - 1}: must be "):
         validate(with_option(name, low - 1))
     if high is not None:
@@ -149,7 +149,7 @@ def test_choices_are_those_of_the_code():
         "model.discriminator": models.DISCRIMINATORS,
         "model.initializer": INITIALIZERS,
     }.items():
-        assert set(config.CHOICES[name]) == set(registry), name
+        assert set(OPTIONS[name].choices) == set(registry), name
 
 
 def test_build_validates():

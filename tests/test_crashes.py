@@ -64,7 +64,7 @@ def test_commands_say_what_needs_less(by, command, trained, shapes_dir, tmp_path
 
 
 def test_an_abort_is_one_line():
-    code = "import os; from i2i_jax import crashes; crashes.on_abort('less would do'); os.abort()"
+    code = "import os; from i2i_jax.devices import crashes; crashes.on_abort('less would do'); os.abort()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "error: less would do\n")
 

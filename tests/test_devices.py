@@ -6,7 +6,7 @@ import pytest
 import runs
 from jax.sharding import Mesh
 
-from i2i_jax import build
+from i2i_jax import build, training
 from i2i_jax.config import DATASETS, Config, ConfigError, override
 from i2i_jax.data.loader import RawBatch
 from i2i_jax.devices import parallel
@@ -68,7 +68,7 @@ def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow,
     rarely = {"train.eval_every": 9, "train.sample_every": 9, "train.checkpoint_every": 9}
     for step, devices in enumerate((8, 3, 6, 16), start=1):
         config = shallow("pix2pix", shapes_dir, {"data.batch_size": 48, "train.steps": step} | rarely)
-        state = loop.train(config, tmp_path, devices=jax.devices()[:devices])
+        state = training.train(config, tmp_path, devices=jax.devices()[:devices])
         assert int(state.step) == step
         assert len(state.step.sharding.device_set) == devices
         assert (f"goes on after step {step - 1} of {step}" in capsys.readouterr().out) == (step > 1)

@@ -88,7 +88,8 @@ def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path
 # ---- the command
 
 MAIN = """
-from i2i_jax import build, config, main, processes
+from i2i_jax import build, config, main
+from i2i_jax.devices import processes
 config.SIZE_MULTIPLES["unet_64"] = 8
 def shallow(config, whole=build.game):
     import tiny  # which asks jax for its devices
@@ -204,7 +205,7 @@ def test_processes_with_different_code_are_refused(tmp_path, train):
 
 
 READ_ERROR = """
-from i2i_jax import checkpoints
+from i2i_jax.storage import checkpoints
 def stored(path, whole=checkpoints._stored):
     if path.parent.name == {step!r}:
         raise OSError(5, "Input/output error")
@@ -212,7 +213,7 @@ def stored(path, whole=checkpoints._stored):
 checkpoints._stored = stored
 """
 INVISIBLE = """
-from i2i_jax import checkpoints
+from i2i_jax.storage import checkpoints
 def steps(directory, all_of_them=checkpoints._steps):
     return [step for step in all_of_them(directory) if step != {step}]
 def read(directory, step, *of, whole=checkpoints._read, **more):
@@ -248,7 +249,7 @@ def test_all_processes_go_on_from_the_step_that_the_first_one_chooses(tmp_path, 
 
 ALONE = {
     "a folder of its own": (
-        1, "from i2i_jax import training\ntraining._refuse_other_run = lambda *_: (_ for _ in ()).throw(config.ConfigError('no run'))",
+        1, "from i2i_jax.training import loop\nloop._refuse_other_run = lambda *_: (_ for _ in ()).throw(config.ConfigError('no run'))",
         2, "no run",
     ),
     "pairs that it cannot read": (
@@ -260,11 +261,11 @@ ALONE = {
         1, "no network",
     ),
     "a full disk at the start": (
-        0, "from i2i_jax import files\ndef write(*_): raise OSError('config.json: No space left')\nfiles.atomic_write = write",
+        0, "from i2i_jax.storage import files\ndef write(*_): raise OSError('config.json: No space left')\nfiles.atomic_write = write",
         1, "config.json: No space left",
     ),
     "no memory for the networks": (
-        1, "from i2i_jax import report\ndef make(*_, **__): raise MemoryError('of the report')\nreport.evaluation.translations = make",
+        1, "from i2i_jax.evaluation import evaluate\ndef make(*_, **__): raise MemoryError('of the report')\nevaluate.translations = make",
         1, "of the report",
     ),
 }  # fmt: skip
@@ -304,7 +305,7 @@ def test_a_process_that_stalls(train, stalled):
 
 def test_a_coordinator_that_is_not_there(compiled, started):
     address = free_address()
-    code = f"from i2i_jax import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
+    code = f"from i2i_jax.devices import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
     started.append(start([sys.executable, "-c", code], env=environment(compiled, devices=1)))
     assert end(started[0]) == (1, "", f"error: not all processes came together at {address} within 1 seconds\n")
 

@@ -240,7 +240,7 @@ def scaled(images: list) -> jax.Array:
 
 def test_perceptual_distances_of_photos(photos, shared):
     """One set of metrics for all cases: compiled once."""
-    chosen = metrics(CAFFE, f"diversity_{CAFFE}", f"frechet_{CAFFE}", f"kernel_{CAFFE}", weights=str(shared / "weights"))
+    chosen = metrics(CAFFE, f"diversity_{CAFFE}", f"frechet_{CAFFE}", f"kernel_{CAFFE}", pretrained_dir=str(shared / "weights"))
     file = shared / "weights" / "squeezenet1_1_caffe.npz"
     for metric in chosen.values():
         assert metric.weights == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
@@ -259,7 +259,7 @@ def test_perceptual_distances_of_photos(photos, shared):
 
 def test_two_sets_need_no_pairs(photos, shared):
     """Targets and samples apart give the figures that they give in cases; equal sets have no distance."""
-    chosen = metrics(f"frechet_{CAFFE}", f"kernel_{CAFFE}", weights=str(shared / "weights"))
+    chosen = metrics(f"frechet_{CAFFE}", f"kernel_{CAFFE}", pretrained_dir=str(shared / "weights"))
     same, alone = (cases._replace(samples=cases.samples[:, :1]) for cases in (photos[0], photos[2]))
     apart = [EvalBatch(EvalExamples(samples=alone.samples), 4), EvalBatch(EvalExamples(target=alone.target), 4)]
     expected = evaluate.evaluate([EvalBatch(alone, 4)], chosen).figures
@@ -271,16 +271,16 @@ def test_two_sets_need_no_pairs(photos, shared):
 
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(WeightsError, match="no squeezenet1_1_caffe.npz in this folder"):
-        metrics(CAFFE, weights=str(tmp_path))
+        metrics(CAFFE, pretrained_dir=str(tmp_path))
     np.savez(tmp_path / "squeezenet1_1_caffe.npz", x=np.zeros(3))
     with pytest.raises(WeightsError, match="not the weights of this network"):
-        metrics(f"kernel_{CAFFE}", weights=str(tmp_path))
+        metrics(f"kernel_{CAFFE}", pretrained_dir=str(tmp_path))
 
 
 class Same(nn.Module):
     """A generator that gives back its input."""
 
-    multiple = 1
+    size_multiple = 1
 
     def __call__(self, image, *, use_running_average: bool, deterministic: bool):
         return image

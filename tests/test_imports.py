@@ -1,6 +1,7 @@
 """Imports go one way, and what is heavy or optional stays out."""
 
 import ast
+import graphlib
 import importlib.metadata
 import re
 import subprocess
@@ -13,38 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "i2i_jax"
 
-# A module imports from layers below its own, and from its own module or folder; a folder is one module.
-LAYERS = (
-    (
-        "types",
-        "cache",
-        "config",
-        "crashes",
-        "extras",
-        "files",
-        "hub",
-        "parallel",
-        "presets",
-        "processes",
-        "tensorboard",
-        "tiling",
-        "torch_files",
-    ),
-    ("losses", "models", "data", "metrics"),
-    ("objectives",),
-    ("train_state", "sampling"),
-    ("checkpoints", "divergence"),
-    ("packed",),
-    ("build",),
-    ("build_metrics", "configs", "evaluation", "logs", "page", "translation", "conversion", "model", "notebook"),
-    ("pictures", "shipping", "studio", "tracking", "video", "survey", "pairing"),
-    ("export",),
-    ("report",),
-    ("training",),
-    ("commands", "main", "__main__"),
-)
-RANK = {module: rank for rank, modules in enumerate(LAYERS) for module in modules} | {"interop": 2}
-APART = ("losses", "models", "data", "metrics")  # never import each other
+# A room (a folder, or a file at the top) imports from itself and from the rooms before it.
+ORDER = [
+    "types", "config", "optional", "presets", "devices", "storage", "pages", "data", "losses", "models", "metrics", "objectives",
+    "train_state", "sampling", "build", "configs", "inference", "evaluation", "interop", "training", "notebook", "studio", "commands",
+    "main", "__main__",
+]  # fmt: skip
+LATE = ("commands", "main", "configs", "__init__")  # may import inside a function: a command answers before jax is there
 FORBIDDEN = {("objectives", "models")}  # networks come by argument
 
 OPTIONAL = {
@@ -61,7 +37,7 @@ OPTIONAL = {
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def module_of(file: Path) -> str:
+def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -69,7 +45,7 @@ def imported_names(file: Path) -> set[str]:
     """Every absolute dotted name that `file` imports, at its top, inside a function, or by a call."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "extras.library"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "optional.library"):
             names |= {node.args[0].value} if isinstance(node.args[0], ast.Constant) else set()
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -80,34 +56,60 @@ def imported_names(file: Path) -> set[str]:
 
 
 def own_modules(file: Path) -> set[str]:
-    return {name.split(".")[1] for name in imported_names(file) if name.startswith("i2i_jax.")}
+    """The modules of the package that a file imports, as storage.files."""
+    names = (name.removeprefix("i2i_jax.") for name in imported_names(file) if name.startswith("i2i_jax."))
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {""}
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
 
 
 def allowed(importer: str, imported: str) -> bool:
-    if importer == imported:
-        return True
-    if (importer, imported) in FORBIDDEN or (importer in APART and imported in APART):
-        return False
-    return RANK[imported] <= RANK[importer]
+    return (importer, imported) not in FORBIDDEN and ORDER.index(imported) <= ORDER.index(importer)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_imports_go_one_way(file):
-    importer = module_of(file)
-    if importer == "__init__":
-        assert own_modules(file) == {"model"}, "for type checkers"
+    room = room_of(file)
+    imported = {module.split(".")[0] for module in own_modules(file)}
+    if room == "__init__":
+        assert imported == {"inference"}, "for type checkers"
         return
-    assert importer in RANK, f"{importer} has no layer: give it one in LAYERS"
-    wrong = sorted(imported for imported in own_modules(file) if not allowed(importer, imported))
-    assert not wrong, f"{importer} may not import {wrong}"
+    assert room in ORDER, f"{room} has no place: give it one in ORDER"
+    wrong = sorted(other for other in imported if not allowed(room, other))
+    assert not wrong, f"{room} may not import {wrong}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {module: own_modules(file) for module, file in MODULES.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_imports_stand_at_the_top_of_files():
+    for file in FILES:
+        tree = ast.parse(file.read_text())
+        inner = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node not in tree.body}
+        assert room_of(file) in LATE or not any(module.startswith("i2i_jax") for module in inner), file
 
 
 def test_the_rules_forbid():
     assert not allowed("losses", "models")
     assert not allowed("objectives", "models")
     assert not allowed("config", "build")
+    assert not allowed("pages", "training")
     assert allowed("interop", "models")
-    assert allowed("build", "checkpoints")
+    assert allowed("build", "storage")
+
+
+def test_the_top_of_the_package_is_small():
+    """So that the papers are at the front door and every other job is in a room of its own."""
+    top = [path for path in PACKAGE.iterdir() if not path.name.startswith("__pycache__")]
+    assert sum(path.is_file() for path in top) <= 14
+    assert sum(path.is_dir() for path in top) <= 13
 
 
 @pytest.mark.parametrize(("library", "importers"), [("tensorflow", []), ("torch", ["torch_files.py"])])
@@ -167,7 +169,7 @@ print(changed)
 
 def test_the_library_changes_nothing_outside_itself(trained):
     """To import all of it, and to open a model and use it, leaves every setting of the program and of other libraries as it was."""
-    ours = [file for file in FILES if module_of(file) not in ("commands", "main", "__main__")]
+    ours = [file for file in FILES if room_of(file) not in ("studio", "commands", "main", "__main__")]
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in ours]
     top = {name.split(".")[0] for file in ours for name in imported_names(file)} - {"i2i_jax"} - OPTIONAL
     deep = ["orbax.checkpoint", "absl.logging", "matplotlib.pyplot", "jax.experimental.multihost_utils", "PIL.Image"]

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from i2i_jax.config import Config, to_json
-from i2i_jax.pages import grids, page
+from i2i_jax.pages import grids
+from i2i_jax.pages.evaluation import write_evaluation
+from i2i_jax.pages.run import MAX_POINTS, write_run
+from i2i_jax.pages.translation import ROWS, Translated, write_translation
 from i2i_jax.storage import files
 from i2i_jax.training.log import RunLog
 
@@ -76,7 +79,7 @@ def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
 
 
 def written(workdir: Path) -> Page:
-    page.write_run(workdir)
+    write_run(workdir)
     return Page(workdir / "index.html")
 
 
@@ -106,7 +109,7 @@ def test_a_run_at_its_last_step_is_finished(tmp_path):
 @pytest.mark.parametrize("name", ["run", "translation"])
 def test_a_page_loads_nothing_from_elsewhere(tmp_path, name):
     run_folder(tmp_path)
-    page.write_run(tmp_path) if name == "run" else page.write_translation(tmp_path, [page.Translated("a.png", ["b.png"])], title="x")
+    write_run(tmp_path) if name == "run" else write_translation(tmp_path, [Translated("a.png", ["b.png"])], title="x")
     text = (tmp_path / "index.html").read_text()
     assert not re.search(r"https?:|//[a-z]+\.|@import|\bfetch\(|XMLHttpRequest|\burl\((?!#)", text)
     found = Page(tmp_path / "index.html")
@@ -151,7 +154,7 @@ def test_everything_from_files_is_escaped(tmp_path):
 
 def test_the_page_of_an_evaluation(tmp_path):
     path, sheet = tmp_path / "00002000.html", tmp_path / "00002000" / "first.png"
-    page.write_evaluation(path, EVALUATION, {"best by l1": sheet}, title="<run>")
+    write_evaluation(path, EVALUATION, {"best by l1": sheet}, title="<run>")
     found = Page(path)
     for text in ("<run>", "step2000", "splittest", "l10.1250± 0.0625↓", "psnrInfinity↑", "lpips_v0.1_alex0.5000↓", "<few> images", "5eed"):
         assert text in found.text
@@ -163,7 +166,7 @@ def test_the_page_of_an_evaluation(tmp_path):
 def test_the_runs_page_leads_to_its_evaluations(tmp_path):
     run_folder(tmp_path)
     assert "evaluation/00002000.html" not in written(tmp_path).attributes("href")
-    page.write_evaluation(tmp_path / "evaluation" / "00002000.html", EVALUATION, {}, title="x")
+    write_evaluation(tmp_path / "evaluation" / "00002000.html", EVALUATION, {}, title="x")
     found = written(tmp_path)
     assert "evaluation/00002000.html" in found.attributes("href")
     columns = re.findall('<th scope="col">([^<]*)</th>', (tmp_path / "index.html").read_text())
@@ -185,7 +188,7 @@ def test_a_number_that_is_not_finite_is_a_gap_and_a_warning(tmp_path, value):
 def test_long_runs_are_thinned_evenly_and_end_at_the_last_row(tmp_path, rows):
     found = written(run_folder(tmp_path, rows=rows, total=2_000_000))
     steps = found.data["charts"][0]["steps"]
-    assert len(steps) <= page.MAX_POINTS
+    assert len(steps) <= MAX_POINTS
     assert steps[-1] == rows * 100
     assert len(set(np.diff(steps)[:-1])) == 1
     assert found.data["charts"][0]["terms"][1]["values"] == [step / 100 for step in steps]
@@ -201,10 +204,10 @@ def test_points_stay_where_they_are_as_a_run_grows(tmp_path):
 def test_a_translated_folder_shows_each_input_style_and_output(tmp_path):
     output = tmp_path / "out"
     rows = [
-        page.Translated(tmp_path / "in put/a#1?.png", [output / "a#1?_1.png", output / "a#1?_2.png"], style=tmp_path / "s:<i>.png"),
-        page.Translated(tmp_path / "in put/b.png", [output / "b.png"]),
+        Translated(tmp_path / "in put/a#1?.png", [output / "a#1?_1.png", output / "a#1?_2.png"], style=tmp_path / "s:<i>.png"),
+        Translated(tmp_path / "in put/b.png", [output / "b.png"]),
     ]
-    page.write_translation(output, rows, title="<b>maps</b>")
+    write_translation(output, rows, title="<b>maps</b>")
     found = Page(output / "index.html")
     sources = found.attributes("src")
     assert not any(set(source) & set("#?:<> ") for source in sources)
@@ -216,8 +219,8 @@ def test_a_translated_folder_shows_each_input_style_and_output(tmp_path):
 
 
 def test_a_large_translated_folder_has_several_pages_that_lead_to_each_other(tmp_path):
-    rows = [page.Translated(tmp_path / f"{i:04d}.png", []) for i in range(2 * page.ROWS + 1)]
-    page.write_translation(tmp_path, rows, title="x")
+    rows = [Translated(tmp_path / f"{i:04d}.png", []) for i in range(2 * ROWS + 1)]
+    write_translation(tmp_path, rows, title="x")
     names = ["index.html", "page_0002.html", "page_0003.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     pages = [Page(tmp_path / name) for name in names]
@@ -230,5 +233,5 @@ def test_a_large_translated_folder_has_several_pages_that_lead_to_each_other(tmp
 
 def test_a_file_name_that_is_no_text_has_a_page(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
-    page.write_translation(tmp_path, [page.Translated(tmp_path / name, [])], title="x")
+    write_translation(tmp_path, [Translated(tmp_path / name, [])], title="x")
     assert "caf%E9.png" in (tmp_path / "index.html").read_text("utf-8")

@@ -7,10 +7,9 @@ import pytest
 import runs
 from PIL import Image
 
-from i2i_jax import build
+from i2i_jax import build, training
 from i2i_jax.config import Config, ConfigError, from_json, override, to_json, validate
 from i2i_jax.data import folder, splits
-from i2i_jax.training import loop
 
 pytestmark = pytest.mark.slow
 
@@ -223,7 +222,7 @@ def test_a_folder_of_pairs_is_no_place_for_a_prepared_set(tmp_path):
     with pytest.raises(ConfigError, match=message):
         validate(config)
     with pytest.raises(ConfigError, match=message):
-        loop.train(config, tmp_path / "run")
+        training.train(config, tmp_path / "run")
     assert not list(tmp_path.iterdir())
     assert validate(override(config, {"data.name": "folder"})).data.path == str(tmp_path)
 

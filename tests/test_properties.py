@@ -13,10 +13,10 @@ from PIL import Image
 
 from i2i_jax import config as configs
 from i2i_jax import sampling
-from i2i_jax.config import BOUNDS, CHOICES, Config, ConfigError
+from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import folder
 from i2i_jax.inference import tiling
-from i2i_jax.training.log import _forget_after, as_json, parse_row
+from i2i_jax.storage.metrics_file import as_json, keep_until, parse_row
 
 few = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
@@ -26,14 +26,16 @@ NAMES = list(configs.flatten(Config()))
 
 
 def within(name: str):
-    low, high = BOUNDS[name]
+    low, high = configs.OPTIONS[name].low, configs.OPTIONS[name].high
     default = configs.flatten(Config())[name]
     if isinstance(default, float):
         return st.floats(low, high, allow_infinity=False, allow_nan=False)
     return st.integers(low, high)
 
 
-OPTIONS = st.fixed_dictionaries({}, optional={name: within(name) for name in BOUNDS} | {n: st.sampled_from(c) for n, c in CHOICES.items()})
+BOUNDED = {name: within(name) for name, option in configs.OPTIONS.items() if option.low is not None}
+CHOSEN = {name: st.sampled_from(option.choices) for name, option in configs.OPTIONS.items() if option.choices}
+OPTIONS = st.fixed_dictionaries({}, optional=BOUNDED | CHOSEN)
 
 
 @pytest.mark.slow
@@ -144,7 +146,7 @@ def test_rows_after_a_step_and_torn_ones_go(tmp_path_factory, lines, step):
     metrics = tmp_path_factory.mktemp("run") / "metrics.jsonl"
     whole = [b'{"step": %d}' % line if isinstance(line, int) else line for line in lines]
     metrics.write_bytes(b"\n".join(whole))
-    _forget_after(metrics, step)
+    keep_until(metrics, step)
     kept = [row["step"] for row in map(parse_row, metrics.read_bytes().splitlines()) if row]
     assert [line for line in lines if isinstance(line, int) and line <= step] == [s for s in kept if s in lines]
 

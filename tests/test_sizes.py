@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from i2i_jax import build, models
-from i2i_jax.config import CHOICES, SIZE_MULTIPLES, Config, ConfigError, override, validate
+from i2i_jax.config import OPTIONS, SIZE_MULTIPLES, Config, ConfigError, override, validate
 
 
 def test_what_generators_take():
@@ -49,12 +49,12 @@ def configs(draw):
         "data.load_size": size,
         "model.width": 1,
         "model.generator": draw(st.sampled_from(["unet_64", "unet_128", "resnet_6"])),
-        "model.encoder": draw(st.sampled_from(CHOICES["model.encoder"])),
-        "model.discriminator": draw(st.sampled_from(CHOICES["model.discriminator"])),
+        "model.encoder": draw(st.sampled_from(OPTIONS["model.encoder"].choices)),
+        "model.discriminator": draw(st.sampled_from(OPTIONS["model.discriminator"].choices)),
         "model.discriminator_layers": draw(st.integers(1, 6)),
         "model.discriminator_scales": draw(st.integers(1, 4)),
-        "model.norm": draw(st.sampled_from(CHOICES["model.norm"])),
-        "model.upsample": draw(st.sampled_from(CHOICES["model.upsample"])),
+        "model.norm": draw(st.sampled_from(OPTIONS["model.norm"].choices)),
+        "model.upsample": draw(st.sampled_from(OPTIONS["model.upsample"].choices)),
     }
     return override(runs.get_config(name, "facades"), options)
 

@@ -87,9 +87,9 @@ def test_an_image_no_larger_than_a_tile_is_not_cut(size):
         (64, 4, 84, "--tile is 64: must be a multiple of 4, at least 196"),
     ],
 )
-def test_a_tile_that_cannot_be(tile, multiple, reach, message):
+def test_a_tile_that_cannot_be(tile, size_multiple, receptive_radius, message):
     with pytest.raises(ConfigError) as error:
-        tiling.grid(500, 500, size_multiple=multiple, receptive_radius=reach, tile=tile)
+        tiling.grid(500, 500, size_multiple=size_multiple, receptive_radius=receptive_radius, tile=tile)
     assert str(error.value) == message
 
 
@@ -106,7 +106,7 @@ def local_network(norm: str, upsample: str):
 def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whole(norm, upsample):
     network, run = local_network(norm, upsample)
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
-    grid = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.reach, tile=76)
+    grid = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.receptive_radius, tile=76)
     assert grid.number > 3
     tiled = blended((np.asarray(run(tile / np.float32(127.5) - 1))[None] for tile in tiling.cut(image, grid)), grid)[0]
     padded = np.pad(image, ((0, 2), (0, 2), (0, 0)), mode="symmetric")
@@ -114,7 +114,7 @@ def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whol
     assert whole.std() > 0.05
     np.testing.assert_allclose(tiled, whole, atol=2e-6)
     # With less than what the network sees left out, it would not be.
-    narrow = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.reach // 4, tile=76)
+    narrow = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.receptive_radius // 4, tile=76)
     other = blended((np.asarray(run(tile / np.float32(127.5) - 1))[None] for tile in tiling.cut(image, narrow)), narrow)[0]
     assert np.abs(other - whole).max() > 1e-3
 
@@ -127,8 +127,8 @@ def test_reach_is_how_far_a_resnet_sees(upsample):
     column = jax.jit(jax.jacobian(lambda rows: network.apply(variables, image + rows[None, :, None, None])[0, 48:72, 4, 0]))
     seen = np.asarray(column(jnp.zeros(120))) != 0
     furthest = max(max(np.abs(np.flatnonzero(row) - place)) for place, row in enumerate(seen, 48))
-    assert furthest == network.reach
+    assert furthest == network.receptive_radius
 
 
 def test_a_unet_sees_everything():
-    assert UNet(channels=3).reach is None
+    assert UNet(channels=3).receptive_radius is None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import runs
 
-from i2i_jax import build, configs
+from i2i_jax import build, configs, training
 from i2i_jax.config import ConfigError, flatten, override
 from i2i_jax.storage import checkpoints, metrics_file
 from i2i_jax.storage.checkpoints import named
@@ -242,7 +242,7 @@ def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir, shallow):
     states = {}
     for mode in ("shard_map", "pmap"):
         options = {"data.batch_size": 8, "train.parallel": mode}
-        states[mode] = loop.train(shallow("pix2pix", shapes_dir, options), tmp_path / mode)
+        states[mode] = training.train(shallow("pix2pix", shapes_dir, options), tmp_path / mode)
     assert len(states["pmap"].step.sharding.device_set) == 8
     assert_equal(states["pmap"], states["shard_map"])
     assert rows(tmp_path / "pmap") == rows(tmp_path / "shard_map")

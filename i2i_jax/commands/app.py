@@ -6,6 +6,7 @@ import ctypes
 import gc
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
-from i2i_jax.config import Config, ConfigError, flatten, nearest
+from i2i_jax.config import Config, ConfigError, current_name, flatten, nearest
 from i2i_jax.devices import crashes
 from i2i_jax.storage import cache
 
@@ -129,6 +130,7 @@ def _in_one_line(main: Callable[[Sequence[str]], None], argv: Sequence[str], fil
 def _parse(main: Callable[[Sequence[str]], None], argv: list[str]) -> list[str]:
     if {"-h", "-help", "--help"} & set(argv):
         _help(sys.modules[main.__module__])
+    sys.argv[1:] = argv[1:] = [_with_current_name(argument) for argument in argv[1:]]  # ml_collections reads the first
     _refuse_unknown_options(argv)
     try:
         rest = flags.FLAGS(argv)
@@ -152,6 +154,11 @@ def _help(module: ModuleType) -> None:
             default = "" if flag.default in (None, "") else f" (default: {str(flag.default).lower()})"
             print(f"  --{flag.name:<12} {flag.help}{default}")
     sys.exit(0)
+
+
+def _with_current_name(argument: str) -> str:
+    """--config.OPTION=VALUE, by today's name of the option."""
+    return re.sub(r"^(--?config\.)([^=]+)", lambda found: found[1] + current_name(found[2]), argument)
 
 
 def _refuse_unknown_options(argv: Sequence[str]) -> None:

@@ -189,7 +189,8 @@ def _options(options: EvalConfig) -> EvalConfig:
 def _write(subject: Subject, found: Any) -> None:
     """Figures and page of a run into RUN/evaluation; of folders into --output, if given."""
     from i2i_jax.evaluation import contact_sheets
-    from i2i_jax.pages import page
+    from i2i_jax.pages.evaluation import write_evaluation
+    from i2i_jax.pages.run import write_run
     from i2i_jax.storage import files
     from i2i_jax.storage.metrics_file import as_json
 
@@ -210,9 +211,9 @@ def _write(subject: Subject, found: Any) -> None:
     figures = {name: [as_json(x) for x in f] if isinstance(f, list) else as_json(f) for name, f in found.figures.items()}
     written = {**question, "figures": figures, "standard_errors": found.standard_errors(), "notes": found.notes, "versions": _versions()}
     files.atomic_write(Path(f"{place}.json"), (json.dumps(written, indent=2, allow_nan=False) + "\n").encode())
-    page.write_evaluation(Path(f"{place}.html"), written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
+    write_evaluation(Path(f"{place}.html"), written, sheets, title=Path(_RUN.value or _FAKE.value).resolve().name)
     if _RUN.value and not _OUTPUT.value:
-        page.write_run(_RUN.value)
+        write_run(_RUN.value)
     print(f"written: {place}.json; open {place}.html")
 
 

@@ -193,12 +193,12 @@ def _input_half(file: Path, config: Config) -> Any:
 def _finish(done: list[Job], broken: dict[Path, Exception]) -> None:
     """Writes the page of what there is. Raises ImageError for what there is not."""
     from i2i_jax.data import images
-    from i2i_jax.pages import page
+    from i2i_jax.pages.translation import Translated, write_translation
 
     if done:
         style = Path(_STYLE.value).resolve() if _STYLE.value else None
-        rows = [page.Translated(job.shown, job.outputs, style) for job in done]
-        page.write_translation(_OUTPUT.value, rows, title=f"Translations by {_RUN.value}")
+        rows = [Translated(job.shown, job.outputs, style) for job in done]
+        write_translation(_OUTPUT.value, rows, title=f"Translations by {_RUN.value}")
         print(f"{len(done)} translated: open {Path(_OUTPUT.value) / 'index.html'}")
     if broken:
         others = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""

@@ -71,7 +71,7 @@ def to_torch(run: Path, out: Path, *, step: int | Literal["best"] | None = None)
     leftover_tensors: dict[str, np.ndarray] = {}
     if (run / IGNORED_TENSORS).is_file():
         with np.load(run / IGNORED_TENSORS, allow_pickle=False) as file:
-            leftover_tensors = dict(file)
+            leftover_tensors = {configs.current_name(name): tensor for name, tensor in file.items()}
     written = {}
     for role, params in state.params.items():
         module = _module(game, role)

@@ -3,11 +3,11 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Set
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 
-from i2i_jax.config import BOUNDS
+from i2i_jax.config import OPTIONS
 from i2i_jax.interop.layout import StateDictError, layers
 from i2i_jax.interop.torch import StateDict, keys, stripped
 from i2i_jax.models import ENCODERS, GENERATORS, MultiScale, PatchGAN, PixelGAN
@@ -83,9 +83,14 @@ def _encoders(norm: str) -> Iterator[Found]:
         yield Found("encoder", {"encoder": name, "norm": norm}, kind(latent_dim=1, width=1, norm=norm))
 
 
+def _all(option: str) -> range:
+    """The values of a whole number that has both bounds."""
+    known = OPTIONS[option]
+    return range(cast(int, known.low), cast(int, known.high) + 1)
+
+
 def _discriminators(norm: str) -> Iterator[Found]:
-    (fewest, most), (one, many) = BOUNDS["model.discriminator_layers"], BOUNDS["model.discriminator_scales"]
-    for layer_count, scales in itertools.product(range(fewest, most + 1), range(one, many + 1)):
+    for layer_count, scales in itertools.product(_all("model.discriminator_layers"), _all("model.discriminator_scales")):
         if norm != "none" or scales == 1:  # BicycleGAN's discriminators of many scales always have a norm
             options = {"discriminator": "patchgan", "discriminator_layers": layer_count, "discriminator_scales": scales, "norm": norm}
             yield Found("discriminator", options, MultiScale(tuple(PatchGAN(layer_count, 1, norm) for _ in range(scales))))

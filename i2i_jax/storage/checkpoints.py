@@ -17,6 +17,7 @@ from absl import logging
 from flax.traverse_util import unflatten_dict
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from i2i_jax.config import current_name
 from i2i_jax.devices import crashes, processes
 
 ITEM, CHECKSUMS = "state", "checksums"
@@ -178,8 +179,9 @@ def _check_sums(directory: Path, step: int, arrays: dict[str, np.ndarray]) -> No
     saved = json.loads(file.read_bytes())
     if saved["step"] != step:
         raise Damaged(f"{directory}: step {step} is a copy of step {saved['step']}")
+    sums = {current_name(name): checksum for name, checksum in saved["crc32"].items()}
     for name, found in _checksums(arrays).items():
-        if found != saved["crc32"][name]:
+        if found != sums[name]:
             raise Damaged(f"{directory}: step {step} is damaged ({name} is not as it was saved)")
 
 
@@ -192,11 +194,11 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _stored(path: Path) -> dict[str, ts.TensorStore]:
-    """The arrays of one step by name, opened without Orbax, which leaves pages of tracebacks behind when a file is torn, and reads no
-    checksums.
+    """The arrays of one step by today's names, opened without Orbax.
 
-    To read them finds a file that is missing or cut short, and bits that flipped in the index or in the structure of a
-    compressed chunk, but not those within the numbers, of which TensorStore keeps no checksum.
+    Orbax leaves pages of tracebacks behind when a file is torn, and reads no checksums. Reading these arrays finds a file that is
+    missing or cut short, and bits that flipped in the index or in the structure of a compressed chunk, but not those within the
+    numbers, for which TensorStore keeps no checksum.
     """
     for file in (path / "_METADATA", path / "_sharding", *path.glob("array_metadatas/*")):
         json.loads(file.read_bytes())
@@ -205,7 +207,7 @@ def _stored(path: Path) -> dict[str, ts.TensorStore]:
     keys = ts.KvStore.open(store, context=context).result().list().result()
     names = sorted({key.decode().rpartition("/")[0] for key in keys})
     specs = {name: {"driver": "zarr", "kvstore": {**store, "path": name + "/"}} for name in names}
-    return {name: ts.open(spec, context=context, open=True).result() for name, spec in specs.items()}
+    return {current_name(name): ts.open(spec, context=context, open=True).result() for name, spec in specs.items()}
 
 
 def _check_fit(where: str, stored: dict[str, ts.TensorStore], wanted: dict[str, jax.ShapeDtypeStruct], *, partial: bool):

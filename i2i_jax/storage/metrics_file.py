@@ -5,18 +5,21 @@ import math
 from pathlib import Path
 from typing import Any
 
+from i2i_jax.config import current_name
 from i2i_jax.storage.files import atomic_write
 
 TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal runs differ
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
-    """One row of metrics.jsonl; None for a line that is torn or no row."""
+    """One row of metrics.jsonl, under today's names; None for a line that is torn or no row."""
     try:
         row = json.loads(line)
     except ValueError:
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+    if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+        return None
+    return {current_name(name): value for name, value in row.items()}
 
 
 def as_json(value: float) -> float | str:

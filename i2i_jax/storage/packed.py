@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from i2i_jax.config import Config, ConfigError, flatten, from_json, override, to_json
+from i2i_jax.config import Config, ConfigError, current_name, flatten, from_json, override, to_json
 from i2i_jax.storage import checkpoints
 
 FORMAT = "i2i_jax 1"
@@ -55,22 +55,28 @@ def read_config(path: str | Path) -> Config:
 def networks(path: str | Path) -> set[str]:
     """Those whose parameters are in the file. Raises PackedError."""
     with _opened(path) as (file, _):
-        return {name.split(".")[1] for name in file.keys() if name.startswith("params.")}  # noqa: SIM118
+        return {name.split(".")[1] for name in _stored(file) if name.startswith("params.")}
 
 
 def restore(path: str | Path, template: Any) -> Any:
     """The arrays of the file that `template` names, in its form. Raises PackedError."""
     wanted = checkpoints.named(template)
     with _opened(path) as (file, _):
+        stored_as = _stored(file)
         for name, leaf in wanted.items():
-            if name not in file.keys():  # noqa: SIM118
+            if name not in stored_as:
                 raise PackedError(f"{path}: has no {name}: it is of another model than its config")
-            stored = file.get_slice(name)
+            stored = file.get_slice(stored_as[name])
             found = checkpoints.form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
             if found != (expected := checkpoints.form(leaf.dtype, leaf.shape)):
                 raise PackedError(f"{path}: {name} is {found}, that of its config is {expected}")
-        arrays = [jax.device_put(file.get_tensor(name), leaf.sharding) for name, leaf in wanted.items()]
+        arrays = [jax.device_put(file.get_tensor(stored_as[name]), leaf.sharding) for name, leaf in wanted.items()]
         return jax.tree.unflatten(jax.tree.structure(template), arrays)
+
+
+def _stored(file: Any) -> dict[str, str]:
+    """Today's names of the arrays to those in the file."""
+    return {current_name(name): name for name in file.keys()}  # noqa: SIM118
 
 
 @contextlib.contextmanager

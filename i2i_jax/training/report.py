@@ -19,7 +19,7 @@ from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import parallel
 from i2i_jax.evaluation import build_metrics, contact_sheets, evaluate
 from i2i_jax.objectives import Losses
-from i2i_jax.pages import page
+from i2i_jax.pages.run import write_run
 from i2i_jax.storage import files
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.training import log, wandb
@@ -107,7 +107,7 @@ class Report(contextlib.AbstractContextManager):
 
     def _write_page(self) -> None:
         if self._log:
-            page.write_run(self._workdir)
+            write_run(self._workdir)
         self._page_written = time.monotonic()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:

@@ -16,7 +16,8 @@ import runs
 
 from i2i_jax.config import ConfigError
 from i2i_jax.data import shapes
-from i2i_jax.pages import grids, page
+from i2i_jax.pages import grids
+from i2i_jax.pages.run import write_run
 from i2i_jax.storage import checkpoints, files, metrics_file
 from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
 from i2i_jax.training import loop
@@ -83,7 +84,7 @@ def test_a_page_and_a_picture_on_a_full_disk(full_disk, name):
     with pytest.raises(OSError, match=f"^{workdir / name}: cannot be written .{reason}.$"):
         if name == "index.html":
             (workdir / "command.txt").write_bytes(b"") if reason != "File too large" else (workdir / "command.txt").write_bytes(bytes(ROOM))
-            page.write_run(workdir)
+            write_run(workdir)
         else:
             noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
             grids.save_grid(workdir / name, [[noise]], labels=["x"])
@@ -115,7 +116,7 @@ def test_a_run_folder_that_is_read_only(unprivileged, shapes_dir):
 HOLD = """
 import sys
 from pathlib import Path
-from i2i_jax import files
+from i2i_jax.storage import files
 with files.lock(Path(sys.argv[1])):
     print("locked", flush=True)
     sys.stdin.read()
@@ -161,7 +162,7 @@ def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
         kept = Checkpoints(tmp_path / "checkpoints", keep=2)
         kept.save(start + 2, {"params": jnp.full(3, start)})
         kept.close()
-        page.write_run(tmp_path)
+        write_run(tmp_path)
         monkeypatch.undo()
     written = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in written] == [1, 2, 3, 4]
