@@ -189,10 +189,10 @@ def test_config_of_what_is_none(command, tmp_path):
 
 
 def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
-    from i2i_jax.training import loop
+    from i2i_jax import training
 
     given = {}
-    monkeypatch.setattr(loop, "train", lambda config, workdir, command: given.update(config=config, workdir=workdir, command=command))
+    monkeypatch.setattr(training, "train", lambda config, workdir, command: given.update(config=config, workdir=workdir, command=command))
     options = {"train.steps": 7, "data.max_pairs": 5, "data.flip": False, "optimizer.learning_rate": 1, "model.encoder_width": 3}
     status, out, err = command("train", BICYCLE, f"--workdir={tmp_path}", *runs.as_flags(options))
     assert (status, err) == (0, "")
@@ -204,10 +204,10 @@ def test_options_reach_the_run(command, tmp_path, shapes_dir, monkeypatch):
 
 
 def test_the_default_run_folder_is_the_same_for_a_name_and_its_file(command, monkeypatch):
-    from i2i_jax.training import loop
+    from i2i_jax import training
 
     given = []
-    monkeypatch.setattr(loop, "train", lambda config, workdir, command: given.append((str(workdir), config)))
+    monkeypatch.setattr(training, "train", lambda config, workdir, command: given.append((str(workdir), config)))
     assert [command("train", option)[0] for option in (BICYCLE, "--config=bicycle", "--config=bicycle:shapes")] == [0, 0, 0]
     assert given == [("runs/bicycle-shapes", runs.get_config("bicycle"))] * 3
 
