@@ -16,7 +16,6 @@ from i2i_jax import presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import OBJECTIVES, OPTIONS, Config, override
 from i2i_jax.storage import metrics_file
-from i2i_jax.training import loop
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Of each training.", lower_bound=1)
 _WIDTH = flags.DEFINE_integer("width", 8, "Of the networks.", lower_bound=1)
@@ -35,7 +34,7 @@ def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as workdir:
         try:
             training.train(config_of(objective, dtype, steps, width), workdir)
-        except loop.Diverged as diverged:
+        except training.Diverged as diverged:
             return {"ended": str(diverged)}
         rows = [row for line in (Path(workdir) / "metrics.jsonl").read_bytes().splitlines() if (row := metrics_file.parse_row(line))]
     finite = all(math.isfinite(float(value)) for row in rows for value in row.values())

@@ -26,7 +26,6 @@ from i2i_jax import build, presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
-from i2i_jax.training import loop
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
 _TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Which tables.")
@@ -142,7 +141,7 @@ def train(config: Config, workdir: Path) -> str:
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
             training.train(config, workdir)
-        except loop.Diverged as error:
+        except training.Diverged as error:
             return str(error)
     return ""
 

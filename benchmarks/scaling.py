@@ -59,12 +59,12 @@ def lowered(config: configs.Config, devices: int) -> Any:
 
     from i2i_jax import build
     from i2i_jax.devices import parallel
-    from i2i_jax.training import loop
+    from i2i_jax.training.pieces import training_step
 
     mesh, game = parallel.make_mesh(jax.devices()[:devices]), build.game(config)
     state = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     raw = batches.raw_batch(config, range(config.data.batch_size))
-    return loop.training_step(config, mesh).lower(state, raw, jax.random.key(0))
+    return training_step(config, build.game(config), mesh).lower(state, raw, jax.random.key(0))
 
 
 def state_bytes(config: configs.Config) -> int:
@@ -136,11 +136,11 @@ def _timed_steps(config: configs.Config) -> list[float]:
 
     from i2i_jax import build
     from i2i_jax.devices import parallel
-    from i2i_jax.training import loop
+    from i2i_jax.training.pieces import training_step
 
     mesh, game = parallel.make_mesh(), build.game(config)
     batch = parallel.global_batch(batches.raw_batch(config, parallel.local_rows(config.data.batch_size, mesh)), mesh)
-    key, step = jax.random.key(0), loop.training_step(config, mesh)
+    key, step = jax.random.key(0), training_step(config, build.game(config), mesh)
     state = parallel.jit_replicated(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
 
     def run() -> None:

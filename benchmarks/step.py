@@ -26,7 +26,7 @@ from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
 from i2i_jax.config import Config
 from i2i_jax.devices import parallel
-from i2i_jax.training import loop
+from i2i_jax.training.pieces import training_step
 
 Preset = Callable[[str], Config]
 bicycle = partial(presets.bicycle_family, "bicycle_gan")
@@ -87,7 +87,7 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
     state = parallel.jit_replicated(partial(game.init, batch=build.example_batch(config)), key, mesh=mesh)
     batch = parallel.global_batch(batches.raw_batch(config, range(config.data.batch_size)), mesh)
     start = time.perf_counter()
-    lowered = loop.training_step(config, mesh).lower(state, batch, key)
+    lowered = training_step(config, build.game(config), mesh).lower(state, batch, key)
     traced = time.perf_counter()
     step = lowered.compile()
     compiled = time.perf_counter()

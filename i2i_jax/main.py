@@ -4,7 +4,7 @@ i2i train --config=bicycle                                                    on
 i2i train --config=pix2pix:folder --config.data.path=PAIRS                    on your own pairs
 i2i train --config=bicycle:facades --config.train.steps=9000 --workdir=RUN
 i2i train --config=mine.py                                                    a file of your own, with get_config
-The same command goes on with a run that was stopped. `i2i config bicycle` shows every option.
+The same command resumes a run that was interrupted. `i2i config bicycle` shows every option.
 """
 
 import shlex
@@ -19,11 +19,11 @@ from i2i_jax import configs
 from i2i_jax.commands import app
 from i2i_jax.config import Config, ConfigError, validate
 
-LESS_MEMORY = "a smaller data.batch_size, more train.microbatches, train.rematerialize=True or a smaller data.crop_size need less"
+LESS_MEMORY = "a smaller data.batch_size, more train.microbatches, train.rematerialize=True or a smaller data.crop_size needs less"
 
 
 class _ConfigParser(flags.ArgumentParser):
-    """ml_collections' own knows files only."""
+    """Reads a config by its name too; ml_collections' own parser knows files only."""
 
     def parse(self, argument: str) -> Config:
         return configs.read(argument, option="--config=")
@@ -35,13 +35,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     f"One of {', '.join(configs.NAMES)}, or a file, with :DATASET after it to choose the data; single options as --config.data.path=DIR.",
 )
 flags.FLAGS["config"].parser = _ConfigParser()
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, made or resumed (default: runs/CONFIG-DATASET).")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder, created or resumed (default: runs/CONFIG-DATASET).")
 _DISTRIBUTED = flags.DEFINE_boolean(
-    "distributed", None, "One of several processes, which jax finds by itself (default: if SLURM, Open MPI or GKE says so)."
+    "distributed", None, "This is one of several processes, found by jax (default: if SLURM, Open MPI or GKE started several)."
 )
-_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "One of several processes: HOST:PORT of process 0.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "One of several processes: how many there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "One of several processes: which one this is, from 0.")
+_COORDINATOR = flags.DEFINE_string("coordinator_address", None, "With several processes: HOST:PORT of process 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With several processes: their number.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "With several processes: the number of this one, from 0.")
 
 
 def main(argv: Sequence[str]) -> None:

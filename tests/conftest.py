@@ -71,7 +71,6 @@ def shapes_dir(tmp_path_factory) -> Path:
 def trained(tmp_path_factory, shapes_dir):
     """By name of a config: the folder of a run of it, trained for two steps. Tests only read it."""
     import runs
-
     from i2i_jax import build
 
     found, whole = {}, build.game
@@ -91,9 +90,9 @@ def trained(tmp_path_factory, shapes_dir):
 @pytest.fixture
 def shallow():
     """`runs.tiny` for a third of the compiling: images of 16 pixels, and every game of the test has networks of as many levels."""
-    import runs
     import tiny
 
+    import runs
     from i2i_jax import build
     from i2i_jax.config import SIZE_MULTIPLES
 

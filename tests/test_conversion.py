@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 import test_golden as golden
 from PIL import Image
 
+import runs
 from i2i_jax import build, presets
 from i2i_jax.config import ConfigError, flatten, override, to_json
 from i2i_jax.devices import parallel
@@ -23,7 +23,7 @@ from i2i_jax.interop.conversion import ConversionError
 from i2i_jax.models import ConvEncoder, MultiScale, PatchGAN, ResNet, ResNetEncoder, UNet
 from i2i_jax.storage.checkpoints import Checkpoints
 from i2i_jax.storage.torch_files import TorchFileError
-from i2i_jax.training import loop
+from i2i_jax.training.pieces import newest_state
 
 torch = pytest.importorskip("torch", reason="writes PyTorch's files")
 
@@ -193,7 +193,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
     )
     game, mesh = build.game(config), parallel.make_mesh(jax.devices()[:1])
     with contextlib.closing(Checkpoints(tmp_path / "new", keep=1)) as empty:
-        state = loop._newest_state(empty, config, game, mesh)
+        state = newest_state(empty, config, game, mesh)
         assert int(state.step) == 0 and set(state.params) == {"generator", "discriminator"}
         expected = layout.params_from_state_dict(game.networks.generator, read(files[0]))
         jax.tree.map(np.testing.assert_array_equal, state.params["generator"], expected)
@@ -202,7 +202,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         with pytest.raises(
             ConfigError, match="model.width is 3, that of train.start_from .* 2: its networks fit --config.model.width=2 only"
         ):
-            loop._newest_state(empty, config, build.game(config), mesh)
+            newest_state(empty, config, build.game(config), mesh)
     with pytest.raises(ConfigError, match="finetune:RUN"):
         runs.get_config("finetune", "")
 

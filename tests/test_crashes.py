@@ -7,9 +7,9 @@ import sys
 import jax
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax.data import images
 from i2i_jax.devices import crashes
 from i2i_jax.inference import model, translation

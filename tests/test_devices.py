@@ -3,14 +3,14 @@
 import jax
 import numpy as np
 import pytest
-import runs
 from jax.sharding import Mesh
 
+import runs
 from i2i_jax import build, training
 from i2i_jax.config import DATASETS, Config, ConfigError, override
 from i2i_jax.data.loader import RawBatch
 from i2i_jax.devices import parallel
-from i2i_jax.training import loop
+from i2i_jax.training import pieces
 
 COUNTS = (1, 2, 3, 4, 6, 8, 16)
 SYSTEMS = ("bicycle", "cae_gan", "clr_gan", "cvae_gan", "pix2pix", "pix2pix_noise", "segmenter")
@@ -23,7 +23,7 @@ def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name
     config = runs.get_config(name, dataset)
     least, size = 2 if name in HALVES else 1, config.data.batch_size
     for count in COUNTS:
-        mesh = loop._mesh(config, jax.devices()[:count])
+        mesh = pieces.mesh_of(config, jax.devices()[:count])
         shared = [number for number in range(1, count + 1) if size % number == 0 and size // number % least == 0]
         assert mesh.size == max(shared)
         said = capsys.readouterr().out
@@ -32,7 +32,7 @@ def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name
         else:
             assert said.startswith(f"trains on {mesh.size} of {count} devices, since data.batch_size is {size}: data.batch_size=")
             config_for_all = override(runs.get_config(name, dataset), {"data.batch_size": int(said.split("=")[1].split()[0])})
-            assert loop._mesh(config_for_all, jax.devices()[:count]).size == count
+            assert pieces.mesh_of(config_for_all, jax.devices()[:count]).size == count
 
 
 @pytest.mark.slow
@@ -41,7 +41,7 @@ def test_every_preset_trains_two_steps_on_any_number_of_devices(name, shallow):
     """The step is compiled once for each number of devices in use."""
     batch_size = runs.get_config(name).data.batch_size
     config = shallow(name, "", {"data.batch_size": batch_size, "model.discriminator_width": 2})
-    meshes = {count: loop._mesh(config, jax.devices()[:count]) for count in COUNTS}
+    meshes = {count: pieces.mesh_of(config, jax.devices()[:count]) for count in COUNTS}
     states = {size: two_steps(config, parallel.make_mesh(jax.devices()[:size])) for size in {mesh.size for mesh in meshes.values()}}
     for mesh in meshes.values():
         assert int(states[mesh.size].step) == 2
@@ -52,7 +52,8 @@ def test_every_preset_trains_two_steps_on_any_number_of_devices(name, shallow):
 
 def two_steps(config: Config, mesh: Mesh):
     data, key, rng = config.data, jax.random.key(0), np.random.default_rng(0)
-    game, step = build.game(config), loop.training_step(config, mesh)
+    game = build.game(config)
+    step = pieces.training_step(config, game, mesh)
     state = parallel.jit_replicated(lambda key: game.init(key, build.example_batch(config)), key, mesh=mesh)
     rows = parallel.local_rows(data.batch_size, mesh)
     shape = (data.batch_size, data.load_size, data.load_size)
@@ -71,13 +72,13 @@ def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow,
         state = training.train(config, tmp_path, devices=jax.devices()[:devices])
         assert int(state.step) == step
         assert len(state.step.sharding.device_set) == devices
-        assert (f"goes on after step {step - 1} of {step}" in capsys.readouterr().out) == (step > 1)
+        assert (f"resumes after step {step - 1} of {step}" in capsys.readouterr().out) == (step > 1)
 
 
 def test_several_processes_need_all_their_devices(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     config = override(runs.get_config("bicycle"), {"data.batch_size": 12})
-    refusal = r"^data.batch_size 12 cannot be dealt to the 8 devices of all processes: 16 can$"
+    refusal = r"^data.batch_size 12 does not divide over the 8 devices of all processes: 16 does$"
     with pytest.raises(ConfigError, match=refusal):
-        loop._mesh(config, jax.devices()[:8])
-    assert loop._mesh(config, jax.devices()[:6]).size == 6
+        pieces.mesh_of(config, jax.devices()[:8])
+    assert pieces.mesh_of(config, jax.devices()[:6]).size == 6

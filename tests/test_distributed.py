@@ -12,9 +12,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import runs
 from tiny import batch_of, mapped, sgd_game, state_of
 
+import runs
 from i2i_jax import build
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.devices import crashes, processes
@@ -164,11 +164,11 @@ def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path
     second.send_signal(signal.SIGTERM)
     (code, out, err), of_second = end(first), end(second)
     assert (code, err, *of_second) == (0, "", 0, "", ""), err
-    stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command goes on from there", out.splitlines()[-1])
+    stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command resumes it", out.splitlines()[-1])
     assert stopped and (tmp_path / "run" / "checkpoints" / stopped[1]).is_dir()
 
     first, second = train("run")
-    assert f"goes on after step {stopped[1]} of {STEPS}" in told(first, 6)
+    assert f"resumes after step {stopped[1]} of {STEPS}" in told(first, 6)
     second.kill()
     code, out, err = end(first)
     assert (code, err.startswith(GONE), err.count("\n")) == (1, True, 1), err
@@ -241,15 +241,21 @@ def test_all_processes_go_on_from_the_step_that_the_first_one_chooses(tmp_path, 
     first, second = train("run", patches={0: READ_ERROR.format(step=str(step))})
     code, out, err = end(first)
     assert (code, end(second)[0]) == (0, 0), err
-    assert f"goes on after step {step - step % 4 if step % 4 else step - 4} of {STEPS}" in out
+    assert f"resumes after step {step - step % 4 if step % 4 else step - 4} of {STEPS}" in out
     assert end(*train("whole", processes=1))[0] == 0
     assert rows(tmp_path / "run") == rows(tmp_path / "whole")
     jax.tree.map(np.testing.assert_array_equal, *(saved_state(tmp_path / workdir, config) for workdir in ("run", "whole")))
 
 
+REFUSING = """
+from i2i_jax.training import run_folder
+def refuse(*_):
+    raise config.ConfigError("no run")
+run_folder.refuse_other_run = refuse
+"""
 ALONE = {
     "a folder of its own": (
-        1, "from i2i_jax.training import loop\nloop._refuse_other_run = lambda *_: (_ for _ in ()).throw(config.ConfigError('no run'))",
+        1, REFUSING,
         2, "no run",
     ),
     "pairs that it cannot read": (

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax import config
 from i2i_jax.__main__ import COMMANDS, main
 

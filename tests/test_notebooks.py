@@ -10,9 +10,9 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax import notebook
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +47,7 @@ def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shap
     options = runs.TINY | runs.TINY_NETWORKS | {"data.prepared_dir": str(shapes_dir), "train.steps": 3, "train.sample_every": 3}
     shown = execute("train_tpu", CONFIG="pix2pix", RUN=str(run), OPTIONS=" ".join(runs.as_flags(options)))
     assert "(cpu): enough for shapes" in shown
-    assert "goes on after step 2 of 3" in shown
+    assert "resumes after step 2 of 3" in shown
     assert "image/png" in shown
     assert {"run.zip", "run"} <= {path.name for path in tmp_path.iterdir()}
     assert {"config.json", "index.html", "samples/00000003.png"} <= set(zipfile.ZipFile(tmp_path / "run.zip").namelist())

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import runs
 
+import runs
 from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import ConfigError, current_name

@@ -6,11 +6,11 @@ import damage
 import jax
 import numpy as np
 import pytest
-import runs
 import safetensors
 import safetensors.numpy
 from PIL import Image
 
+import runs
 from i2i_jax import build
 from i2i_jax.config import Config, flatten, from_json, override, to_json
 from i2i_jax.storage import packed

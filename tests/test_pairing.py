@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 from skimage import data
 
+import runs
 from i2i_jax.data import folder, photos
 
 

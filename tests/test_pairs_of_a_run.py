@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax import build, training
 from i2i_jax.config import Config, ConfigError, from_json, override, to_json, validate
 from i2i_jax.data import folder, splits

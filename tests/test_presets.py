@@ -8,9 +8,9 @@ import runpy
 import jax
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax import build, configs, presets
 from i2i_jax.config import DATASETS, OBJECTIVES, ConfigError, from_json, to_json, validate
 from i2i_jax.data import pix2pix

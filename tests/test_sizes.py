@@ -2,10 +2,10 @@
 
 import jax
 import pytest
-import runs
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import runs
 from i2i_jax import build, models
 from i2i_jax.config import OPTIONS, SIZE_MULTIPLES, Config, ConfigError, override, validate
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 from PIL import Image
 
+import runs
 from i2i_jax import sampling
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import images, loader

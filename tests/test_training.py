@@ -5,15 +5,14 @@ import signal
 import jax
 import numpy as np
 import pytest
-import runs
 
+import runs
 from i2i_jax import build, configs, training
 from i2i_jax.config import ConfigError, flatten, override
 from i2i_jax.storage import checkpoints, metrics_file
 from i2i_jax.storage.checkpoints import named
-from i2i_jax.training import loop
+from i2i_jax.training import Diverged, Stopped, loop
 from i2i_jax.training.log import RunLog
-from i2i_jax.training.loop import Diverged, Stopped
 
 pytestmark = pytest.mark.slow
 
@@ -50,11 +49,11 @@ def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_aft
     config = shallow("bicycle", shapes_dir, {"train.steps": 5, "train.checkpoint_every": 3, "train.eval_every": 4})
     whole = runs.train(config, tmp_path / "whole")
     stop_after(2)
-    with pytest.raises(Stopped, match="stopped after step 3 of 5; the same command goes on from there"):
+    with pytest.raises(Stopped, match="stopped after step 3 of 5; the same command resumes it"):
         runs.train(config, tmp_path / "parts")
     assert "goes on" not in capsys.readouterr().out
     parts = runs.train(config, tmp_path / "parts")
-    assert "goes on after step 3 of 5" in capsys.readouterr().out
+    assert "resumes after step 3 of 5" in capsys.readouterr().out
     assert_equal(parts, whole)
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
     assert [row["step"] for row in rows(tmp_path / "parts")] == [1, 2, 3, 4, 5]
@@ -79,7 +78,7 @@ def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     capsys.readouterr()
     assert_equal(runs.train(config, tmp_path), first)
-    assert capsys.readouterr().out == "nothing to do: this run is at step 2 of 2; it goes on with a higher train.steps\n"
+    assert capsys.readouterr().out == "nothing to do: this run is at step 2 of 2; a higher train.steps continues it\n"
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
     longer = runs.train(shallow("pix2pix", shapes_dir, {"train.steps": 3, "train.sample_every": 1}), tmp_path)
@@ -112,7 +111,7 @@ def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, s
 def test_a_refusal_names_the_way_to_go_on_with_another_learning_rate(tmp_path, trained, shapes_dir):
     run = trained("pix2pix")
     config = runs.tiny("pix2pix", shapes_dir, {"optimizer.learning_rate": 1e-5})
-    way = f"--config=finetune:{run} --config.optimizer.learning_rate=1e-05 --workdir=NEW starts another with its networks"
+    way = f"--config=finetune:{run} --config.optimizer.learning_rate=1e-05 --workdir=NEW starts another run with its networks"
     with pytest.raises(ConfigError) as refused:
         runs.train(config, run)
     assert str(refused.value).endswith(f"name another --workdir; {way}")

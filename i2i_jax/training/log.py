@@ -1,4 +1,4 @@
-"""What a run tells while it trains: console lines, metrics.jsonl, TensorBoard, and grids of samples."""
+"""The figures of a run while it trains: console lines, metrics.jsonl and TensorBoard."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from i2i_jax.training.tensorboard import TensorBoard
 
 @runtime_checkable
 class Writer(Protocol):
-    """Where the numbers of a run go."""
+    """A further destination for the figures of a run, such as TensorBoard or Weights & Biases."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -27,11 +27,11 @@ class Writer(Protocol):
 
 
 class RunLog(AbstractContextManager["RunLog"]):
-    """The figures of a run, written at rising steps to the console, RUN/metrics.jsonl and RUN/tensorboard.
+    """Writes the figures of a run, at increasing steps, to the console, RUN/metrics.jsonl and RUN/tensorboard.
 
-    A row of metrics.jsonl is {"step", "time", the values, "steps_per_second"}: `time` is seconds of training, over all
-    resumptions; a value that is not finite is a string (see `as_json`). Rows after `start_step`, and what a kill tore, are
-    dropped first: a resumed run leaves the rows of an undisturbed one, apart from `TIMING`.
+    A row of metrics.jsonl is {"step", "time", the values, "steps_per_second"}: `time` is the seconds of training over all starts
+    of the run; a value that is not finite is a string (see `as_json`). Rows after `start_step`, and a last row torn by a kill, are
+    dropped first: an interrupted run ends with the rows of an uninterrupted one, apart from those in `TIMING`.
     """
 
     def __init__(
@@ -43,14 +43,22 @@ class RunLog(AbstractContextManager["RunLog"]):
         batch_size: int | None = None,
         also: Sequence[Writer] = (),
     ):
-        """`batch_size`, of all devices together, adds images per second to the console line. `also` get the numbers too."""
+        """Opens the logs.
+
+        Args:
+            workdir: the run's folder.
+            total_steps: the last step of the run.
+            start_step: the step that the run resumes after; 0 for a new run.
+            batch_size: pairs per step over all devices; adds images per second to the console line.
+            also: further writers that receive every figure.
+        """
         self._total_steps, self._batch_size = total_steps, batch_size
         self._path = Path(workdir) / "metrics.jsonl"
         last_row = keep_until(self._path, start_step)
         self._metrics = self._path.open("a", encoding="utf-8")
         self._writers = [TensorBoard(Path(workdir) / "tensorboard", start_step=start_step), *also]
         now = time.perf_counter()
-        self._origin = now - last_row.get("time", 0.0)
+        self._started = now - last_row.get("time", 0.0)
         self._previous, self._warm = (start_step, now), None
 
     def __exit__(self, *_: object) -> None:
@@ -64,21 +72,21 @@ class RunLog(AbstractContextManager["RunLog"]):
                 self._metrics.close()
 
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Tells of the training after `step` steps; names are "player/term" or a plain word."""
+        """Writes the figures after `step` steps; names are PLAYER/TERM, eval/FIGURE or a plain word. Raises OSError."""
         now = time.perf_counter()
         rate = _rate(self._previous, (step, now))
         terms = {name: float(value) for name, value in values.items()}
-        numbers = {"time": round(now - self._origin, 3), **terms, "steps_per_second": float(f"{rate:.5g}")}
+        numbers = {"time": round(now - self._started, 3), **terms, "steps_per_second": float(f"{rate:.5g}")}
         row = json.dumps({"step": step} | {name: as_json(value) for name, value in numbers.items()}) + "\n"
         with writing(self._path):
             self._metrics.write(row)
-            self._metrics.flush()  # into the operating system's hands before any checkpoint of this step
+            self._metrics.flush()  # to the operating system, before any checkpoint of this step
         for writer in self._writers:
             writer.write(step, {name: value for name, value in numbers.items() if name != "time"})
         with tqdm.external_write_mode():
             print(self._line(step, terms, rate, _rate(self._warm or self._previous, (step, now))), flush=True)
         self._previous = (step, now)
-        self._warm = self._warm or (step, now)  # compilation took most of the first interval: time left is judged without it
+        self._warm = self._warm or (step, now)  # the first interval is mostly compilation: the time left is estimated without it
 
     def _line(self, step: int, values: Mapping[str, float], rate: float, mean_rate: float) -> str:
         total = str(self._total_steps)

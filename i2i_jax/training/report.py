@@ -1,96 +1,79 @@
-"""What a run shows of itself while it trains, at its intervals: figures, pictures, its page."""
+"""What a run shows while it trains, at its intervals: losses, evaluations, sample grids, its page."""
 
 import contextlib
 import math
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import jax
-from clu.parameter_overview import get_parameter_overview
-from jax.sharding import Mesh
 from tqdm import tqdm
 
-from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config
-from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import parallel
 from i2i_jax.evaluation import build_metrics, contact_sheets, evaluate
 from i2i_jax.objectives import Losses
 from i2i_jax.pages.run import write_run
-from i2i_jax.storage import files
-from i2i_jax.train_state import Game, TrainState
+from i2i_jax.train_state import TrainState
 from i2i_jax.training import log, wandb
+from i2i_jax.training.pieces import Pieces
 
 GRID_INPUTS = 6
 PAGE_EVERY = 30.0  # seconds
 
 
 def is_due(config: Config, step: int, *intervals: str) -> bool:
-    """Whether one of the intervals of config.train ends with `step`, or the run."""
-    return step == config.train.steps or any(step % getattr(config.train, every) == 0 for every in intervals)
+    """Whether one of the intervals of config.train, given by their names, ends with `step`, or the run does."""
+    return step == config.train.steps or any(step % getattr(config.train, interval) == 0 for interval in intervals)
 
 
 def terms(losses: Losses) -> dict[str, float]:
-    """PLAYER_OF_NETWORK/TERM to its value, on the host."""
+    """The loss terms on the host, by name: PLAYER/TERM."""
     values = jax.device_get(losses)
     return {f"{player}/{name}": float(value) for player, terms in values._asdict().items() for name, value in terms.items()}
 
 
 def progress(start: int, total: int) -> Iterator[int]:
-    """The steps after `start`; a terminal shows how far they are."""
+    """The steps after `start` up to `total`, with a progress bar on a terminal."""
     yield from tqdm(range(start + 1, total + 1), initial=start, total=total, unit="step", leave=False, disable=_hidden())
 
 
 def _hidden() -> bool | None:
-    """Of a bar, in every process but the first; None: where there is no terminal."""
+    """tqdm's `disable`: True in every process but the first, None (hidden without a terminal) in that."""
     return None if jax.process_index() == 0 else True
 
 
-def write_parameters(workdir: Path, params: dict) -> None:
-    """Writes RUN/parameters.txt: a table of every network's arrays."""
-    if jax.process_index() == 0:
-        tables = (f"{name}\n{get_parameter_overview(of, include_stats=False)}\n" for name, of in params.items())
-        files.atomic_write(workdir / "parameters.txt", "\n".join(tables).encode())
-
-
 class Report(contextlib.AbstractContextManager):
-    """Every process evaluates, by itself, on its devices of the mesh; only process 0 writes."""
+    """Reports a run. Every process evaluates on its own devices of the mesh; only process 0 writes."""
 
-    def __init__(self, config: Config, workdir: Path, game: Game, held_out: Pairs, start: int, mesh: Mesh):
-        self._config, self._workdir = config, workdir
-        size, mode = config.data.crop_size, build.mode(config)
+    def __init__(self, pieces: Pieces, start: int):
+        config, held_out = pieces.config, pieces.held_out
+        self._config, self._workdir, self._learning_rate = config, pieces.workdir, pieces.learning_rate
         shown, measured = min(GRID_INPUTS, len(held_out)), min(config.eval.inputs, len(held_out))
         self._shown, self._measured = range(shown), range(measured)
-        own = parallel.make_mesh(mesh.local_devices)
-        translations = partial(evaluate.translations, game.networks, mode, held_out, size=size, mesh=own)
+        own_devices = parallel.make_mesh(pieces.mesh.local_devices)
+        translations = partial(
+            evaluate.translations, pieces.game.networks, pieces.mode, held_out, size=config.data.crop_size, mesh=own_devices
+        )
         self._grid = translations(samples=config.train.samples, batch_size=shown, sync=True)
-        self._cases = translations(samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured))
+        self._examples = translations(samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured))
         self._metrics = build_metrics.metrics(config.eval, configs.metrics(config))
-        self._learning_rate = build.learning_rate(config)
         self._log = self._open_log(start) if jax.process_index() == 0 else None
         self._page_written = time.monotonic()
 
     def _open_log(self, start: int) -> log.RunLog:
-        batch_size = self._config.data.batch_size
-        project = self._config.train.wandb
-        also = [wandb.WandB(self._workdir, project=project, config=configs.flatten(self._config))] if project else []
-        return log.RunLog(self._workdir, total_steps=self._config.train.steps, start_step=start, batch_size=batch_size, also=also)
+        config = self._config
+        project = config.train.wandb
+        also = [wandb.WandB(self._workdir, project=project, config=configs.flatten(config))] if project else []
+        return log.RunLog(self._workdir, total_steps=config.train.steps, start_step=start, batch_size=config.data.batch_size, also=also)
 
     def __call__(self, step: int, state: TrainState, values: dict[str, float]) -> dict[str, float]:
-        """Logs, samples and evaluates where `step` is due for it; returns the evaluation's figures, if any.
+        """Logs, samples and evaluates if it is due at `step`; returns the evaluated figures, if any.
 
-        What it writes at a step is the same whether the run was stopped in between or not.
+        What it writes at a step is the same whether the run was interrupted before it or not.
         """
-        figures = {}
-        if is_due(self._config, step, "eval_every"):
-            batches = self._cases(state, self._measured)
-            count = math.ceil(len(self._measured) / self._config.eval.batch_size)
-            progress_bar = tqdm(batches, "evaluating", count, leave=False, disable=_hidden())
-            found = evaluate.evaluate(iter(progress_bar), self._metrics).figures
-            figures = {name: value for name, value in found.items() if isinstance(value, float)}
+        figures = self._evaluate(state) if is_due(self._config, step, "eval_every") else {}
         if is_due(self._config, step, "log_every", "eval_every"):
             self.log(step, values, figures)
         sampled = is_due(self._config, step, "sample_every")
@@ -100,7 +83,15 @@ class Report(contextlib.AbstractContextManager):
             self._write_page()
         return figures
 
+    def _evaluate(self, state: TrainState) -> dict[str, float]:
+        batches = self._examples(state, self._measured)
+        count = math.ceil(len(self._measured) / self._config.eval.batch_size)
+        progress_bar = tqdm(batches, "evaluating", count, leave=False, disable=_hidden())
+        figures = evaluate.evaluate(iter(progress_bar), self._metrics).figures
+        return {name: value for name, value in figures.items() if isinstance(value, float)}
+
     def log(self, step: int, values: dict[str, float], figures: dict[str, float] | None = None) -> None:
+        """Writes loss terms and evaluated figures of a step to the console and every log."""
         values = values | {"learning_rate": float(jax.device_get(self._learning_rate(step - 1)))}
         if self._log:
             self._log.write(step, values | {f"eval/{name}": value for name, value in (figures or {}).items()})
@@ -112,7 +103,7 @@ class Report(contextlib.AbstractContextManager):
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         with contextlib.ExitStack() as stack:
-            if error:  # it is the news, and not that more could not be written
+            if error:  # that one is raised, and not one of writing the page
                 stack.enter_context(contextlib.suppress(OSError))
             if self._log:
                 stack.callback(self._log.close)

@@ -1,4 +1,4 @@
-"""A run's figures as TensorBoard reads them."""
+"""The figures of a run as TensorBoard event files."""
 
 import socket
 import time
@@ -12,13 +12,13 @@ FLUSH_EVERY = 10  # seconds
 
 
 class TensorBoard:
-    """An event file of scalars; TensorBoard hides what files of earlier starts have after `start_step`.
+    """An event file of scalars; TensorBoard hides what the files of earlier starts hold after `start_step`.
 
-    What cannot be written is an OSError of the call: tensorboardX's own SummaryWriter has a thread for it, whose death it awaits for ever.
+    A failed write raises OSError in the call itself: tensorboardX's own SummaryWriter writes in a thread, and waits for ever if it dies.
     """
 
     def __init__(self, folder: Path, *, start_step: int):
-        # Not at the top of the file: it imports PyTorch where that is installed.
+        # Not at the top of the file: tensorboardX imports PyTorch if it is installed.
         from tensorboardX.proto.event_pb2 import SessionLog  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboardX.record_writer import RecordWriter
 

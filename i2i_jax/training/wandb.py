@@ -1,4 +1,4 @@
-"""A run's losses at Weights & Biases, which is optional."""
+"""The figures of a run at Weights & Biases (extra `wandb`)."""
 
 import secrets
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from i2i_jax.storage import files
 
 
 class TrackingError(RuntimeError):
-    """Weights & Biases takes no run: one line that says why."""
+    """Weights & Biases does not accept the run: one line that says why."""
 
 
 class WandB:
-    """A run of a project there, under the name of its folder; a training that goes on, goes on with it (RUN/wandb_id.txt).
+    """A run in a Weights & Biases project, named after its folder; a resumed training resumes it (its id is in RUN/wandb_id.txt).
 
-    Raises MissingExtra or TrackingError. Its own variables apply: WANDB_MODE=offline keeps everything in RUN/wandb.
+    Raises MissingExtra or TrackingError. The library's environment variables apply: WANDB_MODE=offline keeps everything in RUN/wandb.
     """
 
     def __init__(self, workdir: Path, *, project: str, config: dict[str, Any]):

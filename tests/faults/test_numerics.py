@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 from tiny import KEY, batch_of, config_of, game_of, state_of
 
+import runs
+from i2i_jax import losses
 from i2i_jax.losses import l1
 from i2i_jax.models import layers
-from i2i_jax.training import loop, nonfinite
+from i2i_jax.training import nonfinite
 from i2i_jax.training.nonfinite import Diverged
 from i2i_jax.types import Batch
 
@@ -37,7 +38,7 @@ def with_nan(state, network: str):
 def test_a_network_and_a_term_are_named(bicycle):
     state, batch, bad = bicycle
     assert not bad(state)
-    assert nonfinite.not_finite({"generator/l1": 1.0}, state) == []
+    assert nonfinite.names({"generator/l1": 1.0}, state) == []
     assert bad(with_nan(state, "discriminator")) == {
         "generator/gan for generator", "generator/gan for encoder", "discriminator/gan for discriminator",
     }  # fmt: skip
@@ -45,7 +46,7 @@ def test_a_network_and_a_term_are_named(bicycle):
         "generator/gan_prior for generator",
         "discriminator/gan_prior for discriminator_prior",
     }
-    assert nonfinite.not_finite({}, with_nan(state, "encoder")) == ["a parameter of encoder is not finite"]
+    assert nonfinite.names({}, with_nan(state, "encoder")) == ["a parameter of encoder is not finite"]
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan])
@@ -66,7 +67,7 @@ def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(b
     """Adam's second moment: infinite, it would freeze the network for good."""
     state, _, _ = bicycle
     overflowed = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if x.ndim else x, state.opt_state["encoder"])
-    found = nonfinite.not_finite({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
+    found = nonfinite.names({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
     assert found == ["generator/kl is inf", "the optimizer of encoder is not finite"]
 
 
@@ -92,7 +93,7 @@ def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, 
     def steep(a, b):
         return l1(a, b) + 0 * jnp.sqrt(jnp.sum((a - a) ** 2))
 
-    monkeypatch.setattr(loop.build.objectives.losses, "l1", steep)
+    monkeypatch.setattr(losses, "l1", steep)
     rarely = dict.fromkeys((f"train.{name}_every" for name in ("log", "checkpoint", "eval", "sample")), 9)
     options = {"train.steps": 9, "train.debug_nans": True}
     with pytest.raises(Diverged) as stopped:

@@ -9,7 +9,9 @@ import pytest
 
 from i2i_jax import build, config
 from i2i_jax.data import loader
-from i2i_jax.training import loop
+from i2i_jax.devices import parallel
+from i2i_jax.training.pieces import newest_state
+from i2i_jax.training.run_folder import open_checkpoints
 
 PACKAGE = Path(config.__file__).parent
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "yaml"}
@@ -44,9 +46,9 @@ def test_nothing_is_unpickled_from_a_run_and_its_data(trained, shapes_dir, monke
         pickle.loads(pickle.dumps(1))
     game, state = build.load(run)
     assert {"generator", "encoder"} == set(state.params) and game.networks.latent_dim
-    mesh = loop.parallel.make_mesh(jax.devices()[:1])
-    kept = loop._checkpoints(build.read_config(run), run)
+    mesh = parallel.make_mesh(jax.devices()[:1])
+    kept = open_checkpoints(run, build.read_config(run))
     with kept as found:
-        assert int(loop._newest_state(found, build.read_config(run), game, mesh).step) == 2
+        assert int(newest_state(found, build.read_config(run), game, mesh).step) == 2
     pairs = build.pairs(build.read_config(run), "train")
     assert next(loader.batches(pairs, load_size=8, batch_size=2, seed=0)).input.shape == (2, 8, 8, 3)

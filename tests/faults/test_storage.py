@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 
+import runs
 from i2i_jax.config import ConfigError
 from i2i_jax.data import shapes
 from i2i_jax.pages import grids
 from i2i_jax.pages.run import write_run
 from i2i_jax.storage import checkpoints, files, metrics_file
 from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
-from i2i_jax.training import loop
+from i2i_jax.training import run_folder
 from i2i_jax.training.log import RunLog
 
 ROOM = 100_000  # bytes
@@ -137,7 +137,7 @@ def test_a_second_process_on_one_run_is_refused(tmp_path, shapes_dir):
         owner.kill()
     (workdir / "samples").mkdir()
     (workdir / "samples" / ".00000004.png.123.tmp").write_text("of a process that was killed")
-    with loop._taken(workdir, config, ""):
+    with run_folder.claim(workdir, config, ""):
         assert (workdir / "config.json").exists()
         assert not list((workdir / "samples").iterdir())
 

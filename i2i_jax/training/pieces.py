@@ -1,0 +1,114 @@
+"""What a run is made of, built once from its config: the game, the devices, the data."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from i2i_jax import build, optional
+from i2i_jax import config as configs
+from i2i_jax.config import Config, ConfigError
+from i2i_jax.data import augment, loader
+from i2i_jax.data.pairs import Pairs
+from i2i_jax.data.splits import Splits
+from i2i_jax.devices import parallel, processes
+from i2i_jax.sampling import Mode
+from i2i_jax.storage.checkpoints import Checkpoints
+from i2i_jax.train_state import Game, TrainState
+from i2i_jax.training import run_folder
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A run in the folder `workdir`, ready to train: everything that its config names."""
+
+    config: Config
+    workdir: Path
+    game: Game
+    mesh: Mesh
+    learning_rate: optax.Schedule
+    mode: Mode  # of the networks at test time
+    train_pairs: Pairs
+    held_out: Pairs
+    splits_before: Splits | None  # of a folder of pairs: those of the run so far, and those of today
+    splits: Splits | None
+    config_before: Config  # with which the run was last trained; `config` of a new one
+
+    @classmethod
+    def build(cls, config: Config, workdir: Path, devices: Sequence[Any]) -> "Pieces":
+        """Raises ConfigError, MissingExtra, or the error of a pair that cannot be read, in all processes."""
+
+        def checked() -> tuple[Game, Mesh]:
+            game, mesh = build.game(config), mesh_of(config, devices)
+            run_folder.refuse_other_run(workdir, config)
+            if config.train.wandb:
+                optional.library("wandb", "wandb")
+            return game, mesh
+
+        def data() -> dict[str, Any]:
+            before, now = run_folder.splits_of(workdir, config)
+            held_out_names = None if now is None else now.val.keys()
+            train, val = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
+            return {"train_pairs": train, "held_out": val, "splits_before": before, "splits": now}
+
+        game, mesh = processes.agreed(checked)
+        pairs = processes.first_then_others(data)
+        config_before = processes.agreed(lambda: build.read_config(workdir) if (workdir / "config.json").exists() else config)
+        return cls(config, workdir, game, mesh, build.learning_rate(config), build.mode(config), **pairs, config_before=config_before)
+
+    def newest_state(self, checkpoints: Checkpoints) -> TrainState:
+        """The state of the newest checkpoint; without one that of step 0, or of the run `train.start_from`."""
+        return newest_state(checkpoints, self.config, self.game, self.mesh)
+
+    def batches(self, start: int) -> Iterator[loader.RawBatch]:
+        """The batches of the steps after `start`, on the mesh: a function of the seed and the step alone."""
+        data, train = self.config.data, self.config.train
+        rows = parallel.local_rows(data.batch_size, self.mesh)
+        for batch in loader.batches(
+            self.train_pairs, load_size=data.load_size, batch_size=data.batch_size, seed=train.seed, start_step=start, rows=rows,
+            cache_gb=data.cache_gb,
+        ):  # fmt: skip
+            yield parallel.global_batch(batch, self.mesh)
+
+
+def mesh_of(config: Config, devices: Sequence[Any]) -> Mesh:
+    """The devices that the batch is split over: one process uses as many as it can, several need all of theirs. Raises ConfigError."""
+    if jax.process_count() > 1 and config.train.parallel == "pmap":
+        raise ConfigError("train.parallel is 'pmap', which trains in one process: 'shard_map' does in several")
+    batch_size, least, count = config.data.batch_size, configs.least_batch(config), len(devices)
+    used = max(number for number in range(1, count + 1) if batch_size % (least * number) == 0)
+    if used < count:
+        for_all = configs.batch_for(config, count)
+        if jax.process_count() > 1:
+            raise ConfigError(f"data.batch_size {batch_size} does not divide over the {count} devices of all processes: {for_all} does")
+        why = f"since data.batch_size is {batch_size}: data.batch_size={for_all} would use all"
+        processes.say(f"trains on {used} of {count} devices, {why}")
+    return parallel.make_mesh(devices[:used])
+
+
+def newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mesh) -> TrainState:
+    """See `Pieces.newest_state`. Raises CheckpointError or ConfigError."""
+    init, key = partial(game.init, batch=build.example_batch(config)), jax.random.key(config.train.seed)
+    if checkpoints.latest() is None:
+        state = parallel.jit_replicated(init, key, mesh=mesh)
+        return processes.agreed(lambda: build.start_from(config, state)) if config.train.start_from else state
+    replicated = parallel.replicated(mesh)
+    shapes = jax.eval_shape(init, key)
+    return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes))
+
+
+def training_step(config: Config, game: Game, mesh: Mesh, step_fn: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
+    """(state, raw batch, key) -> (state, Losses) over the mesh: augments on the device, then takes one step of the game by `step_fn`."""
+    mapped = game.on_axis(parallel.AXIS)
+    crop_and_flip = partial(augment.augment, crop_size=config.data.crop_size, flip=config.data.flip)
+
+    def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Any]:
+        augment_key, step_key = jax.random.split(key)
+        return step_fn(mapped, state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
+
+    return parallel.data_parallel(step, mesh, mode=config.train.parallel)

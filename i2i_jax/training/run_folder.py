@@ -1,0 +1,92 @@
+"""The folder of a run: whose it is, that nobody else trains there, and what it keeps of its config, pairs and checkpoints."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from clu.parameter_overview import get_parameter_overview
+
+from i2i_jax import build
+from i2i_jax import config as configs
+from i2i_jax.config import Config, ConfigError
+from i2i_jax.data import splits
+from i2i_jax.data.splits import Splits
+from i2i_jax.devices import processes
+from i2i_jax.storage import files
+from i2i_jax.storage.checkpoints import Checkpoints
+
+
+def refuse_other_run(workdir: Path, config: Config) -> None:
+    """Raises ConfigError if `workdir` cannot be the folder of this run."""
+    for place in (workdir, *workdir.parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(f"{place} is a file: name another --workdir")
+    if (workdir / "config.json").exists():
+        for name, (old, new) in configs.changed(build.read_config(workdir), config).items():
+            fresh = f"--config=finetune:{workdir} --config.{name}={new} --workdir=NEW starts another run with its networks"
+            raise ConfigError(
+                f"{workdir} is a run with {name} {old!r}, not {new!r}: restore the original value, or name another --workdir; {fresh}"
+            )
+    elif (workdir / "checkpoints").exists():
+        raise ConfigError(f"{workdir} has checkpoints but no config.json: name another --workdir")
+
+
+@contextlib.contextmanager
+def claim(workdir: Path, config: Config, command: str) -> Iterator[None]:
+    """Inside, no other process can train in `workdir`, and its config.json and command.txt are those of this run.
+
+    Raises ConfigError if another process trains there.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def lock_and_write() -> None:
+            try:
+                stack.enter_context(files.lock(workdir / ".lock"))
+            except files.Taken as taken:
+                raise ConfigError(f"{workdir} is being trained by {taken}: wait for it, or name another --workdir") from None
+            refuse_other_run(workdir, config)  # another process may have begun one since the first check
+            files.sweep(workdir)
+            files.sweep(workdir / "samples")
+            files.atomic_write(workdir / "config.json", configs.to_json(config).encode())
+            if command:
+                files.atomic_write(workdir / "command.txt", f"{command}\n".encode())
+
+        processes.agreed(lambda: lock_and_write() if jax.process_index() == 0 else None)
+        yield
+
+
+def open_checkpoints(workdir: Path, config: Config) -> contextlib.closing[Checkpoints]:
+    metric = config.eval.best_metric
+    higher = configs.HIGHER_IS_BETTER[metric]
+    return contextlib.closing(Checkpoints(workdir / "checkpoints", keep=config.train.keep, best_metric=metric, higher_is_better=higher))
+
+
+def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None]:
+    """Which pairs the run in `workdir` has trained on and held out so far, and which it does now; None for other sets than folders."""
+    if config.data.name != "folder" or not config.data.path:
+        return None, None
+    before = splits.read(workdir)
+    return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
+
+
+def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, size: tuple[int, int]) -> None:
+    """Records the splits, so that the run always holds out the same pairs, and prints what has changed in the folder.
+
+    `size` is the (height, width) of the first input.
+    """
+    if now is None or jax.process_index() != 0:
+        return
+    now = dataclasses.replace(now, size=size)
+    if before is not None and (changes := list(splits.changes(before, now))):
+        counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
+        processes.say(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
+    splits.keep(workdir, now, before)
+
+
+def write_parameters(workdir: Path, params: dict) -> None:
+    """Writes RUN/parameters.txt: a table of every network's arrays."""
+    if jax.process_index() == 0:
+        tables = (f"{name}\n{get_parameter_overview(of, include_stats=False)}\n" for name, of in params.items())
+        files.atomic_write(workdir / "parameters.txt", "\n".join(tables).encode())
