@@ -112,6 +112,14 @@ def test_the_top_of_the_package_is_small():
     assert sum(path.is_dir() for path in top) <= 13
 
 
+def test_readme_has_the_layout():
+    layout = (ROOT / "README.md").read_text().partition("## Layout")[2].partition("```\n")[2].partition("```")[0]
+    inside = layout.partition("i2i_jax/\n")[2].partition("\nconfigs/")[0]
+    listed = {word.strip("/") for line in inside.splitlines() for word in line[2:34].split()}
+    names = {path.name for path in PACKAGE.iterdir()} - {"__pycache__", "py.typed"}
+    assert listed == names
+
+
 @pytest.mark.parametrize(("library", "importers"), [("tensorflow", []), ("torch", ["torch_files.py"])])
 def test_libraries_that_are_kept_out(library, importers):
     assert [file.name for file in FILES if any(name.split(".")[0] == library for name in imported_names(file))] == importers
