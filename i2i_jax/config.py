@@ -237,7 +237,7 @@ class SamplingConfig(Section):
 
 @dataclass
 class Config(Section):
-    """A whole run. Check it with `validate`; `to_json` and `from_json` keep it in the run's folder."""
+    """All options of a run. `validate` checks them; `to_json` and `from_json` keep them in the run's folder."""
 
     objective: str = option("bicycle_gan", "the objective to train", choices=OBJECTIVES)
     update: str = option(
@@ -262,7 +262,7 @@ class Config(Section):
 
 
 def flatten(config: Any) -> dict[str, Any]:
-    """Dotted names to values, in the order of declaration."""
+    """The options of a config, or of one of its sections, by dotted name and in the order of declaration."""
     return {name: value for name, value, _ in _fields(config)}
 
 
@@ -281,7 +281,7 @@ TYPES: dict[str, str] = {name: getattr(f.type, "__name__", str(f.type)) for name
 
 
 def override(config: Config, options: dict[str, Any]) -> Config:
-    """Sets options by their dotted names, in place, and returns `config`. Raises ConfigError on a name that is no option."""
+    """Sets options by dotted name, in place, and returns `config`. Raises ConfigError if a name is not an option."""
     known = flatten(config)
     for name, value in options.items():
         if name not in known:
@@ -292,45 +292,61 @@ def override(config: Config, options: dict[str, Any]) -> Config:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing."""
+    """The end of a message about a misspelt name: ` (did you mean 'x'?)`, or "" if no name is close."""
     matches = difflib.get_close_matches(name, names, n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 
 
 def validate(config: Config) -> Config:
-    """Returns `config`; raises ConfigError naming the first option that is out of its choices or bounds."""
+    """Checks every option by itself, then those that depend on each other.
+
+    Returns:
+        `config`, unchanged.
+
+    Raises:
+        ConfigError: an option is not one of its choices, out of bounds, or does not go with another one.
+    """
     for name, value in flatten(config).items():
         known = OPTIONS[name]
         if known.choices and value not in known.choices:
             raise ConfigError(f"unknown {name} {value!r}: {known.allowed()}{nearest(str(value), known.choices)}")
         if not known.holds(value):
             raise ConfigError(f"{name} is {value}: must be {known.allowed()}")
-    if config.data.path and config.data.name != "folder":
-        train_there = f"data.name=folder trains on the pairs in {config.data.path}, data.prepared_dir says where {config.data.name} is kept"
-        raise ConfigError(f"data.path is {config.data.path!r}, but data.name {config.data.name!r}: {train_there}")
-    if config.data.load_size < config.data.crop_size:
-        raise ConfigError(f"data.load_size {config.data.load_size} is smaller than data.crop_size {config.data.crop_size}")
-    if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
-        raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
-    if config.objective == "segmenter" and config.data.target_channels != 3:
-        raise ConfigError(f"data.target_channels is {config.data.target_channels}: label maps are told apart by colour: must be 3")
-    if config.data.batch_size % (least := least_batch(config)):
-        halves = f"{config.objective} splits a batch in two halves" if config.objective in WITH_ENCODER else ""
-        parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
-        why = " and ".join(filter(None, (halves, parts)))
-        raise ConfigError(f"data.batch_size is {config.data.batch_size}: {why}: must be a multiple of {least}")
+    _validate_data(config)
+    _validate_batch(config)
     _validate_sizes(config)
     _validate_best(config)
     return config
 
 
+def _validate_data(config: Config) -> None:
+    data = config.data
+    if data.path and data.name != "folder":
+        train_there = f"data.name=folder trains on the pairs in {data.path}, data.prepared_dir says where {data.name} is kept"
+        raise ConfigError(f"data.path is {data.path!r}, but data.name {data.name!r}: {train_there}")
+    if data.load_size < data.crop_size:
+        raise ConfigError(f"data.load_size {data.load_size} is smaller than data.crop_size {data.crop_size}")
+    if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
+        raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
+    if config.objective == "segmenter" and data.target_channels != 3:
+        raise ConfigError(f"data.target_channels is {data.target_channels}: label maps are told apart by colour: must be 3")
+
+
+def _validate_batch(config: Config) -> None:
+    if config.data.batch_size % (least := least_batch(config)):
+        halves = f"{config.objective} splits a batch in two halves" if config.objective in WITH_ENCODER else ""
+        parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
+        why = " and ".join(filter(None, (halves, parts)))
+        raise ConfigError(f"data.batch_size is {config.data.batch_size}: {why}: must be a multiple of {least}")
+
+
 def _validate_sizes(config: Config) -> None:
-    """Every network has at least one pixel, or patch, to compute with."""
+    """Raises ConfigError if a network is too deep for the crop, or the crop is not a size that the generator takes."""
     size, model = config.data.crop_size, config.model
     multiple = SIZE_MULTIPLES[model.generator]
     if size % multiple:
         near = max(multiple, round(size / multiple) * multiple)
-        fitting = max((name for name, of in SIZE_MULTIPLES.items() if size % of == 0), key=SIZE_MULTIPLES.__getitem__, default="")
+        fitting = max((name for name, divisor in SIZE_MULTIPLES.items() if size % divisor == 0), key=SIZE_MULTIPLES.__getitem__, default="")
         other = f", or model.generator={fitting}" if fitting else ""
         why = f"model.generator {model.generator} takes multiples of {multiple}"
         raise ConfigError(f"data.crop_size is {size}: {why}: data.crop_size={near} would do{other}")
@@ -343,28 +359,28 @@ def _validate_sizes(config: Config) -> None:
         if last // 2**model.discriminator_layers < 3:  # two convolutions of 4 pixels, without a stride, follow the halvings
             most = next((layers for layers in range(model.discriminator_layers, 0, -1) if last // 2**layers >= 3), 0)
             fewer = f"model.discriminator_layers={most} would do" if most else "model.discriminator=pixel would do"
-            at = f"data.crop_size {size}, {last} at the smallest of {model.discriminator_scales} model.discriminator_scales"
-            raise ConfigError(f"model.discriminator_layers is {model.discriminator_layers}: too many for {at}: {fewer}")
+            where = f"data.crop_size {size}, {last} at the smallest of {model.discriminator_scales} model.discriminator_scales"
+            raise ConfigError(f"model.discriminator_layers is {model.discriminator_layers}: too many for {where}: {fewer}")
 
 
 def least_batch(config: Config) -> int:
-    """The number of pairs of which every device's batch is a multiple."""
+    """The smallest batch of one device; every device's batch is a multiple of it."""
     return config.train.microbatches * (2 if config.objective in WITH_ENCODER else 1)
 
 
 def batch_for(config: Config, devices: int) -> int:
-    """The smallest batch, of no fewer pairs than data.batch_size, that can be dealt to so many devices."""
+    """The smallest batch size, at least data.batch_size, that divides over this number of devices."""
     return config.data.batch_size + -config.data.batch_size % (least_batch(config) * devices)
 
 
 def metrics(config: Config) -> tuple[str, ...]:
-    """Those measured: the ones named, else all that suit the run and need no pretrained network. Raises ConfigError."""
+    """The metrics to evaluate: those of eval.metrics, by default all that apply and need no pretrained network. Raises ConfigError."""
     suitable = ("l1", "psnr", "ssim", *(ENCODER_METRICS if has_encoder(config) else ()), *(("modes",) if knows_modes(config) else ()))
     return metric_names(config.eval.metrics) if config.eval.metrics else suitable
 
 
 def metric_names(text: str) -> tuple[str, ...]:
-    """Of metrics with commas between. Raises ConfigError naming the first that does not exist."""
+    """Splits comma-separated names of metrics. Raises ConfigError naming the first that does not exist."""
     names = tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in METRICS:
@@ -373,7 +389,7 @@ def metric_names(text: str) -> tuple[str, ...]:
 
 
 def knows_modes(config: Config) -> bool:
-    """Whether every right answer to an input is known."""
+    """Whether all right answers to an input are known, so that modes can be counted."""
     return config.data.name == "shapes" and config.data.direction == "AtoB" and config.data.target_channels == 3
 
 
@@ -382,7 +398,7 @@ def has_encoder(config: Config) -> bool:
 
 
 def validate_metrics(config: Config) -> tuple[str, ...]:
-    """Those measured. Raises ConfigError naming the first that does not suit the run."""
+    """The metrics to evaluate. Raises ConfigError naming the first that does not apply to the run."""
     chosen = metrics(config)
     for name in chosen:
         if name == "modes" and not knows_modes(config):
@@ -409,7 +425,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Inverse of `to_json`; raises ConfigError on text that is no such config."""
+    """The config that `to_json`, of this or an earlier version, wrote. Raises ConfigError on anything else."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -418,7 +434,7 @@ def from_json(text: str) -> Config:
 
 
 def _with_current_names(values: Any, prefix: str = "") -> Any:
-    """Nested objects of options under today's names."""
+    """Nested objects of options, with names of before 0.3 replaced by today's."""
     if not isinstance(values, dict):
         return values
     names = {name: current_name(f"{prefix}{name}").removeprefix(prefix) for name in values}
@@ -426,7 +442,7 @@ def _with_current_names(values: Any, prefix: str = "") -> Any:
 
 
 def _with_prepared_dir(values: Any) -> Any:
-    """Of runs of version 0.1 too, whose data.path said where a prepared set was kept."""
+    """Configs of version 0.1 said by data.path where a prepared set is kept: moves it to data.prepared_dir."""
     data = values.get("data") if isinstance(values, dict) else None
     if (
         isinstance(data, dict)
@@ -463,6 +479,6 @@ def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
 
 
 def changed(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The options that differ and that a resumed run may not change: name to (old, new)."""
+    """The options that differ although a resumed run may not change them: name to (old, new)."""
     before, after = flatten(old), flatten(new)
     return {name: (before[name], after[name]) for name in before if before[name] != after[name] and not OPTIONS[name].resumable}
