@@ -27,7 +27,11 @@ INCLUDED = {
     "CONTRIBUTING.md": "project/contributing.md",
 }
 
-# The modules on each page of the API reference; the members of one that only imports its public names.
+MODELS = ("unet", "resnet", "label_maps", "discriminators", "encoders", "layers")
+METRICS = ("distortion", "lpips", "frechet", "kernel", "diversity", "latent", "modes", "segmentation")
+NETWORKS_OF_METRICS = ("features", "backbones", "inception", "weights")
+
+# The modules on each page of the API reference.
 API = {
     "api/model.md": ["i2i_jax.inference.model"],
     "api/build.md": ["i2i_jax.build"],
@@ -38,27 +42,23 @@ API = {
     "api/types.md": ["i2i_jax.types"],
     "api/config.md": ["i2i_jax.config"],
     "api/training.md": ["i2i_jax.training"],
-    "api/models.md": [
-        f"i2i_jax.models{name}" for name in ("", ".unet", ".resnet", ".label_maps", ".discriminators", ".encoders", ".layers")
-    ],
-    "api/metrics.md": [
-        "i2i_jax.metrics",
-        *(
-            f"i2i_jax.metrics.{name}"
-            for name in ("distortion", "lpips", "frechet", "kernel", "diversity", "latent", "modes", "segmentation")
-        ),
-        *(f"i2i_jax.metrics.{name}" for name in ("features", "backbones", "inception", "weights")),
-    ],
+    "api/models.md": ["i2i_jax.models", *(f"i2i_jax.models.{name}" for name in MODELS)],
+    "api/metrics.md": ["i2i_jax.metrics", *(f"i2i_jax.metrics.{name}" for name in (*METRICS, *NETWORKS_OF_METRICS))],
     "api/images.md": ["i2i_jax.data.images"],
     "api/folder.md": ["i2i_jax.data.folder"],
     "api/torch.md": ["i2i_jax.interop.torch"],
     "api/notebook.md": ["i2i_jax.notebook"],
 }
-MEMBERS = {"i2i_jax.training": ["train", "Stopped", "Diverged"]}
 
-# A link to the source is a link to its page of the reference, where there is one.
+# What is shown of a module whose imported names are public too, or shown on the page of their own module.
+MEMBERS = {
+    "i2i_jax.training": ["train", "Stopped", "Diverged"],
+    "i2i_jax.models": ["GENERATORS", "ENCODERS", "DISCRIMINATORS", "Networks"],
+}
+
+# A link to a source file becomes a link to its page of the reference, if it has one.
 PAGE_OF_SOURCE = {
-    **{f"{module.replace('.', '/')}.py": page for page, modules in API.items() for module in modules},
+    **{f"{module.replace('.', '/')}{end}": page for page, modules in API.items() for module in modules for end in (".py", "/__init__.py")},
     "i2i_jax/config.py": "reference/options.md",
     "i2i_jax/__main__.py": "reference/commands.md",
 }
