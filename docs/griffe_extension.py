@@ -26,6 +26,7 @@ class Reference(griffe.Extension):
             init = griffe.Function("__init__", lineno=cls.lineno, endlineno=cls.endlineno, parameters=griffe.Parameters(*parameters))
             cls.set_member("__init__", init)
         for cls, fields in with_fields:
+            _ = cls.docstring and cls.docstring.parsed  # cached: the types in its section Attributes are those of the fields
             for field in fields:
                 if field.parent is cls and not field.docstring:
                     cls.del_member(field.name)
