@@ -1,4 +1,4 @@
-"""Kills and stops, and the same command again: a short form of benchmarks/faults.py, which has every moment many times."""
+"""Kills and stops a run and resumes it with the same command: a short version of benchmarks/faults.py, which repeats every fault."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def campaign():
     ],
 )
 def test_a_run_that_is_killed_and_stopped_ends_as_an_undisturbed_one(campaign, tmp_path, system, faults):
-    """pix2pix: dropout, batch norm, turns; BicycleGAN: latents."""
+    """pix2pix covers dropout, batch norm and alternating updates; BicycleGAN covers latents."""
     whole, parts = (campaign.Place(system, 24, tmp_path / name, tmp_path / "compiled") for name in ("whole", "parts"))
     ended = whole.run(None)
     assert ended.finished and ended.output.splitlines()[-1] == f"done: open {whole.folder / 'run' / 'index.html'}"
