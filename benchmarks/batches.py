@@ -1,4 +1,4 @@
-"""Batches that need no data set."""
+"""Random batches, for benchmarks that need no dataset."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from i2i_jax.data.loader import RawBatch
 
 
 def raw_batch(config: Config, rows: Sequence[int] | np.ndarray) -> RawBatch:
-    """Random pixels in the sizes and channels of the config, for these rows of the global batch."""
+    """Random pixels in the sizes and channels of the config, for the given rows of the global batch."""
     data, random = config.data, np.random.default_rng(0)
     images = (
         random.integers(0, 256, (len(rows), data.load_size, data.load_size, channels), np.uint8)

@@ -1,4 +1,4 @@
-"""Trainings that are killed and stopped at all moments and go on by the same command, against one that nobody disturbs."""
+"""Runs that are killed or stopped at all stages and resumed by the same command, compared with an uninterrupted run."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ SIGNALS = {"SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 
 
 class Fault(NamedTuple):
-    """Of a signal, `count` is the step after which it is sent."""
+    """A kill after `delay` seconds from the `count`-th time at `moment`; a signal is sent after step `count`."""
 
     moment: str
     count: int
@@ -41,20 +41,20 @@ class Fault(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`hit`: whether the fault came before the end. `good`: whether the process ended as it should."""
+    """How a process ended. `hit`: the fault came before the end. `good`: the process ended as it should."""
 
     hit: bool
     good: bool
     finished: bool
     seconds: float
-    told: str
+    output: str
 
 
-Result = tuple[Fault, Ended, bool]  # the last: whether it was survived
+Result = tuple[Fault, Ended, bool]  # the last: whether the run survived it
 
 
 class Place(NamedTuple):
-    """Where a run is, and what all runs share."""
+    """Config and folder of a run, and the compilation cache that all runs share."""
 
     system: str
     steps: int
@@ -62,14 +62,14 @@ class Place(NamedTuple):
     compiled: Path
 
     def start(self, fault: Fault | None, *more: str, stderr: int | None = subprocess.STDOUT) -> subprocess.Popen[str]:
-        """The command, with `more` options, in a process that suffers the fault if that comes from within."""
-        within = fault and fault.moment in (crash_target.START_UP, *crash_target.MOMENTS, *crash_target.STORAGE)
-        doom = [fault.moment, str(fault.count), str(fault.delay)] if fault and within else ["", "0", "0"]
+        """Starts the training command with `more` options; the process injects the fault itself unless it is a signal from outside."""
+        internal = fault and fault.moment in (crash_target.START_UP, *crash_target.MOMENTS, *crash_target.STORAGE)
+        injected = [fault.moment, str(fault.count), str(fault.delay)] if fault and internal else ["", "0", "0"]
         options = [
             f"--config.{name}={value}"
             for name, value in (OPTIONS | {"train.steps": self.steps, "data.prepared_dir": self.folder / "data"}).items()
         ]
-        command = [sys.executable, str(ROOT / "benchmarks" / "crash_target.py"), *doom, f"--config={ROOT / 'configs' / self.system}.py"]
+        command = [sys.executable, str(ROOT / "benchmarks" / "crash_target.py"), *injected, f"--config={ROOT / 'configs' / self.system}.py"]
         environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
@@ -81,8 +81,8 @@ class Place(NamedTuple):
         command.append(f"--workdir={self.folder / 'run'}")
         return subprocess.Popen([*command, *options, *more], stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
 
-    def suffer(self, fault: Fault | None) -> Ended:
-        """One start of the command, until it ends by itself or by the fault."""
+    def run(self, fault: Fault | None) -> Ended:
+        """Runs the command once, until it finishes or the fault ends it."""
         process = self.start(fault)
         begun, head = time.perf_counter(), ""
         if fault and fault.moment in SIGNALS:
@@ -103,17 +103,17 @@ def _until_step(process: subprocess.Popen[str], count: int) -> str:
     return "".join(lines)
 
 
-def _ended(code: int, told: str, fault: Fault | None, seconds: float) -> Ended:
-    finished = bool(re.search("^(done: open|nothing to do)", told, re.MULTILINE))
-    stopped = bool(re.search("^stopped after step", told, re.MULTILINE))
+def _ended(code: int, output: str, fault: Fault | None, seconds: float) -> Ended:
+    finished = bool(re.search("^(done: open|nothing to do)", output, re.MULTILINE))
+    stopped = bool(re.search("^stopped after step", output, re.MULTILINE))
     if fault and fault.moment in SIGNALS:
-        return Ended(stopped, code == 0 and (finished or stopped), finished and not stopped, seconds, told)
+        return Ended(stopped, code == 0 and (finished or stopped), finished and not stopped, seconds, output)
     killed = code == -signal.SIGKILL
-    return Ended(killed, killed or (code == 0 and finished), finished and not killed, seconds, told)
+    return Ended(killed, killed or (code == 0 and finished), finished and not killed, seconds, output)
 
 
 def record(place: Place) -> dict[str, Any]:
-    """All that a finished run leaves and that another one must leave too."""
+    """Everything that a finished run writes and that must be equal in every other run."""
     run = place.folder / "run"
     with crash_target.small_images():
         config = build.read_config(run)
@@ -129,51 +129,51 @@ def record(place: Place) -> dict[str, Any]:
     }
 
 
-def live(place: Place, faults: list[Fault], expected: dict[str, Any]) -> tuple[list[tuple[Fault, Ended]], list[str]]:
-    """One run that suffers faults, the last of the list first, until it ends: those that came, and what is wrong with what is left."""
+def run_with_faults(place: Place, faults: list[Fault], expected: dict[str, Any]) -> tuple[list[tuple[Fault, Ended]], list[str]]:
+    """One run with faults, from the last in the list on, until it finishes: the faults that hit, and how it differs from `expected`."""
     hit, wrong = [], []
     while faults:
         fault = faults.pop()
-        ended = place.suffer(fault)
+        ended = place.run(fault)
         if ended.hit:
             hit.append((fault, ended))
         else:
-            faults.insert(0, fault._replace(count=max(1, fault.count // 2)))  # too late in this run, for another one
+            faults.insert(0, fault._replace(count=max(1, fault.count // 2)))  # it came too late: try it earlier in another run
         if not ended.good:
-            wrong.append(f"{fault}: {ended.told[-2000:]}")
+            wrong.append(f"{fault}: {ended.output[-2000:]}")
         if ended.finished:
             break
-    last = place.suffer(None)
+    last = place.run(None)
     if not last.finished:
-        return hit, [*wrong, last.told[-2000:]]
+        return hit, [*wrong, last.output[-2000:]]
     found = record(place)
     return hit, wrong + [f"{name} differ" for name in expected if found[name] != expected[name]]
 
 
-def draw_faults(counts: dict[str, int], seconds_to_start: float, random_of: random.Random) -> list[Fault]:
-    """So many of each moment, at random places in it, in a random order."""
+def draw_faults(counts: dict[str, int], seconds_to_start: float, rng: random.Random) -> list[Fault]:
+    """`counts[moment]` faults of each moment, with random counts and delays, in random order."""
     moments = [moment for moment, count in counts.items() for _ in range(count)]
-    random_of.shuffle(moments)
-    often = {crash_target.DELETION: 40, FIRST: 36, "a file taking its place": 20, "step": 12}
-    lasts = {crash_target.START_UP: seconds_to_start} | {moment: longest for moment, (_, _, longest) in crash_target.MOMENTS.items()}
-    return [Fault(m, random_of.randint(1, often.get(m, 3)), random_of.uniform(0, lasts.get(m, 0.1))) for m in moments]
+    rng.shuffle(moments)
+    occurrences = {crash_target.DELETION: 40, FIRST: 36, "renaming a finished file": 20, "step": 12}
+    durations = {crash_target.START_UP: seconds_to_start} | {moment: longest for moment, (_, _, longest) in crash_target.MOMENTS.items()}
+    return [Fault(m, rng.randint(1, occurrences.get(m, 3)), rng.uniform(0, durations.get(m, 0.1))) for m in moments]
 
 
 def campaign(system: str, counts: dict[str, int], folder: Path, *, steps: int, seed: int) -> Iterator[tuple[list[Result], list[str]]]:
-    """Run after run of one system: the faults that came, each with how it ended and whether it was survived; and what went wrong."""
+    """Yields for each run of the system the faults that hit, with how they ended and whether it survived them, and what went wrong."""
     places = (Place(system, steps, folder / str(number), folder / "compiled") for number in itertools.count())
     undisturbed = next(places)
-    assert undisturbed.suffer(None).finished, "the undisturbed run"
+    assert undisturbed.run(None).finished, "the undisturbed run"
     expected = record(undisturbed)
     assert expected["steps"], "the undisturbed run's rows"
     begun = time.perf_counter()
-    next(places).suffer(Fault("SIGTERM", 1, 0))
+    next(places).run(Fault("SIGTERM", 1, 0))
     drawn = draw_faults(counts, time.perf_counter() - begun, random.Random(seed))
     first, others = ([fault for fault in drawn if (fault.moment == FIRST) == at_first] for at_first in (True, False))
     while first or others:
-        others += first[:1]  # the data set is made at a run's beginning only
+        others += first[:1]  # the dataset is prepared only at the beginning of a run
         first = first[1:]
-        hit, wrong = live(next(places), others, expected)
+        hit, wrong = run_with_faults(next(places), others, expected)
         yield [(fault, ended, not wrong) for fault, ended in hit], wrong
 
 
@@ -184,4 +184,4 @@ def table(results: Sequence[Result]) -> str:
     rows = [[name, str(len(good)), str(sum(good)), str(good.count(False))] for name, good in by_name.items()]
     slowest = {name: max((ended.seconds for fault, ended, _ in results if fault.moment == name), default=0.0) for name in SIGNALS}
     ends = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in slowest.items())
-    return tables.lines(["fault", "tried", "survived", "lost"], rows) + f"\n\nFrom the signal to the process's end at most: {ends}."
+    return tables.lines(["fault", "tried", "survived", "lost"], rows) + f"\n\nLongest time from the signal to the process's end: {ends}."

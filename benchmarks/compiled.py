@@ -1,4 +1,4 @@
-"""What a compiled program says of itself."""
+"""Reads the collectives of a compiled program."""
 
 import math
 import re
@@ -8,7 +8,7 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "
 
 
 def collectives(program: str) -> list[tuple[str, int]]:
-    """The kind of each one in a compiled program, and the bytes of its result on a device."""
+    """Returns (kind, bytes of its result per device) of each collective in the text of a compiled program."""
     found = []
     for shapes, kind in COLLECTIVE.findall(program):
         arrays = re.findall(r"(\w+)\[([\d,]*)\]", shapes)

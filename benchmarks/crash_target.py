@@ -1,8 +1,7 @@
-"""The training command, to be killed: python benchmarks/crash_target.py MOMENT COUNT DELAY OPTION ...
+"""The training command with an injected fault: python benchmarks/crash_target.py MOMENT COUNT DELAY OPTION ...
 
-It kills itself, as kill -9 does, DELAY seconds after it has come to the MOMENT for the COUNT-th time; at no MOMENT never. Some
-moments are no kill, but a fault of the storage.
-Its data set is small and its networks are shallow, so that it starts soon.
+It kills itself, as kill -9 does, DELAY seconds after it has reached MOMENT for the COUNT-th time; an empty MOMENT never does. Some
+moments are storage faults instead of kills. The dataset is small and the networks are shallow, so that it starts quickly.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from typing import Any
 
 START_UP, DELETION = "start-up", "deletion of an old checkpoint"
 
-# Where each moment is, and for how many seconds it lasts at most.
+# The function that marks each moment, and the longest time in seconds that it takes.
 MOMENTS = {
     "dataset preparation": ("i2i_jax.data.shapes", "example", 0.05),
     "step": ("i2i_jax.devices.parallel", "global_batch", 0.02),
@@ -25,35 +24,35 @@ MOMENTS = {
     "asynchronous save": ("i2i_jax.storage.checkpoints.Checkpoints", "save", 0.3),
     DELETION: ("os", "unlink", 0.002),
     "evaluation": ("i2i_jax.evaluation.evaluate", "evaluate", 0.05),
-    "page writing": ("i2i_jax.pages.run", "write_run", 0.01),
-    "a file taking its place": ("os", "replace", 0.001),
+    "page writing": ("i2i_jax.training.report", "write_run", 0.01),
+    "renaming a finished file": ("os", "replace", 0.001),
 }
 
 
-STORAGE = ("full disk", "read error", "invisible step")  # faults that one of several processes suffers
+STORAGE = ("full disk", "read error", "invisible step")  # injected into one of several processes
 
 
-def doom(delay: float) -> None:
+def kill_after(delay: float) -> None:
     threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
-def doomed(function: Callable, moment: str, count: int, delay: float) -> Callable:
-    """The same function, of which one call is the last."""
+def fatal(function: Callable, moment: str, count: int, delay: float) -> Callable:
+    """The same function, but its `count`-th call starts the timer that kills the process."""
     calls = []
 
     def call(*arguments: Any, **options: Any) -> Any:
-        if moment != DELETION or "dir_fd" in options:  # which only the removal of folders gives
+        if moment != DELETION or "dir_fd" in options:  # only the deletion of folders passes dir_fd
             calls.append(None)
         if len(calls) == count:
-            doom(delay)
+            kill_after(delay)
         return function(*arguments, **options)
 
     return call
 
 
 def failing(kind: str, count: int) -> None:
-    """From now on this process alone suffers a fault of its storage: the disk is full at the `count`-th file, or the newest checkpoint
-    cannot be read, or is not seen.
+    """Makes the storage fail in this process: the disk is full from the `count`-th file on, or the newest checkpoint cannot be read or is
+    invisible.
     """
     from i2i_jax.storage import checkpoints, files
 
@@ -66,12 +65,12 @@ def failing(kind: str, count: int) -> None:
             raise OSError(f"{path}: cannot be written (No space left on device)")
         write(path, content)
 
-    def read_newest(directory: Any, step: int, *of: Any, **more: Any) -> Any:
+    def read_newest(directory: Any, step: int, *arguments: Any, **options: Any) -> Any:
         if step == max(steps(directory)) and kind == "read error":
             raise checkpoints.Damaged(f"{directory}: step {step} is damaged (OSError: [Errno 5] Input/output error)")
         if step == max(steps(directory)) and kind == "invisible step":
             raise checkpoints.CheckpointError(f"{directory}: step {step} is not there")
-        return read(directory, step, *of, **more)
+        return read(directory, step, *arguments, **options)
 
     if kind == "full disk":
         files.atomic_write = full
@@ -90,7 +89,7 @@ def shallow(game: Any) -> Any:
 
 @contextlib.contextmanager
 def small_images() -> Iterator[None]:
-    """Inside, a config may have images of 16 pixels."""
+    """Within the context a config may use images of 16 pixels."""
     from i2i_jax.config import SIZE_MULTIPLES
 
     before = dict(SIZE_MULTIPLES)
@@ -105,7 +104,7 @@ def main() -> None:
     moment, count, delay = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     sys.argv = sys.argv[:1] + sys.argv[4:]
     if moment == START_UP:
-        doom(delay)
+        kill_after(delay)
     from i2i_jax import build, main  # noqa: F401
     from i2i_jax.data import shapes
     from i2i_jax.training import loop  # noqa: F401
@@ -119,7 +118,7 @@ def main() -> None:
         place, name, _ = MOMENTS[moment]
         parent, _, last = place.rpartition(".")
         owner = getattr(importlib.import_module(parent), last) if last[0].isupper() else importlib.import_module(place)
-        setattr(owner, name, doomed(getattr(owner, name), moment, count, delay))
+        setattr(owner, name, fatal(getattr(owner, name), moment, count, delay))
     with small_images():
         main.cli()
 

@@ -1,9 +1,9 @@
-"""Pairs a second from disk to device, stage by stage, and the share of training's time that goes into waiting for them.
+"""Pairs per second from disk to device, stage by stage, and the share of training time spent waiting for data.
 
     python benchmarks/data.py [--data=DIR] [--threads=1,2,4] [--config=FILE --config.SECTION.OPTION=VALUE ...]
 
-The sets are the embedded `shapes` and the side-by-side pairs in DIR; the training is that of the config, a few hundred steps long
-(default: configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
+Measures the embedded dataset `shapes` and the side-by-side pairs in DIR, then trains the config for a few hundred steps (default:
+configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
 """
 
 import statistics
@@ -30,28 +30,28 @@ from i2i_jax.data.pairs import SideBySide
 from i2i_jax.devices import parallel
 
 _DATA = flags.DEFINE_string("data", None, "A folder of side-by-side pairs.")
-_LOAD_SIZE = flags.DEFINE_integer("load_size", 286, "Pixels that the folder's images are resized to, and cropped to 256.")
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pairs in a batch.")
+_LOAD_SIZE = flags.DEFINE_integer("load_size", 286, "Side in pixels that the folder's images are resized to before a crop to 256.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pairs per batch.")
 _THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "Numbers of threads.")
 _PAIRS = flags.DEFINE_integer("pairs", 400, "Pairs that each stage is timed on.")
-_STEPS = flags.DEFINE_integer("steps", 300, "Training steps timed; 0: none.")
-_CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parents[1] / "configs" / "bicycle.py"), "Of the training.")
+_STEPS = flags.DEFINE_integer("steps", 300, "Training steps to time; 0: none.")
+_CONFIG = config_flags.DEFINE_config_file("config", str(Path(__file__).parents[1] / "configs" / "bicycle.py"), "Config to train.")
 
 ROUNDS = 3
 WARM_UP = 20  # training steps before the clock starts: compilation, and the loader's buffers
 
 
 def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float]:
-    """Pairs a second through each stage alone, and through all of them at once, as training has it."""
-    places = [place % len(pairs) for place in range(_PAIRS.value)]
-    batch = loader.fixed(pairs, places[: _BATCH_SIZE.value], size=load_size)
+    """Pairs per second through each stage alone, and through all of them together, as in training."""
+    indices = [i % len(pairs) for i in range(_PAIRS.value)]
+    batch = loader.fixed(pairs, indices[: _BATCH_SIZE.value], size=load_size)
     batches = [batch] * (_PAIRS.value // _BATCH_SIZE.value)
     mesh = parallel.make_mesh(jax.local_devices()[:1])
     on_device = parallel.global_batch(batch, mesh)
     crop_size = min(load_size, 256)
     crop = jax.jit(partial(augment.augment, key=jax.random.key(0), crop_size=crop_size, flip=True))
     with ThreadPoolExecutor(threads) as pool:
-        files, read = _timed(lambda place: _bytes(pairs.load(place)), places, pool.map)
+        files, read = _timed(lambda i: _bytes(pairs.load(i)), indices, pool.map)
         _, decode = _timed(partial(images.read, channels=3), files, pool.map)
         halves, split = _timed(partial(images.read_halves, channels=(3, 3)), files, pool.map)
         _, resize = _timed(lambda pair: [loader.resize(image, load_size) for image in pair], halves, pool.map)
@@ -73,7 +73,7 @@ def _bytes(source: Path | bytes) -> bytes:
 
 
 def _timed(function: Callable, items: list, mapped: Callable[[Callable, Iterable], Iterable]) -> tuple[list, float]:
-    """The results, and how many a second."""
+    """Returns the results and the number of items per second (median over rounds)."""
     seconds, results = [], []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -88,7 +88,7 @@ def _rate_of_batches(batches: Iterator[loader.RawBatch]) -> float:
 
 
 def waiting(config: Config) -> dict[str, float]:
-    """Milliseconds of a training step, and those of them that go by until the next batch is there."""
+    """Milliseconds per training step, and how many of them are spent waiting for the next batch."""
     never = dict.fromkeys(("train.sample_every", "train.checkpoint_every", "train.eval_every"), 10**9)
     override(config, {"train.steps": WARM_UP + _STEPS.value, **never})
     waits: list[tuple[float, float]] = []
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
         sets[Path(_DATA.value).name] = (pairs, _LOAD_SIZE.value)
     found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
     results: dict[str, Any] = {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
-    written = [_rates(name, of_set, sets[name][1]) for name, of_set in found.items()]
+    written = [_rates(name, rates, sets[name][1]) for name, rates in found.items()]
     if _STEPS.value:
         results["training"] = {"objective": _CONFIG.value.objective, "data": _CONFIG.value.data.name} | waiting(_CONFIG.value)
         row = [f"{x:.3g}" if isinstance(x, float) else x for x in results["training"].values()]
@@ -127,10 +127,10 @@ def main(argv: list[str]) -> None:
     timing.write("data", results, "\n\n".join(written))
 
 
-def _rates(name: str, of_set: dict[str, dict[str, float]], size: int) -> str:
-    threads = list(of_set)
-    head = [f"{name} to {size} pixels: pairs a second", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
-    return tables.lines(head, [[stage, *(f"{of_set[n][stage]:,.0f}" for n in threads)] for stage in of_set[threads[0]]])
+def _rates(name: str, rates: dict[str, dict[str, float]], size: int) -> str:
+    threads = list(rates)
+    head = [f"{name} to {size} pixels: pairs per second", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
+    return tables.lines(head, [[stage, *(f"{rates[n][stage]:,.0f}" for n in threads)] for stage in rates[threads[0]]])
 
 
 if __name__ == "__main__":

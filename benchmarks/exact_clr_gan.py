@@ -1,11 +1,11 @@
-"""Training of cLR-GAN with its encoder, in float64, against the same game written over the public PyTorch networks.
+"""Training cLR-GAN with its encoder, in float64, compared with the same training written for the public PyTorch networks.
 
     python benchmarks/exact_clr_gan.py --reference=DIR [--seeds=5 --steps=3]
 
-DIR is a clone of junyanz/BicycleGAN, which has the networks and the losses, but not this game. Both are given the same weights, images
-and latents. A loss's figure is the largest of |ours - theirs| / |theirs| over the steps and terms, a gradient's, at step 1, the largest
-difference of any number over the network's largest number. The narrowest system has units at exactly 0 before a LeakyReLU, where
-PyTorch's slope is 0.2 and that of jax.nn.leaky_relu 1. Needs the extra `torch`.
+DIR is a clone of junyanz/BicycleGAN, which has the networks and the losses, but not this system. Both get the same weights, images and
+latents. Losses are compared by the largest |ours - theirs| / |theirs| over all steps and terms; gradients, at step 1, by the largest
+absolute difference divided by the network's largest absolute value. The narrowest system has units at exactly 0 before a LeakyReLU,
+where PyTorch's slope is 0.2 and that of jax.nn.leaky_relu 1. Needs the extra `torch`.
 """
 
 import contextlib
@@ -32,34 +32,34 @@ from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of junyanz/BicycleGAN.", required=True)
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Replays of each system, of other weights, images and latents.")
-_STEPS = flags.DEFINE_integer("steps", 3, "Of Adam, in a replay.")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Repetitions of each system, with different weights, images and latents.")
+_STEPS = flags.DEFINE_integer("steps", 3, "Adam steps per repetition.")
 
 LIMIT = 1e-10
 ROLES = {"G": "generator", "E": "encoder", "D2": "discriminator_prior"}
 UPSAMPLE = {"basic": "transposed", "bilinear": "bilinear"}
 LAMBDA_Z, LEARNING_RATE, BETA1, NZ = 0.5, 2e-4, 0.5, 8
 
-# By the names of BicycleGAN's options; the latent enters everywhere, two discriminators see the image alone.
+# In BicycleGAN's option names. The latent is fed to every layer; two discriminators see only the image.
 SYSTEMS: list[dict[str, Any]] = [
     {"size": 128, "upsample": "basic", "netE": "resnet_128", "width": 4, "batch": 2},
     {"size": 128, "upsample": "basic", "netE": "conv_128", "width": 8, "batch": 4},
     {"size": 256, "upsample": "basic", "netE": "resnet_256", "width": 4, "batch": 2},
     {"size": 256, "upsample": "bilinear", "netE": "conv_256", "width": 4, "batch": 2},
-    # So narrow that in places all of G's last ReLUs are off: its image is the last bias there, 0 at first, as are D2's and E's first units.
+    # So narrow that at some pixels all of G's last ReLUs are off: the image there, and the first units of D2 and E, are exactly 0 at first.
     {"size": 128, "upsample": "bilinear", "netE": "conv_128", "width": 2, "batch": 2},
 ]  # fmt: skip
 
 
 class Step(NamedTuple):
-    """What one step of either gave; gradients in our layout."""
+    """Losses and gradients of one step; gradients in our layout."""
 
     losses: dict[str, float]
     gradients: dict[str, Any]
 
 
 class Figures(NamedTuple):
-    """Of one replay: differences from PyTorch's."""
+    """Relative differences from PyTorch in one repetition."""
 
     losses: float
     G: float
@@ -74,23 +74,23 @@ def theirs(options: dict[str, Any], seed: int) -> dict[str, torch.nn.Module]:
     torch.manual_seed(seed)
     size, width, common = options["size"], options["width"], {"norm": "instance", "init_type": "xavier", "init_gain": 0.7}
     with contextlib.redirect_stdout(io.StringIO()):
-        made = {
+        built = {
             "G": networks.define_G(3, 3, NZ, width, f"unet_{size}", where_add="all", upsample=options["upsample"], **common),
             "E": networks.define_E(3, NZ, width, options["netE"], vaeLike=True, **common),
             "D2": networks.define_D(3, width, f"basic_{size}_multi", num_Ds=2, **common),
         }
-    return {name: network.double().train() for name, network in made.items()}
+    return {name: network.double().train() for name, network in built.items()}
 
 
-def given(options: dict[str, Any], seed: int, step: int) -> list[np.ndarray]:
-    """Inputs and targets of 8 bits, [b, 3, h, w] in [-1, 1], and the latents of half as many."""
+def batch_of(options: dict[str, Any], seed: int, step: int) -> list[np.ndarray]:
+    """Inputs and targets with 8-bit values, [b, 3, h, w] in [-1, 1], and latents, [b / 2, nz]."""
     random, batch, size = np.random.default_rng([seed, step]), options["batch"], options["size"]
     images = [random.integers(0, 256, (batch, 3, size, size)) / 127.5 - 1 for _ in "AB"]
     return [*images, random.normal(size=(batch // 2, NZ))]
 
 
 def their_steps(networks: dict[str, torch.nn.Module], batches: list[list[np.ndarray]], read: Callable) -> Iterator[Step]:
-    """G and E against D2, in the order of BiCycleGANModel.optimize_parameters."""
+    """Steps of G and E against D2, in the order of BiCycleGANModel.optimize_parameters."""
     from models.networks import GANLoss
 
     gan, l1 = GANLoss("lsgan").double(), torch.nn.L1Loss()
@@ -104,7 +104,7 @@ def their_steps(networks: dict[str, torch.nn.Module], batches: list[list[np.ndar
         networks["G"].zero_grad()
         networks["E"].zero_grad()
         (losses["gan"] + losses["latent"]).backward()
-        networks["D2"].zero_grad()  # of what the generator's loss left there
+        networks["D2"].zero_grad()  # discard the gradients of the generator's loss
         losses["D2"] = gan(networks["D2"](fake.detach()), False)[0] + gan(networks["D2"](b[half:]), True)[0]
         losses["D2"].backward()
         yield Step({name: loss.item() for name, loss in losses.items()}, read(networks, gradient=True))
@@ -125,7 +125,7 @@ def config_of(options: dict[str, Any]) -> Config:
 
 
 def remember_gradient() -> optax.GradientTransformation:
-    """Changes nothing; its state is the last gradient."""
+    """An identity transformation whose state is the last gradient."""
     return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), lambda grad, *_: (grad, grad))
 
 
@@ -135,7 +135,7 @@ def game_of(options: dict[str, Any]) -> Game:
 
 
 def compiled(game: Game) -> Callable:
-    """The step with given latents, (state, batch, z)."""
+    """The jitted training step with given latents: (state, batch, z)."""
 
     @jax.jit
     def step(state: TrainState, batch: Batch, z: jax.Array) -> Any:
@@ -165,7 +165,7 @@ def difference(found: Any, expected: Any) -> float:
 
 
 def replays(options: dict[str, Any]) -> Iterator[tuple[int, Figures]]:
-    """Of each seed its figures."""
+    """Yields (seed, figures)."""
     game = game_of(options)
     step = compiled(game)
 
@@ -177,7 +177,7 @@ def replays(options: dict[str, Any]) -> Iterator[tuple[int, Figures]]:
         return {name: params_from_state_dict(getattr(game.networks, ROLES[name]), state) for name, state in arrays.items()}
 
     for seed in range(_SEEDS.value):
-        networks, batches = theirs(options, seed), [given(options, seed, at) for at in range(_STEPS.value)]
+        networks, batches = theirs(options, seed), [batch_of(options, seed, i) for i in range(_STEPS.value)]
         ours = list(our_steps(game, step, read(networks), batches))
         yield seed, compared(ours, list(their_steps(networks, batches, read)))
 

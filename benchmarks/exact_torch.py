@@ -1,10 +1,10 @@
-"""The public PyTorch networks against the runs that `convert` makes of their files, at full width.
+"""Compares the public PyTorch networks with the runs that `convert` makes from their files, at full width.
 
     python benchmarks/exact_torch.py --reference=DIR [--width=64 --batch=1]
 
-DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix; which one it is decides what is compared. Its networks
-get random weights, are saved by `torch.save`, converted, and both given the same random images; the run is written back and loaded
-strictly. A figure is the largest difference of any number, over the largest number. Needs the extra `torch`.
+DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix, whose systems are compared. Its networks get random
+weights, are saved with `torch.save` and converted, and both get the same random images; the run is written back and loaded with
+strict=True. Each figure is the largest absolute difference divided by the largest absolute value. Needs the extra `torch`.
 """
 
 import sys
@@ -24,13 +24,13 @@ from i2i_jax.commands import app
 from i2i_jax.interop import conversion
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
-_WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")
-_BATCH = flags.DEFINE_integer("batch", 1, "Images.")
+_WIDTH = flags.DEFINE_integer("width", 64, "Channels of each network's first layer.")
+_BATCH = flags.DEFINE_integer("batch", 1, "Images per batch.")
 
 ROLES = {"G": "generator", "E": "encoder", "D": "discriminator"}
 LIMITS = {"float32": 1e-4, "float64": 1e-9}
 
-# Networks of one system by the names of the projects' options; c: channels of the input.
+# The networks of each system, in the projects' option names; c: input channels.
 SYSTEMS: dict[str, list[dict[str, Any]]] = {
     "bicycle": [
         {"netG": "unet_256", "where_add": "all", "upsample": "basic", "netE": "resnet_256", "netD": "basic_256_multi"},
@@ -51,30 +51,30 @@ SYSTEMS: dict[str, list[dict[str, Any]]] = {
 
 
 def theirs(options: dict[str, Any]) -> dict[str, torch.nn.Module]:
-    """The networks of a system with random weights, in training mode, dropout off."""
+    """The networks of a system with random weights, in training mode but without dropout."""
     from models import networks
 
     width, initial, channels = _WIDTH.value, {"init_type": "xavier", "init_gain": 0.7}, options.get("c", 3)
     if "netE" in options:
-        given = {"nz": options.get("nz", 8), "netG": options["netG"], "where_add": options["where_add"], "upsample": options["upsample"]}
-        made = {
-            "G": networks.define_G(channels, 3, ngf=width, norm="instance", **given, **initial),
-            "E": networks.define_E(3, given["nz"], width, options["netE"], norm="instance", vaeLike=True, **initial),
+        latent = {"nz": options.get("nz", 8), "netG": options["netG"], "where_add": options["where_add"], "upsample": options["upsample"]}
+        built = {
+            "G": networks.define_G(channels, 3, ngf=width, norm="instance", **latent, **initial),
+            "E": networks.define_E(3, latent["nz"], width, options["netE"], norm="instance", vaeLike=True, **initial),
             "D": networks.define_D(3, width, options["netD"], norm="instance", num_Ds=options.get("num_Ds", 2), **initial),
         }
     else:
         norm, dropout = options["norm"], options.get("use_dropout", False)
-        made = {
+        built = {
             "G": networks.define_G(channels, 3, width, options["netG"], norm, dropout, **initial),
             "D": networks.define_D(channels + 3, width, options["netD"], options.get("n_layers_D", 3), norm, **initial),
         }
-    for module in (module for network in made.values() for module in network.modules()):
+    for module in (module for network in built.values() for module in network.modules()):
         module.train(not isinstance(module, torch.nn.Dropout))
-    return made
+    return built
 
 
-def given_to(networks: dict[str, torch.nn.Module], options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
-    """Random images, and a latent, of each network; NCHW, as float32 has them."""
+def inputs_of(networks: dict[str, torch.nn.Module], options: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """The random inputs of each network: images [b, c, h, w] with float32 values, and for G a latent if it takes one."""
     random, channels = np.random.default_rng(0), options.get("c", 3)
     side = 256 if "256" in options["netG"] else 128
 
@@ -96,7 +96,7 @@ def difference(found: Any, expected: Any) -> float:
 
 
 def measured(options: dict[str, Any], folder: Path) -> list[list[Any]]:
-    """A row of each network."""
+    """Returns one row per network: name, a difference per precision, parameter count, whether it came back bit for bit."""
     networks = theirs(options)
     files = [folder / f"latest_net_{name}.pth" for name in networks]
     for file, network in zip(files, networks.values(), strict=True):
@@ -105,7 +105,7 @@ def measured(options: dict[str, Any], folder: Path) -> list[list[Any]]:
     game, state = build.load(folder / "run", networks=None)
     conversion.to_torch(folder / "run", folder / "back")
     rows = []
-    for name, inputs in given_to(networks, options).items():
+    for name, inputs in inputs_of(networks, options).items():
         network, module = networks[name], getattr(game.networks, ROLES[name])
         back = torch.load(folder / "back" / f"latest_net_{name}.pth", weights_only=True)
         same = all(torch.equal(back[key], value) for key, value in network.state_dict().items())
@@ -119,7 +119,7 @@ def measured(options: dict[str, Any], folder: Path) -> list[list[Any]]:
             with jax.enable_x64(precision == "float64"):
                 exact = jax.tree.map(lambda leaf, to=precision: jnp.asarray(np.asarray(leaf), to), variables)
                 images = [jnp.asarray(x.transpose(0, 2, 3, 1) if x.ndim == 4 else x, precision) for x in inputs]
-                run = jax.jit(lambda v, *x, of=module, how=switches: of.apply(v, *x, **how, mutable=["batch_stats"])[0])
+                run = jax.jit(lambda v, *x, net=module, options=switches: net.apply(v, *x, **options, mutable=["batch_stats"])[0])
                 tensors = [torch.from_numpy(x).to(getattr(torch, precision)) for x in inputs]
                 row.append(difference(run(exact, *images), network.to(getattr(torch, precision))(*tensors)))
         rows.append([*row, sum(p.numel() for p in network.parameters()), same])

@@ -1,13 +1,12 @@
-"""Kills and stops trainings at all moments, lets the same command go on, and compares with a training that nobody disturbed.
+"""Kills and stops training runs at all stages, resumes them with the same command, and compares with an uninterrupted run.
 
     python benchmarks/faults.py [--kills=100 --terms=30 --interrupts=20]
     python benchmarks/faults.py --processes=2 [--faults=40]
 
-The table is written after every run, so that one that is stopped leaves what it found.
-pix2pix with dropout and BicycleGAN, tiny, on one CPU device. A fault is survived if the run that it hit ends with the same
-parameters, optimizers, rows of metrics.jsonl and sample grids, bit for bit, and if SIGTERM and Ctrl-C end it with status 0.
-Of two processes one suffers a kill, a stop or a fault of its storage, or is given another config: then both must end within a minute,
-in one line each.
+The runs are tiny pix2pix with dropout and BicycleGAN runs on one CPU device. A run survives a fault if it ends with the same
+parameters, optimizer states, rows of metrics.jsonl and sample grids, bit for bit, and if SIGTERM and Ctrl-C end it with status 0.
+With two processes, one of them is killed, stopped, gets a storage fault or another config: both must end within a minute, with one line
+each. The table is written after every run, so an interrupted benchmark keeps its results.
 """
 
 import sys
@@ -26,21 +25,21 @@ from i2i_jax.commands import app
 SYSTEMS = ("pix2pix", "bicycle")
 STEPS = 60
 
-_KILLS = flags.DEFINE_integer("kills", 100, "Kills, dealt to all moments.", lower_bound=0)
+_KILLS = flags.DEFINE_integer("kills", 100, "Kills, spread over all moments.", lower_bound=0)
 _TERMS = flags.DEFINE_integer("terms", 30, "Stops by SIGTERM.", lower_bound=0)
 _INTERRUPTS = flags.DEFINE_integer("interrupts", 20, "Stops by Ctrl-C.", lower_bound=0)
-_PROCESSES = flags.DEFINE_integer("processes", 1, "That train a run together.", lower_bound=1, upper_bound=2)
-_FAULTS = flags.DEFINE_integer("faults", 40, "Of two processes: what one of them suffers.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Processes that train one run together.", lower_bound=1, upper_bound=2)
+_FAULTS = flags.DEFINE_integer("faults", 40, "With --processes=2: faults of one of the two.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the moments and delays.")
 
 
 def shared(total: int, among: int, number: int) -> int:
-    """What one of so many gets of a total."""
+    """The share of `total` for number `number` of `among`; shares differ by at most one."""
     return total // among + (number < total % among)
 
 
 def counts(number: int) -> dict[str, int]:
-    """How often each fault comes to one of the systems."""
+    """How many faults of each kind one system gets."""
     moments = [campaign.crash_target.START_UP, *campaign.crash_target.MOMENTS]
     kills = shared(_KILLS.value, len(SYSTEMS), number)
     stops = {"SIGTERM": _TERMS.value, "Ctrl-C": _INTERRUPTS.value}
@@ -67,7 +66,7 @@ def main(argv: list[str]) -> None:
         return
     results, one_at_a_time = [], threading.Lock()
 
-    def suffer(number: int) -> None:
+    def run_system(number: int) -> None:
         system = SYSTEMS[number]
         runs = campaign.campaign(system, counts(number), Path(folder) / system, steps=STEPS, seed=_SEED.value + number)
         for found, complaints in runs:
@@ -78,7 +77,7 @@ def main(argv: list[str]) -> None:
                 timing.write("faults", written, campaign.table(results))
 
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        list(pool.map(suffer, range(len(SYSTEMS))))
+        list(pool.map(run_system, range(len(SYSTEMS))))
     if not all(good for *_, good in results):
         sys.exit("some faults were not survived")
 

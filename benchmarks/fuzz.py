@@ -1,8 +1,8 @@
-"""Mutates files, guided by coverage, and calls what reads them: only ImageError, CheckpointError and ConfigError may come out.
+"""Coverage-guided fuzzing of the image, checkpoint and config readers: they may only raise ImageError, CheckpointError or ConfigError.
 
     python benchmarks/fuzz.py --target=image [--seconds=60]          targets: image, checkpoint, config (extra fuzz)
 
-A crash, a hang, more than 2 GB of memory or another error stops it; the input is then kept as crash-HASH in the working directory.
+A crash, a hang, more than 2 GB of memory or any other error stops it and saves the input as crash-HASH in the working directory.
 """
 
 import io
@@ -24,15 +24,15 @@ with atheris.instrument_imports(include=["i2i_jax", "PIL", "tifffile"]):
     from i2i_jax.data import images
     from i2i_jax.storage.checkpoints import CheckpointError, Checkpoints, restore_for_inference
 
-_TARGET = flags.DEFINE_enum("target", "image", ["image", "checkpoint", "config"], "What reads.")
-_SECONDS = flags.DEFINE_integer("seconds", 60, "For how long.", lower_bound=1)
+_TARGET = flags.DEFINE_enum("target", "image", ["image", "checkpoint", "config"], "The reader to fuzz.")
+_SECONDS = flags.DEFINE_integer("seconds", 60, "Time limit in seconds.", lower_bound=1)
 
 MEMORY, PATIENCE = 2048, 60  # MB, seconds
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
 
 
 def encoded() -> Iterator[bytes]:
-    """Small images of all kinds."""
+    """Small images in all formats and modes."""
     for format in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"):
         for mode in ("RGB", "L") if format in ("JPEG", "WEBP") else ("RGB", "L", "P", "1"):
             file = io.BytesIO()
@@ -62,8 +62,8 @@ def config(data: bytes) -> None:
         assert "\n" not in str(error)
 
 
-class Mutilated:
-    """A checkpoint of which one file is damaged: the data say which, where, whether it ends there, and with which bytes."""
+class DamagedCheckpoint:
+    """Restores a checkpoint with one damaged file: the data choose the file, the offset, the new bytes, and whether the file ends there."""
 
     def __init__(self, folder: Path):
         import jax
@@ -92,9 +92,9 @@ class Mutilated:
 
 def main(argv: Sequence[str]) -> None:
     corpus, folder = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
-    mutilated = Mutilated(folder) if _TARGET.value == "checkpoint" else None
-    target: Callable[[bytes], None] = mutilated or {"image": image, "config": config}[_TARGET.value]
-    seeds = [bytes(8)] if mutilated else encoded() if _TARGET.value == "image" else [configs.to_json(configs.Config()).encode()]
+    damaged = DamagedCheckpoint(folder) if _TARGET.value == "checkpoint" else None
+    target: Callable[[bytes], None] = damaged or {"image": image, "config": config}[_TARGET.value]
+    seeds = [bytes(8)] if damaged else encoded() if _TARGET.value == "image" else [configs.to_json(configs.Config()).encode()]
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     limits = [f"-max_total_time={_SECONDS.value}", f"-rss_limit_mb={MEMORY}", f"-timeout={PATIENCE}", "-print_final_stats=1"]

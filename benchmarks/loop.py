@@ -1,11 +1,10 @@
-"""What a run's logs, checkpoints, samples and evaluations add to its steps.
+"""The cost of a run's logs, checkpoints, samples and evaluations.
 
     python benchmarks/loop.py [--steps=1500]
 
-Trains configs/bicycle.py on `shapes` once, with intervals that seldom end together. No step is made from the moment in which the
-losses of a step that is logged arrive until the next batch is asked for: so long the run is held up. What is written in the
-background makes the next steps slower: their time is compared with that of as many steps after a mere log. Shares are for the
-config's own intervals. The first event of each kind compiles, and does not count.
+Trains configs/bicycle.py on `shapes` once, with intervals that rarely coincide. Training is blocked from the arrival of a logged step's
+losses until the next batch is requested. Background writes also slow the steps that follow: their time is compared with that of as many
+steps after a plain log. Shares are for the config's own intervals. The first event of each kind compiles and is not counted.
 """
 
 import itertools
@@ -27,13 +26,13 @@ from i2i_jax.config import Config, override
 from i2i_jax.data import loader
 from i2i_jax.training import loop, report
 
-_STEPS = flags.DEFINE_integer("steps", 1500, "Steps of the training.", lower_bound=500)
+_STEPS = flags.DEFINE_integer("steps", 1500, "Training steps.", lower_bound=500)
 
-OWN = {"log_every": 30, "checkpoint_every": 120, "sample_every": 150, "eval_every": 210}  # all but the first mean a log too
+OWN = {"log_every": 30, "checkpoint_every": 120, "sample_every": 150, "eval_every": 210}  # all but the first also log
 
 
 class Event(NamedTuple):
-    """A step at which the run told of itself: which intervals ended, and seconds."""
+    """A logged step: the intervals that ended there, and times in seconds."""
 
     names: tuple[str, ...]
     held_up: float
@@ -41,7 +40,7 @@ class Event(NamedTuple):
 
 
 def events(config: Config) -> list[Event]:
-    """Of one training."""
+    """The logged steps of one training run, but the last."""
     arrived, asked, batches, terms = [], [], loader.batches, report.terms
 
     def timed_batches(*args, **options) -> Iterator[loader.RawBatch]:
@@ -60,29 +59,29 @@ def events(config: Config) -> list[Event]:
         mock.patch.object(loop, "terms", timed_terms),
     ):
         training.train(config, Path(workdir))
-    of = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
-    return [Event(of[step], asked[step] - at, next_at - asked[step]) for (step, at), (_, next_at) in itertools.pairwise(arrived)]
+    names = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
+    return [Event(names[step], asked[step] - arrival, after - asked[step]) for (step, arrival), (_, after) in itertools.pairwise(arrived)]
 
 
 def main(argv: list[str]) -> None:
     config = presets.bicycle_family("bicycle_gan", "shapes")
     intervals = {name: getattr(config.train, name) for name in OWN}
-    told = events(override(config, {f"train.{name}": every for name, every in OWN.items()} | {"train.steps": _STEPS.value}))
-    logs = [event for event in told if event.names == ("log_every",)][1:]
+    logged = events(override(config, {f"train.{name}": every for name, every in OWN.items()} | {"train.steps": _STEPS.value}))
+    logs = [event for event in logged if event.names == ("log_every",)][1:]
     bare = statistics.median(event.until_next for event in logs)
     results = {}
     for name, every in intervals.items():
-        own = [event for event in told if set(event.names) == {"log_every", name}][1:]
+        own = [event for event in logged if set(event.names) == {"log_every", name}][1:]
         held_up, slower = [event.held_up for event in own], [event.until_next - bare for event in own]
         lost = statistics.median(map(sum, zip(held_up, slower, strict=True)))
         share = lost / (every * bare / OWN["log_every"])
         results[name] = {"held_up": timing.spread(held_up), "slower": timing.spread(slower), "every": every, "share": share}
     rows = [
-        [name, of["every"], timing.shown(of["held_up"], unit=1e-3), timing.shown(of["slower"], unit=1e-3), f"{of['share']:.1%}"]
-        for name, of in results.items()
+        [name, cost["every"], timing.shown(cost["held_up"], unit=1e-3), timing.shown(cost["slower"], unit=1e-3), f"{cost['share']:.1%}"]
+        for name, cost in results.items()
     ]
     step_ms = 1e3 * bare / OWN["log_every"]
-    head = ["interval", "steps", "held up, ms", "next steps slower by, ms", f"share of steps of {step_ms:.1f} ms"]
+    head = ["option", "every N steps", "blocks training, ms", "slows the next steps by, ms", f"share of steps of {step_ms:.1f} ms"]
     timing.write("loop", {"step_seconds": bare / OWN["log_every"], **results}, tables.lines(head, rows))
 
 

@@ -1,9 +1,9 @@
-"""What a training step holds, in bytes: parameters, Adam's moments, and what its forward pass keeps for the backward pass.
+"""Memory of a training step: parameters, Adam's moments, and activations kept for the backward pass.
 
     python benchmarks/memory.py [--size=1024 --batch=2]
 
-Read from shapes, so no device needs to have that memory: BicycleGAN in float32, with and without config.train.rematerialize. What a
-step takes at its highest is a compiler's affair (benchmarks/step.py reports it): XLA's for CPUs undoes rematerialisation.
+Computed from shapes for BicycleGAN in float32, with and without config.train.rematerialize, so no device needs that much memory. The
+peak of a step depends on the compiler (benchmarks/step.py reports it): XLA's CPU compiler undoes rematerialization.
 """
 
 from typing import Any
@@ -19,8 +19,8 @@ from i2i_jax.config import Config
 from i2i_jax.train_state import KEEP_CONVOLVED, Game, TrainState
 from i2i_jax.types import PLAYERS, Batch
 
-_SIZE = flags.DEFINE_integer("size", 1024, "Pixels, a power of two from 256 on.")
-_BATCH = flags.DEFINE_integer("batch", 2, "Pairs.")
+_SIZE = flags.DEFINE_integer("size", 1024, "Side of the images in pixels, a power of two and at least 256.")
+_BATCH = flags.DEFINE_integer("batch", 2, "Pairs per batch.")
 
 
 def config_of(size: int, batch: int) -> Config:
@@ -31,12 +31,12 @@ def config_of(size: int, batch: int) -> Config:
 
 
 def kept(game: Game, state: TrainState, batch: Batch, *, rematerialize: bool) -> Any:
-    """The shapes of what jax.vjp keeps of one forward pass, the parameters among it."""
+    """The shapes of what jax.vjp keeps of one forward pass, including the parameters."""
 
     def pull_back(state: TrainState, batch: Batch) -> Any:
         terms = game.losses_of(state, jax.random.key(0), PLAYERS, game.shard, batch)
-        play = lambda params: [sum(of_player.values()) for of_player in terms(params)[0]]  # noqa: E731
-        return jax.vjp(jax.checkpoint(play, policy=KEEP_CONVOLVED) if rematerialize else play, state.params)[1]
+        totals = lambda params: [sum(player_terms.values()) for player_terms in terms(params)[0]]  # noqa: E731
+        return jax.vjp(jax.checkpoint(totals, policy=KEEP_CONVOLVED) if rematerialize else totals, state.params)[1]
 
     return jax.eval_shape(pull_back, state, batch)
 

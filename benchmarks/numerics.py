@@ -1,4 +1,4 @@
-"""Trains every system on `shapes` in float32 and in bfloat16, and looks at every logged step for numbers that are none.
+"""Trains every system on `shapes` in float32 and in bfloat16, and checks every logged step for NaN and Inf.
 
 python benchmarks/numerics.py [--steps=2000 --width=8]
 """
@@ -17,8 +17,8 @@ from i2i_jax.commands import app
 from i2i_jax.config import OBJECTIVES, OPTIONS, Config, override
 from i2i_jax.storage import metrics_file
 
-_STEPS = flags.DEFINE_integer("steps", 2000, "Of each training.", lower_bound=1)
-_WIDTH = flags.DEFINE_integer("width", 8, "Of the networks.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 2000, "Training steps of each run.", lower_bound=1)
+_WIDTH = flags.DEFINE_integer("width", 8, "Channels of each network's first layer.", lower_bound=1)
 
 
 def config_of(objective: str, dtype: str, steps: int, width: int) -> Config:
@@ -29,8 +29,8 @@ def config_of(objective: str, dtype: str, steps: int, width: int) -> Config:
     return override(config, never | measured | chosen)
 
 
-def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
-    """How a training ends: its last figures, or what was no number."""
+def outcome(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
+    """Trains one run and returns its last figures, or what was not finite."""
     with tempfile.TemporaryDirectory() as workdir:
         try:
             training.train(config_of(objective, dtype, steps, width), workdir)
@@ -43,10 +43,10 @@ def ends(objective: str, dtype: str, steps: int, width: int) -> dict[str, str]:
 
 def main(argv: list[str]) -> None:
     systems = [objective for objective in OBJECTIVES if objective != "segmenter"]
-    of = [(system, dtype, _STEPS.value, _WIDTH.value) for system in systems for dtype in OPTIONS["model.dtype"].choices]
-    found = {arguments[:2]: timing.alone(partial(ends, *arguments)) for arguments in of}
+    jobs = [(system, dtype, _STEPS.value, _WIDTH.value) for system in systems for dtype in OPTIONS["model.dtype"].choices]
+    found = {job[:2]: timing.alone(partial(outcome, *job)) for job in jobs}
     rows = [[system, dtype, end["ended"], end.get("l1", "–")] for (system, dtype), end in found.items()]
-    table = tables.lines(["system", "numbers", "ended after", "L1 to the target"], rows)
+    table = tables.lines(["system", "dtype", "ended after", "L1 to the target"], rows)
     timing.write("numerics", {" ".join(key): end for key, end in found.items()}, table)
 
 

@@ -1,12 +1,12 @@
-"""The papers' tables, reproduced: every system under one budget, several seeds, as Markdown, JSON and plots (extra `plots`).
+"""Reproduces the papers' tables: every system with the same budget and several seeds, as Markdown, JSON and plots (extra `plots`).
 
     python benchmarks/paper_tables.py --scale=shapes                          a CPU; needs no data
     python benchmarks/paper_tables.py --scale=facades64 --data=FACADES        64 x 64, on a CPU
     python benchmarks/paper_tables.py --scale=facades256 --data=FACADES       256 x 256, on a GPU
 
 (a) realism against diversity of the BicycleGAN family (figure 6 and table 1 of Zhu 2017); (b) pix2pix's losses (table 1 of Isola
-2017); (c) the discriminator's receptive field (table 3 there); (d) what BicycleGAN is made of. FACADES is a folder with train/ and
-test/, photo left, labels right. Runs are kept in --workdir: one that was stopped goes on, one that is done is only measured.
+2017); (c) the discriminator's receptive field (table 3 there); (d) BicycleGAN ablations. FACADES is a folder with train/ and test/,
+photo left, labels right. Runs are kept in --workdir: interrupted ones are resumed, finished ones are only measured.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
 
-_SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Data and size.")
-_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Which tables.")
+_SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Dataset and image size.")
+_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Tables to make.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
-_DATA = flags.DEFINE_string("data", None, "The folder of the facades.")
+_DATA = flags.DEFINE_string("data", None, "Folder of the facades.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe.npz: adds perceptual figures to (a) and (d).")
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of every run (default: the scale's).", lower_bound=1)
-_JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each is given its share of the CPU's cores.", lower_bound=1)
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each gets its share of the CPU's cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
 
 Options = dict[str, Any]
 Run = tuple[str, int]  # a system and a seed
 Configs = dict[Run, Config]
 SEGMENTER = "segmenter"
-SEGMENTER = (SEGMENTER, 0)
+SEGMENTER_RUN = (SEGMENTER, 0)
 REAL = "real photos"
 PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
 
@@ -83,18 +83,18 @@ SYSTEMS = {
 }
 
 SMALL = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.width": 16, "data.load_size": 72, "data.crop_size": 64}
-FAST = {"optimizer.learning_rate": 5e-4, "model.norm": "instance"}  # batch norm would see other statistics in training than at test
+FAST = {"optimizer.learning_rate": 5e-4, "model.norm": "instance"}  # batch norm's statistics would differ between training and test
 SCALES: dict[str, Options] = {
     "shapes": {"train.steps": 5000, "train.eval_every": 500},
     "facades64": SMALL | FAST,
     "facades256": {"train.steps": 80_000},
 }
 FACADES64: dict[str, Options] = {
-    # The second discriminator sees 32 pixels.
+    # The second discriminator has a receptive field of 32 pixels.
     "family": {"data.batch_size": 4, "train.steps": 4000, "train.eval_every": 500, "model.discriminator_layers": 2},
-    # The discriminator sees 16 pixels, a quarter of the side, as the paper's 70 of 256. For the same time single pairs gave more.
+    # A receptive field of 16 pixels, a quarter of the side, like the paper's 70 of 256. For the same time a batch size of 1 was better.
     "pix2pix": {"train.steps": 14_000, "train.eval_every": 3500, "train.checkpoint_every": 3500, "model.discriminator_layers": 1},
-    # At twice the size it reads real photos of 64 pixels better than one that was trained on such.
+    # Trained at twice the size it segments real photos of 64 pixels better than one trained at 64 pixels.
     SEGMENTER: {
         "data.load_size": 144, "data.crop_size": 128, "data.batch_size": 4, "model.generator": "unet_128", "train.steps": 3000,
     },
@@ -107,36 +107,36 @@ def layout(scale: str) -> dict[str, tables.Table]:
     known = scale == "shapes"
     perceptual = PERCEPTUAL[::-1] if _WEIGHTS.value else ()
     plane = ("modes", "valid") if known else (perceptual or None)
-    of_family = (*(("modes", "valid", "total_variation") if known else perceptual), "l1", "l1_encoded")
-    of_pix2pix = ("valid", "l1", "ssim") if known else ("iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
+    family_figures = (*(("modes", "valid", "total_variation") if known else perceptual), "l1", "l1_encoded")
+    pix2pix_figures = ("valid", "l1", "ssim") if known else ("iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
     family = ("pix2pix+noise", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
     ceiling = () if known else (REAL,)
-    parts = ("BicycleGAN", "D sees B alone", "one D", "latent loss reaches E", "nz 2", "nz 8", "nz 64", "z at the input")
+    ablations = ("BicycleGAN", "D sees B alone", "one D", "latent loss reaches E", "nz 2", "nz 8", "nz 64", "z at the input")
     return {
-        "a": tables.Table("(a) Realism against diversity", family, of_family, plane),
-        "b": tables.Table("(b) pix2pix's losses", (*losses, *ceiling), of_pix2pix),
-        "c": tables.Table("(c) The discriminator's receptive field, pixels", (*fields, *ceiling), of_pix2pix),
-        "d": tables.Table("(d) What BicycleGAN is made of", parts, of_family, plane),
+        "a": tables.Table("(a) Realism against diversity", family, family_figures, plane),
+        "b": tables.Table("(b) pix2pix's losses", (*losses, *ceiling), pix2pix_figures),
+        "c": tables.Table("(c) The discriminator's receptive field, pixels", (*fields, *ceiling), pix2pix_figures),
+        "d": tables.Table("(d) BicycleGAN ablations", ablations, family_figures, plane),
     }
 
 
 def config_of(name: str, seed: int) -> Config:
-    """The run of a system at --scale."""
+    """The config of one system and seed at --scale."""
     scale, system = _SCALE.value, SYSTEMS[name]
     config = system.preset("shapes" if scale == "shapes" else "folder")
-    given: Options = {"train.seed": seed}
+    options: Options = {"train.seed": seed}
     if scale != "shapes":
         config.data.direction = "AtoB" if name == SEGMENTER else "BtoA"
-        given |= {"data.path": _DATA.value}
+        options |= {"data.path": _DATA.value}
     if scale == "facades64":
-        given |= FACADES64.get(config.objective, FACADES64["family"])
-    return override(config, SCALES[scale] | given | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
+        options |= FACADES64.get(config.objective, FACADES64["family"])
+    return override(config, SCALES[scale] | options | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
 
 
 def train(config: Config, workdir: Path) -> str:
-    """Trains a run to its end; what it prints goes to WORKDIR/log.txt. Returns why it ended before, if it diverged."""
+    """Trains a run to its end, with its output in WORKDIR/log.txt. Returns why it ended early if it diverged, else ""."""
     workdir.mkdir(parents=True, exist_ok=True)
     with (workdir / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
         try:
@@ -169,7 +169,7 @@ def _pin(cores: Any) -> None:
 
 @contextlib.contextmanager
 def _pool() -> Iterator[ProcessPoolExecutor]:
-    """Of processes that share the cores evenly."""
+    """A pool of processes, each pinned to an equal share of the cores."""
     context = multiprocessing.get_context("spawn")
     cores, available = context.Queue(), sorted(os.sched_getaffinity(0))
     for job in range(_JOBS.value):
@@ -179,14 +179,14 @@ def _pool() -> Iterator[ProcessPoolExecutor]:
 
 
 def _all(jobs: dict[Any, Future], unit: str) -> dict[Any, Any]:
-    """Their results, once all are done."""
+    """Waits for all jobs, with a progress bar, and returns their results."""
     for _ in tqdm(as_completed(jobs.values()), total=len(jobs), unit=unit):
         pass
     return {run: job.result() for run, job in jobs.items()}
 
 
 def folders_of(configs: Configs) -> dict[Run, Path]:
-    """Of the runs; systems of one config share one."""
+    """The folder of each run; systems with equal configs share one."""
     folders: dict[Run, Path] = {}
     for (name, seed), config in configs.items():
         twin = next((run for run in folders if configs[run] == config), None)
@@ -196,7 +196,7 @@ def folders_of(configs: Configs) -> dict[Run, Path]:
 
 
 def train_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Path]) -> dict[Run, str]:
-    """Why each ended before its last step, if it did."""
+    """Trains all runs; returns why each ended early, or "" if it did not."""
     by_folder = {folders[run]: config for run, config in configs.items()}
     ends = _all({folder: pool.submit(train, config, folder) for folder, config in by_folder.items()}, "run trained")
     print(*(f"{folder}: {end}" for folder, end in ends.items() if end), sep="\n")
@@ -204,7 +204,7 @@ def train_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Pa
 
 
 def measure_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, Path]) -> dict[Run, dict[str, Any]]:
-    options = {"weights": _WEIGHTS.value or "", "segmenter": str(folders.get(SEGMENTER, ""))}
+    options = {"pretrained_dir": _WEIGHTS.value or "", "segmenter": str(folders.get(SEGMENTER_RUN, ""))}
 
     def job(run: Run, config: Config) -> Future:
         samples = 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value]
@@ -213,8 +213,8 @@ def measure_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, 
     return _all({run: job(run, config) for run, config in configs.items()}, "run measured")
 
 
-def of_real(measured: dict[Run, dict[str, Any]]) -> dict[str, Any]:
-    """What the judge says of the targets, the same beside every run that it judged."""
+def scores_of_real(measured: dict[Run, dict[str, Any]]) -> dict[str, Any]:
+    """The segmenter's scores of the targets, which are the same in every run that it scored."""
     figures = next(figures for figures in measured.values() if "iou_real" in figures)
     return {name.removesuffix("_real"): value for name, value in figures.items() if name.endswith("_real")}
 
@@ -225,13 +225,14 @@ def main(argv: list[str]) -> None:
     shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
     configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
-    judge = {SEGMENTER: config_of(*SEGMENTER)} if any("segmentation" in metrics_of(config) for config in configs.values()) else {}
-    folders = folders_of(judge | configs)
+    needs_segmenter = any("segmentation" in metrics_of(config) for config in configs.values())
+    segmenter = {SEGMENTER_RUN: config_of(*SEGMENTER_RUN)} if needs_segmenter else {}
+    folders = folders_of(segmenter | configs)
     with _pool() as pool:
-        ends = train_all(pool, judge | configs, folders)
+        ends = train_all(pool, segmenter | configs, folders)
         measured = measure_all(pool, {run: config for run, config in configs.items() if not ends[run]}, folders)
-    if judge:
-        measured[REAL, 0], folders[REAL, 0] = of_real(measured), folders[SEGMENTER]
+    if segmenter:
+        measured[REAL, 0], folders[REAL, 0] = scores_of_real(measured), folders[SEGMENTER_RUN]
     for name, table in shown.items():
         print(tables.write(Path(__file__).parent / "results" / f"{_SCALE.value}_{name}", table, measured, folders))
 

@@ -1,11 +1,11 @@
-"""What grows with the devices and what does not, read from compiled training steps; and how long a run takes to start.
+"""How communication and FLOPs grow with the number of devices, read from compiled training steps; and how long a run takes to start.
 
     python benchmarks/scaling.py [--parts=program,clock,start] [--systems=bicycle,pix2pix] [--dataset=shapes] [--devices=1,2,4,8]
 
-`program`: arithmetic and collectives of the step on virtual CPU devices, with as many pairs on each; `--dataset=facades` compiles the
-full size. `clock`: such steps in one process and in two. Virtual devices share this machine's cores, so the clock says what it costs
-to serve many of them, and nothing of accelerators: read the program. `start`: until the first step of a new run, and of one that goes
-on. Prints tables and writes benchmarks/results/scaling_DATASET.json and .md.
+`program`: FLOPs and collectives of the step on virtual CPU devices, with equally many pairs on each; `--dataset=facades` compiles the
+full size. `clock`: the time of such steps in one process and in two. Virtual devices share this machine's cores, so this measures the
+overhead of many devices and says nothing about accelerators: for those, use `program`. `start`: the time until the first step of a new
+run and of a resumed one. Prints tables and writes benchmarks/results/scaling_DATASET.json and .md.
 """
 
 import json
@@ -31,17 +31,17 @@ from compiled import collectives
 from i2i_jax import config as configs
 from i2i_jax.commands import app
 
-_PARTS = flags.DEFINE_list("parts", ["program", "clock", "start"], "What to measure.")
-_SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Files of configs/.")
-_DATASET = flags.DEFINE_string("dataset", "shapes", "Whose sizes: shapes is the quickstart's, facades the originals'.")
-_DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "How many devices, for `program`; at most 8.")
+_PARTS = flags.DEFINE_list("parts", ["program", "clock", "start"], "Parts to measure.")
+_SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Names of files in configs/.")
+_DATASET = flags.DEFINE_string("dataset", "shapes", "Dataset whose sizes are used: shapes is the quickstart's, facades the papers'.")
+_DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of devices for `program`, at most 8.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed steps.", lower_bound=1)
-_WORKER = flags.DEFINE_list("worker", None, "For this file itself: SYSTEM,DEVICES,PROCESSES,PROCESS,PORT.")
+_WORKER = flags.DEFINE_list("worker", None, "Internal: SYSTEM,DEVICES,PROCESSES,PROCESS,PORT.")
 
 ROOT = Path(__file__).parents[1]
 PAIRS = 2  # on each device
-LAYOUTS = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)]  # devices in processes
-STARTS = [("a new run, s", "run"), ("another, s", "another"), ("one that goes on, s", "run")]  # in folders
+LAYOUTS = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 2), (8, 2)]  # (devices, processes)
+STARTS = [("empty cache, s", "run"), ("another run, s", "another"), ("resumed run, s", "run")]  # (column, folder)
 
 Row = dict[str, Any]
 
@@ -53,7 +53,7 @@ def config_of(system: str, devices: int) -> configs.Config:
 
 
 def lowered(config: configs.Config, devices: int) -> Any:
-    """The training step on the first so many devices, never run."""
+    """The training step on the first `devices` devices, lowered but not run."""
     import batches
     import jax
 
@@ -85,21 +85,21 @@ def program() -> Iterator[Row]:
             yield {
                 "system": system,
                 "devices": devices,
-                "GFLOP a device": step.cost_analysis()["flops"] / 1e9,
+                "GFLOP per device": step.cost_analysis()["flops"] / 1e9,
                 "collectives": ", ".join(kind for kind, _ in found) or "none",
-                "MB that each device reduces": sum(size for _, size in found) / 1e6,
+                "MB all-reduced per device": sum(size for _, size in found) / 1e6,
                 "MB of state": state_bytes(config) / 1e6,
             }
 
 
 def clock() -> Iterator[Row]:
-    """Each layout in processes of its own, which are no others' burden."""
+    """Times each layout in its own processes, so that layouts do not disturb each other."""
     for system in _SYSTEMS.value:
         alone = None
         for devices, processes in LAYOUTS:
             seconds = _step_seconds(system, devices, processes)
             alone = alone or seconds
-            times = {"s a step": seconds, "against one device": seconds / alone}
+            times = {"s per step": seconds, "relative to one device": seconds / alone}
             yield {"system": system, "devices": devices, "processes": processes, **times}
 
 
@@ -117,7 +117,7 @@ def _step_seconds(system: str, devices: int, processes: int) -> float:
     ]
     first, *_ = [process.communicate()[0] for process in started]
     if any(process.returncode for process in started):
-        sys.exit(f"{system} on {devices} devices in {processes} processes failed: its error stands above")
+        sys.exit(f"{system} on {devices} devices in {processes} processes failed: see its error above")
     return json.loads(first.splitlines()[-1])
 
 
@@ -157,22 +157,22 @@ def start() -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": f"{folder}/compiled", "XLA_FLAGS": ""}
             starts = {name: _until_a_step(system, f"{folder}/{run}", environment) for name, run in STARTS}
-            yield {"system": system, **starts, "weights read again, s": timing.seconds(lambda folder=folder: _load(f"{folder}/run"))}
+            yield {"system": system, **starts, "of which reading weights, s": timing.seconds(lambda folder=folder: _load(f"{folder}/run"))}
 
 
 def _until_a_step(system: str, workdir: str, environment: dict[str, str]) -> float:
-    """Seconds until a run has told of a step; then it is stopped, and saves itself."""
+    """Seconds until a run has logged its first step; it is then stopped, and saves a checkpoint."""
     options = ["--config.train.log_every=1", "--config.eval.metrics=l1", "--config.eval.best_metric=l1"]
     command = [sys.executable, "-m", "i2i_jax.main", f"--config={ROOT}/configs/{system}.py", f"--workdir={workdir}", *options]
     begun = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout or ():
             if re.match(r" *\d+/", line):
-                told = time.perf_counter() - begun
+                elapsed = time.perf_counter() - begun
                 process.terminate()
-                process.communicate()  # until it is saved
-                return told
-    sys.exit(f"{system} failed: its error stands above")
+                process.communicate()  # wait for the checkpoint
+                return elapsed
+    sys.exit(f"{system} failed: see its error above")
 
 
 def _load(run: str) -> None:
@@ -196,7 +196,7 @@ def main(_: list[str]) -> None:
 
 
 def markdown(rows: list[Row]) -> str:
-    """A Markdown table of rows with the same names; numbers with three digits."""
+    """A Markdown table of rows with equal keys; floats with three significant digits."""
     return tables.lines([*rows[0]], [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row.values()] for row in rows])
 
 

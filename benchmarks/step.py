@@ -1,10 +1,10 @@
-"""Training steps of the reference configs on the devices present: how long they compile and take, what they compute and hold.
+"""Training steps of the reference configs on the available devices: compile time, step time, FLOPs and memory.
 
     python benchmarks/step.py [--steps=quickstart,pix2pix_256_1,bicycle_256_2] [--dtype=bfloat16 --rounds=10]
 
-A step is the whole one of training: crop, flip and scale on the device, both players, Adam. Arithmetic is counted by XLA in the
-program as it is given to the compiler; the share of the peak is of the accelerator's data sheet, on a CPU of a large matrix product timed
-in the same run. Memory is what the compiler plans: the state, the batch and scratch.
+A step is a complete training step: crop, flip and scale on the device, both players, Adam. FLOPs are XLA's count for the program before
+compilation. The peak is that of the accelerator's data sheet; on a CPU it is a large matrix product timed in the same run. Memory is the
+compiler's plan: state, batch and temporaries.
 """
 
 import statistics
@@ -53,7 +53,7 @@ STEPS = {
 }
 ON_CPU = ("quickstart", "pix2pix_256_1", "bicycle_256_2")  # the others take minutes there
 
-# Dense operations a second, from the makers' data sheets.
+# Dense operations per second, from the manufacturers' data sheets.
 PEAKS = {
     ("NVIDIA H100 80GB HBM3", "bfloat16"): 989e12,
     ("NVIDIA H200", "bfloat16"): 989e12,
@@ -67,10 +67,10 @@ PEAKS = {
 
 ROUND_SECONDS = 0.5
 
-_STEPS = flags.DEFINE_list("steps", None, f"Which (default: all; on a CPU {', '.join(ON_CPU)}).")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Of the computation.")
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timings of each, of as many steps as fill half a second.", lower_bound=2)
-_REMATERIALIZE = flags.DEFINE_bool("rematerialize", False, "With config.train.rematerialize.")
+_STEPS = flags.DEFINE_list("steps", None, f"Steps to measure (default: all; on a CPU {', '.join(ON_CPU)}).")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number format of the computation.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Timings of each step; each runs as many steps as fit in half a second.", lower_bound=2)
+_REMATERIALIZE = flags.DEFINE_bool("rematerialize", False, "Set config.train.rematerialize.")
 
 
 def config_of(reference: Reference) -> Config:
@@ -99,7 +99,7 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
         jax.block_until_ready((state, losses))
 
     run()
-    in_a_row = max(1, round(ROUND_SECONDS / timing.seconds(run)))  # as in training, which waits for none but those that it logs
+    in_a_row = max(1, round(ROUND_SECONDS / timing.seconds(run)))  # as in training, which waits only for logged steps
     seconds = [timing.seconds(partial(run, in_a_row)) / in_a_row for _ in range(_ROUNDS.value)]
     operations, memory = lowered.cost_analysis()["flops"], step.memory_analysis()
     rate = operations / statistics.median(seconds)
@@ -117,7 +117,7 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
 
 
 def peak_rate() -> float:
-    """Operations a second of all devices."""
+    """Peak operations per second of all devices together."""
     known = PEAKS.get((jax.devices()[0].device_kind, _DTYPE.value))
     return (known or _matrix_product_rate()) * len(jax.devices())
 
@@ -144,22 +144,22 @@ def main(argv: list[str]) -> None:
         "milliseconds",
         "images/s",
         "GFLOP",
-        f"of {peak / 1e9:,.0f} GFLOP/s",
+        f"share of {peak / 1e9:,.0f} GFLOP/s",
         "memory, GB",
         "all-reduced, MB",
     ]
     rows = [
         [
             name,
-            f"{one['trace_seconds']:.1f} + {one['compile_seconds']:.1f}",
-            timing.shown(one["step_seconds"], unit=1e-3),
-            f"{one['images_per_second']:.3g}",
-            f"{one['operations'] / 1e9:.3g}",
-            f"{one['share_of_peak']:.0%}",
-            f"{one['memory_bytes'] / 1e9:.2f}",
-            f"{one['all_reduced_bytes'] / 1e6:.3g}",
+            f"{result['trace_seconds']:.1f} + {result['compile_seconds']:.1f}",
+            timing.shown(result["step_seconds"], unit=1e-3),
+            f"{result['images_per_second']:.3g}",
+            f"{result['operations'] / 1e9:.3g}",
+            f"{result['share_of_peak']:.0%}",
+            f"{result['memory_bytes'] / 1e9:.2f}",
+            f"{result['all_reduced_bytes'] / 1e6:.3g}",
         ]
-        for name, one in results.items()
+        for name, result in results.items()
     ]
     timing.write(f"step_{jax.default_backend()}_{_DTYPE.value}", results, tables.lines(head, rows))
 

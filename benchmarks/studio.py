@@ -1,4 +1,4 @@
-"""Seconds from a click in the studio to a new picture in the page, in Chromium (extras `studio` and `browser`).
+"""Seconds from a click in the studio until the page shows a new picture, in Chromium (extras `studio` and `browser`).
 
 python benchmarks/studio.py --run=RUN [--rounds=10]
 """
@@ -17,11 +17,11 @@ from playwright.sync_api import Page, sync_playwright
 from i2i_jax.commands import app
 
 _RUN = flags.DEFINE_string("run", "runs/bicycle-shapes", "The folder of a trained run that has a latent.")
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Times that each is done.", lower_bound=1)
-_PORT = flags.DEFINE_integer("port", 7860, "Where the studio listens meanwhile.")
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "Repetitions of each action.", lower_bound=1)
+_PORT = flags.DEFINE_integer("port", 7860, "Port for the studio.")
 
 
-def line(page: Page) -> None:
+def draw_line(page: Page) -> None:
     """Draws a line on the canvas."""
     box = page.locator("canvas").first.bounding_box() or {}
     page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
@@ -31,7 +31,7 @@ def line(page: Page) -> None:
 
 
 def until_new(page: Page, picture: str, action: Callable[[], object]) -> float:
-    """Seconds from an action to another picture at a CSS selector."""
+    """Seconds from an action until the picture at a CSS selector changes."""
     before = page.evaluate("picture => document.querySelector(picture)?.src ?? ''", picture)
     start = time.perf_counter()
     action()
@@ -42,7 +42,7 @@ def until_new(page: Page, picture: str, action: Callable[[], object]) -> float:
 def measure(page: Page) -> dict[str, list[float]]:
     page.goto(f"http://127.0.0.1:{_PORT.value}")
     page.locator('[aria-label="Brush"][style*="color-accent"]').wait_for()
-    line(page)
+    draw_line(page)
     another, slider = page.get_by_role("button", name="Another seed"), page.get_by_label("range slider for z1")
     found = {"first picture": [until_new(page, "#picture img", page.get_by_role("button", name="Translate").click)]}
     found["eight samples"] = [until_new(page, ".grid-wrap img", another.click) for _ in range(_ROUNDS.value)]
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         found = {name: timing.spread(seconds) for name, seconds in measure(browser.new_page()).items()}
         browser.close()
         studio.terminate()
-    table = tables.lines(["", "seconds"], [[name, timing.shown(of)] for name, of in found.items()])
+    table = tables.lines(["", "seconds"], [[name, timing.shown(seconds)] for name, seconds in found.items()])
     timing.write("studio", found, table, "gradio")
 
 

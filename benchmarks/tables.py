@@ -1,4 +1,4 @@
-"""What was measured of several systems, each trained with several seeds: as Markdown, as JSON and as plots (the extra `plots`)."""
+"""Writes the figures of several systems, each trained with several seeds, as Markdown, JSON and plots (extra `plots`)."""
 
 import importlib.metadata
 import itertools
@@ -19,7 +19,7 @@ from i2i_jax.config import HIGHER_IS_BETTER
 from i2i_jax.storage import files, metrics_file
 from i2i_jax.storage.metrics_file import as_json
 
-Measured = Mapping[tuple[str, int], Mapping[str, float | list[float]]]  # of (system, seed): its figures
+Measured = Mapping[tuple[str, int], Mapping[str, float | list[float]]]  # (system, seed) -> figures
 Runs = Mapping[tuple[str, int], Path]
 
 LABELS = {
@@ -38,8 +38,8 @@ LABELS = {
 }
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
-SHEET, INK, AXIS = "#fbfbf9", "#2b2f36", "#a0a29f"  # a sheet of its own, for pages light and dark
-COLORS = ("#5b5f66", "#2787bd", "#009e73", "#b0508a", "#d55e00", "#0072b2", "#a87b00")  # Okabe and Ito's, dark enough for names
+SHEET, INK, AXIS = "#fbfbf9", "#2b2f36", "#a0a29f"  # an opaque background, for light and dark pages
+COLORS = ("#5b5f66", "#2787bd", "#009e73", "#b0508a", "#d55e00", "#0072b2", "#a87b00")  # Okabe and Ito's, dark enough for text
 STYLE = {
     "figure.dpi": 200, "figure.facecolor": SHEET, "axes.facecolor": SHEET, "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.1, "figure.constrained_layout.w_pad": 0.1,
@@ -51,7 +51,7 @@ STYLE = {
 
 
 class Table(NamedTuple):
-    """Rows and columns. `plane` are the figures of diversity and realism to plot against each other; without, the first is plotted."""
+    """A table's rows and columns. `plane`: figures of diversity and realism to plot against each other; None plots the first figure."""
 
     title: str
     systems: Sequence[str]
@@ -60,8 +60,8 @@ class Table(NamedTuple):
 
 
 def write(stem: Path, table: Table, measured: Measured, runs: Runs) -> str:
-    """Returns the Markdown; writes it to STEM.md, everything measured to STEM.json, and last the plots STEM.png and STEM_steps.png."""
-    systems = [system for system in table.systems if any(of == system for of, _ in measured)]
+    """Writes the Markdown to STEM.md, all figures to STEM.json, and then the plots STEM.png and STEM_steps.png. Returns the Markdown."""
+    systems = [system for system in table.systems if any(name == system for name, _ in measured)]
     shown = {run: figures for run, figures in measured.items() if run[0] in systems}
     text = (
         f"### {table.title}\n\n{markdown(systems, table.figures, shown)}\n\nMean over seeds (lowest to highest); the best mean in bold.\n"
@@ -79,8 +79,8 @@ def write(stem: Path, table: Table, measured: Measured, runs: Runs) -> str:
 
 
 def markdown(systems: Sequence[str], figures: Sequence[str], measured: Measured) -> str:
-    """A row per measured system: the number of its seeds, and of each figure `mean (lowest to highest)`."""
-    seeds = {system: n for system in systems if (n := sum(of == system for of, _ in measured))}
+    """A row for each measured system: the number of seeds, and `mean (lowest to highest)` of each figure."""
+    seeds = {system: n for system in systems if (n := sum(name == system for name, _ in measured))}
     columns = [_column([_values(measured, system, figure)[:, 0] for system in seeds], HIGHER_IS_BETTER.get(figure)) for figure in figures]
     heads = [_label(figure) + ARROWS[HIGHER_IS_BETTER.get(figure)] for figure in figures]
     rows = [[system, str(seeds[system]), *cells] for system, *cells in zip(seeds, *columns, strict=True)]
@@ -97,13 +97,13 @@ def _label(figure: str) -> str:
 
 
 def _values(measured: Measured, system: str, *figures: str) -> np.ndarray:
-    """[seeds, figures] of the seeds that have all of them."""
-    seeds = [[of[figure] for figure in figures] for (name, _), of in measured.items() if name == system and set(figures) <= of.keys()]
+    """An array [seeds, figures] for the seeds that have all the figures."""
+    seeds = [[row[figure] for figure in figures] for (name, _), row in measured.items() if name == system and set(figures) <= row.keys()]
     return np.array(seeds, float).reshape(-1, len(figures))
 
 
 def _column(by_system: list[np.ndarray], higher: bool | None) -> list[str]:
-    """The cells, with as many decimals as give the largest mean three digits."""
+    """The cells of a column, with so many decimals that the largest mean has three significant digits."""
     means = [values.mean() for values in by_system if len(values) and np.isfinite(values).all()]
     decimals = max(0, 2 - math.floor(math.log10(max(map(abs, means), default=0) or 1)))
     best = None if higher is None or len(means) < 2 else f"{max(means) if higher else min(means):.{decimals}f}"
@@ -120,7 +120,7 @@ def _cell(values: np.ndarray, decimals: int, best: str | None) -> str:
 
 
 def record(measured: Measured, runs: Runs) -> dict[str, Any]:
-    """What was measured, after training and while training, with the machine, the versions and the command; fit for JSON."""
+    """All figures, after and during training, with the command, the machine and the versions, as strict JSON values."""
     results = []
     for (system, seed), figures in measured.items():
         rows = _rows(runs[system, seed])
@@ -134,8 +134,8 @@ def record(measured: Measured, runs: Runs) -> dict[str, Any]:
 
 
 def provenance(*packages: str) -> dict[str, Any]:
-    """What measured: the command, the machine and the versions, also of `packages`."""
-    import jax  # here: who imports this file may yet choose the cores that JAX gets
+    """The command, the machine and the versions, including those of `packages`."""
+    import jax  # not at the top: the importer may still restrict the cores that JAX uses
 
     named = ("jax", "jaxlib", "flax", "numpy", *packages)
     return {
@@ -151,9 +151,9 @@ def _rows(run: Path) -> list[dict[str, Any]]:
 
 
 def curve(system: str, runs: Runs, figure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps [k] for which all seeds that were evaluated while training have the figure, and its values [seeds, k]."""
+    """Steps [k] at which all seeds that were evaluated during training have the figure, and its values [seeds, k]."""
     name, found = f"eval/{figure}", []
-    for run in (run for (of, _), run in runs.items() if of == system):
+    for run in (run for (name_of_run, _), run in runs.items() if name_of_run == system):
         by_step = {row["step"]: value for row in _rows(run) if math.isfinite(value := float(row.get(name, "nan")))}
         found += [by_step] if by_step else []
     steps = sorted(set.intersection(*map(set, found))) if found else []
@@ -161,7 +161,7 @@ def curve(system: str, runs: Runs, figure: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def plot_plane(path: Path, systems: Sequence[str], measured: Measured, diversity: str, realism: str) -> None:
-    """As figure 6 of Zhu 2017, better is up and to the right: a small mark a seed, a large one their mean."""
+    """A plot like figure 6 of Zhu 2017, better towards the upper right: a small mark for each seed, a large one for their mean."""
 
     def draw(axes: Any) -> None:
         means = {}
@@ -173,13 +173,13 @@ def plot_plane(path: Path, systems: Sequence[str], measured: Measured, diversity
         axes.margins(0.08)
         for figure, letter in ((diversity, "x"), (realism, "y")):
             axes.set(**{f"{letter}label": f"{_label(figure)}  (better →)", f"{letter}inverted": not HIGHER_IS_BETTER[figure]})
-        _name_at(axes, means, _colors(systems))
+        _label_points(axes, means, _colors(systems))
 
     _save(path, draw, size=(6.4, 4.2))
 
 
 def plot_curves(path: Path, systems: Sequence[str], runs: Runs, figures: Sequence[str]) -> None:
-    """A panel a figure, against steps: of each system the mean over seeds in a band from lowest to highest."""
+    """One panel per figure, against steps: each system's mean over seeds in a band from lowest to highest."""
 
     def draw(*panels: Any) -> None:
         for axes, figure in zip(panels, figures, strict=True):
@@ -192,20 +192,20 @@ def plot_curves(path: Path, systems: Sequence[str], runs: Runs, figures: Sequenc
                     ends[system] = steps[-1], seeds[:, -1].mean()
             axes.set(xlabel="steps", title=_label(figure) + ARROWS[HIGHER_IS_BETTER.get(figure)])
             axes.margins(x=0)
-            _name_at(axes, ends, _colors(systems))
+            _label_points(axes, ends, _colors(systems))
 
     _save(path, draw, size=(4.2 * len(figures), 3.3), panels=len(figures))
 
 
 def plot_dots(path: Path, systems: Sequence[str], measured: Measured, figure: str) -> None:
-    """A line a system: a small mark a seed, a large one their mean."""
+    """One line per system: a small mark for each seed, a large one for their mean."""
     higher = HIGHER_IS_BETTER.get(figure)
 
     def draw(axes: Any) -> None:
-        for place, system in enumerate(systems):
+        for row, system in enumerate(systems):
             seeds = _finite(_values(measured, system, figure))
             if len(seeds):
-                _mark(axes, np.insert(seeds, 1, place, axis=1), COLORS[5])
+                _mark(axes, np.insert(seeds, 1, row, axis=1), COLORS[5])
         axes.set(xlabel={True: f"{_label(figure)}  (better →)", False: f"(← better)  {_label(figure)}", None: _label(figure)}[higher])
         axes.set_yticks(range(len(systems)), systems)
         axes.set_ylim(len(systems) - 0.5, -0.5)
@@ -215,7 +215,7 @@ def plot_dots(path: Path, systems: Sequence[str], measured: Measured, figure: st
 
 
 def _save(path: Path, draw: Callable[..., None], *, size: tuple[float, float], panels: int = 1) -> None:
-    """Writes what `draw(*axes)` draws as PNG of `size` in inches, made to be shown at 100 pixels an inch."""
+    """Saves what `draw(*axes)` draws as a PNG of `size` in inches, to be shown at 100 pixels per inch."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -238,7 +238,7 @@ def _finite(seeds: np.ndarray) -> np.ndarray:
 
 
 def _mark(axes: Any, seeds: np.ndarray, color: str) -> None:
-    """Marks of seeds [n, xy], each tied to their mean."""
+    """Marks seeds [n, xy], each connected to their mean."""
     mean = seeds.mean(0)
     for seed in seeds:
         axes.plot(*np.stack([mean, seed], 1), color=color, alpha=0.4, linewidth=1.2)
@@ -246,26 +246,26 @@ def _mark(axes: Any, seeds: np.ndarray, color: str) -> None:
     axes.scatter(*seeds.T, s=20, color=color, edgecolors=SHEET, linewidths=0.7, zorder=4)
 
 
-def _name_at(axes: Any, places: Mapping[str, Sequence[float]], colors: Mapping[str, str]) -> None:
-    """Names, each to the right of its place, moved up and down so that no two share a line."""
+def _label_points(axes: Any, points: Mapping[str, Sequence[float]], colors: Mapping[str, str]) -> None:
+    """Writes each name to the right of its point, moved up or down so that names do not overlap."""
     from matplotlib.patheffects import withStroke
 
     axes.figure.draw_without_rendering()
-    heights = {name: axes.transData.transform(place)[1] * 72 / axes.figure.dpi for name, place in places.items()}
+    heights = {name: axes.transData.transform(point)[1] * 72 / axes.figure.dpi for name, point in points.items()}
     for name, height in apart(heights, 12).items():
         tie = {"arrowstyle": "-", "color": colors[name], "alpha": 0.5, "shrinkA": 0, "shrinkB": 0}
         axes.annotate(
-            name, places[name], (10, height - heights[name]), textcoords="offset points", va="center", color=colors[name], size=9,
+            name, points[name], (10, height - heights[name]), textcoords="offset points", va="center", color=colors[name], size=9,
             weight="bold", path_effects=[withStroke(linewidth=2, foreground=SHEET)], zorder=4,
             arrowprops=tie if abs(height - heights[name]) > 4 else None,
         )  # fmt: skip
 
 
 def apart(heights: Mapping[str, float], gap: float) -> dict[str, float]:
-    """The heights in the same order, moved no more than needed for about `gap` between neighbours."""
+    """Returns the heights in the same order, moved just far enough for a gap of about `gap` between neighbours."""
     order, moved = sorted(heights, key=lambda name: heights[name]), dict(heights)
     for _ in range(200):
         for low, high in itertools.pairwise(order):
-            lack = max(0.0, gap - (moved[high] - moved[low])) / 2
-            moved[low], moved[high] = moved[low] - lack, moved[high] + lack
+            shift = max(0.0, gap - (moved[high] - moved[low])) / 2
+            moved[low], moved[high] = moved[low] - shift, moved[high] + shift
     return moved

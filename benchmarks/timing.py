@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: runs that take turns, and results as JSON and Markdown."""
+"""Helpers of the speed benchmarks: timing runs in turns, and writing results as JSON and Markdown."""
 
 import json
 import multiprocessing
@@ -17,9 +17,9 @@ Run = Callable[[], Any]
 
 
 def in_turns(makers: Mapping[str, Callable[[], Run]], *, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in each round, each made and run in a process of its own, once before it is timed.
+    """Seconds of each run in each round. Each run has its own process, and a warm-up before the first round.
 
-    What disturbs the machine disturbs them alike, and they do not disturb each other.
+    Runs take turns, so that other load on the machine affects them equally and they do not disturb each other.
     """
     context = multiprocessing.get_context("spawn")
     pipes = {name: context.Pipe() for name in makers}
@@ -36,7 +36,7 @@ def in_turns(makers: Mapping[str, Callable[[], Run]], *, rounds: int) -> dict[st
 
 
 def alone(function: Callable[[], Any]) -> Any:
-    """Its result, from a process of its own."""
+    """Calls the function in a new process and returns its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function)
 
@@ -62,7 +62,7 @@ def seconds(run: Run) -> float:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Their median, and the lowest and highest."""
+    """The median, lowest and highest value."""
     return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
@@ -71,13 +71,13 @@ def ratios(values: Sequence[float], baseline: Sequence[float]) -> dict[str, floa
     return spread([value / base for value, base in zip(values, baseline, strict=True)])
 
 
-def shown(of: Mapping[str, float], *, unit: float = 1.0, digits: int = 3) -> str:
-    """`median (lowest to highest)` of a spread."""
-    return "{} ({} to {})".format(*(f"{of[name] / unit:.{digits}g}" for name in ("median", "lowest", "highest")))
+def shown(values: Mapping[str, float], *, unit: float = 1.0, digits: int = 3) -> str:
+    """Formats a spread as `median (lowest to highest)`."""
+    return "{} ({} to {})".format(*(f"{values[name] / unit:.{digits}g}" for name in ("median", "lowest", "highest")))
 
 
 def write(name: str, results: Any, table: str, *packages: str) -> None:
-    """Prints the table and writes it to benchmarks/results/NAME.md, the results to NAME.json."""
+    """Prints the table, and writes it to benchmarks/results/NAME.md and the results to NAME.json."""
     stem = Path(__file__).parent / "results" / name
     files.atomic_write(
         stem.with_suffix(".json"), (json.dumps(tables.provenance(*packages) | {"results": results}, indent=1) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Two processes that train one run, of which one suffers a fault: both must end soon, in one line each, and the same command go on."""
+"""Two processes that train one run, with a fault in one: both must end soon, with one line each, and the same command must resume."""
 
 import itertools
 import random
@@ -16,16 +16,16 @@ import campaign
 import crash_target
 import tables
 
-SOON = 60  # seconds from a fault, or from the end of the one that suffers it, to the end of both
-PATIENCE = 240  # seconds that a start may take in all
-SIGNALS = {"kill -9": signal.SIGKILL, "stop": signal.SIGSTOP}
+SOON = 60  # seconds allowed from a fault, or from the end of the process with the fault, to the end of both
+PATIENCE = 240  # seconds allowed for one start in all
+SIGNALS = {"kill -9": signal.SIGKILL, "SIGSTOP": signal.SIGSTOP}
 OTHER_CONFIG = ("--config.train.seed=1", "--config.data.load_size=20", "--config.weights.l1=3")
 NEED_A_CHECKPOINT = ("read error", "invisible step")
 KINDS = (*SIGNALS, *crash_target.STORAGE, "other config")
 
 
 class Fault(NamedTuple):
-    """Of a kill or a stop, `count` is the step after which it comes, of a full disk the file."""
+    """A fault of one process. `count`: the step after which a signal is sent, or the number of the file at which the disk is full."""
 
     kind: str
     process: int
@@ -34,7 +34,7 @@ class Fault(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """`seconds` from the fault to the end of both; `hit`: whether it came before the run's end; `wrong` is what both should not do."""
+    """`seconds`: from the fault to the end of both. `hit`: the fault came before the run's end. `wrong`: what went wrong, if anything."""
 
     hit: bool
     finished: bool
@@ -59,8 +59,8 @@ def start(place: campaign.Place, fault: Fault | None) -> list[subprocess.Popen[s
     return both
 
 
-def suffer(place: campaign.Place, fault: Fault | None) -> Ended:
-    """One start of the command in both, until they end by themselves or by the fault."""
+def run_once(place: campaign.Place, fault: Fault | None) -> Ended:
+    """Runs the command in both processes once, until they finish or the fault ends them."""
     both = start(place, fault)
     head, begun = "", 0.0
     from_outside = fault is not None and fault.kind in SIGNALS
@@ -71,22 +71,22 @@ def suffer(place: campaign.Place, fault: Fault | None) -> Ended:
         both[fault.process].send_signal(SIGNALS[fault.kind])
     others = [process for number, process in enumerate(both) if not (fault and from_outside and fault.process == number)]
     with ThreadPoolExecutor() as pool:
-        told = dict(zip(others, pool.map(_end, others), strict=True))
+        outputs = dict(zip(others, pool.map(_end, others), strict=True))
     for process in both:
         process.kill()
     if from_outside and fault:
         both[fault.process].communicate()
-    ends = [when for *_, when in told.values()]
+    ends = [end for *_, end in outputs.values()]
     seconds = max(ends) - (begun or min(ends))
-    out, err = (head + told[both[0]][0], told[both[0]][1]) if both[0] in told else (head, "")
+    out, err = (head + outputs[both[0]][0], outputs[both[0]][1]) if both[0] in outputs else (head, "")
     if re.search("^(done: open|nothing to do)", out, re.MULTILINE) and all(process.returncode == 0 for process in others):
         return Ended(fault is not None and "is damaged" in err, True, seconds, "")
-    wrong = [f"status {process.returncode}: {err[-1500:]}" for process, (_, err, _) in told.items() if not _in_one_line(process, err)]
+    wrong = [f"status {process.returncode}: {err[-1500:]}" for process, (_, err, _) in outputs.items() if not _in_one_line(process, err)]
     return Ended(True, False, seconds, "; ".join(wrong if fault else [*wrong, "did not finish"]))
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[str, str, float]:
-    """What it says, and when it ends."""
+    """Waits for a process; returns its stdout, its stderr and when it ended."""
     try:
         out, err = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
@@ -101,18 +101,18 @@ def _in_one_line(process: subprocess.Popen[str], err: str) -> bool:
     return len(lines) == 1 and process.returncode in (1, 2) and not re.search("Traceback|Fatal|did not end", err)
 
 
-def draw_faults(total: int, random_of: random.Random) -> list[Fault]:
+def draw_faults(total: int, rng: random.Random) -> list[Fault]:
     kinds = [kind for kind, _ in zip(itertools.cycle(KINDS), range(total), strict=False)]
-    random_of.shuffle(kinds)
-    process = {"full disk": 0, "invisible step": 1}  # who writes; who is told what to read
-    return [Fault(kind, process.get(kind, random_of.randint(0, 1)), random_of.randint(4, 16), random_of.uniform(0, 0.1)) for kind in kinds]
+    rng.shuffle(kinds)
+    process = {"full disk": 0, "invisible step": 1}  # process 0 writes the files and chooses the step that process 1 reads
+    return [Fault(kind, process.get(kind, rng.randint(0, 1)), rng.randint(4, 16), rng.uniform(0, 0.1)) for kind in kinds]
 
 
 def run(system: str, total: int, folder: Path, *, steps: int, seed: int) -> Iterator[tuple[list[Result], list[str]]]:
-    """Run after run: the faults that came, each with how both ended and whether it was survived; and what went wrong."""
+    """Yields for each run the faults that hit, with how both processes ended and whether the run survived, and what went wrong."""
     places = (campaign.Place(system, steps, folder / str(number), folder / "compiled") for number in itertools.count())
     undisturbed = next(places)
-    assert suffer(undisturbed, None).finished, "the undisturbed run"
+    assert run_once(undisturbed, None).finished, "the undisturbed run"
     expected = campaign.record(undisturbed)
     faults = draw_faults(total, random.Random(seed))
     while faults:
@@ -120,8 +120,8 @@ def run(system: str, total: int, folder: Path, *, steps: int, seed: int) -> Iter
         while faults:
             fault = faults.pop()
             if fault.kind in NEED_A_CHECKPOINT and not hit:
-                suffer(place, Fault("kill -9", 1, 8, 0.0))  # which is not counted
-            ended = suffer(place, fault)
+                run_once(place, Fault("kill -9", 1, 8, 0.0))  # not counted: it leaves a checkpoint to resume from
+            ended = run_once(place, fault)
             if ended.hit:
                 hit.append((fault, ended))
             else:
@@ -130,7 +130,7 @@ def run(system: str, total: int, folder: Path, *, steps: int, seed: int) -> Iter
                 wrong.append(f"{fault}: {ended.seconds:.0f} s, {ended.wrong}")
             if ended.finished:
                 break
-        last = suffer(place, None)
+        last = run_once(place, None)
         found = campaign.record(place) if last.finished else {}
         wrong += [last.wrong] if not last.finished else [f"{name} differ" for name in expected if found[name] != expected[name]]
         yield [(fault, ended, not wrong) for fault, ended in hit], wrong

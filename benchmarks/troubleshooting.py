@@ -1,8 +1,8 @@
-"""The pictures of docs/troubleshooting.md: small runs on `shapes` in which something goes wrong, beside ones in which it does not.
+"""Draws the pictures of docs/troubleshooting.md: small runs on `shapes` in which something goes wrong, beside healthy ones.
 
     python benchmarks/troubleshooting.py [--only=collapse,sizes --workdir=runs/troubleshooting]
 
-Runs are kept in --workdir: what is there is not trained again.
+Runs are kept in --workdir; those that exist are not trained again.
 """
 
 import functools
@@ -21,7 +21,7 @@ from i2i_jax.data import loader
 from i2i_jax.inference.model import Model, load
 from i2i_jax.pages import grids
 
-_ONLY = flags.DEFINE_list("only", None, "Names of pictures (default: all).")
+_ONLY = flags.DEFINE_list("only", None, "Names of the pictures to draw (default: all).")
 _WORKDIR = flags.DEFINE_string("workdir", "runs/troubleshooting", "Where the runs are kept.")
 _OUTPUT = flags.DEFINE_string("output", "docs/troubleshooting", "Where the pictures are written.")
 
@@ -46,7 +46,7 @@ RUNS = {
 
 
 def collapse(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
-    """Without L1 and a discriminator that sees the input, nothing ties an output to it."""
+    """Without L1 and without a conditional discriminator, nothing ties an output to its input."""
     return _side_by_side(_inputs(), {"GAN + L1": trained("pix2pix"), "GAN alone": trained("GAN alone")})
 
 
@@ -63,18 +63,18 @@ def checkerboards(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
 
 
 def colours(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
-    """The same drawings as trained on, and as photographed under a lamp."""
-    rows = _as_trained_on_and(lambda image: (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8), trained("pix2pix"))
+    """Drawings as in training, and as if photographed under a lamp."""
+    rows = _unchanged_and(lambda image: (image * np.array((0.75, 0.6, 0.4))).astype(np.uint8), trained("pix2pix"))
     return rows, ["as trained on", "output", "under a lamp", "output"]
 
 
 def sizes(trained: Callable[[str], Model]) -> tuple[list, list[str]]:
-    """Networks of 64 pixels, on the same drawing at 64 and at 128."""
-    rows = _as_trained_on_and(lambda image: loader.resize(image, 128), trained("bicycle"))
+    """Networks trained at 64 pixels, on the same drawings at 64 and at 128."""
+    rows = _unchanged_and(lambda image: loader.resize(image, 128), trained("bicycle"))
     return rows, ["64 x 64", "output", "128 x 128", "output"]
 
 
-PICTURES = {of.__name__: of for of in (collapse, z_ignored, checkerboards, sizes, colours)}
+PICTURES = {picture.__name__: picture for picture in (collapse, z_ignored, checkerboards, sizes, colours)}
 
 
 def _inputs() -> np.ndarray:
@@ -82,16 +82,16 @@ def _inputs() -> np.ndarray:
     return np.stack([pairs[i].input for i in range(3)])
 
 
-def _as_trained_on_and(change: Callable[[np.ndarray], np.ndarray], model: Model) -> list[list[np.ndarray]]:
-    """A row an input: it, its output, the changed input, its output."""
+def _unchanged_and(change: Callable[[np.ndarray], np.ndarray], model: Model) -> list[list[np.ndarray]]:
+    """One row per input: the input, its output, the changed input, its output."""
     pairs = [(image, change(image)) for image in _inputs()]
-    return [[image for given in pair for image in (given, model(given)[0])] for pair in pairs]
+    return [[image for original in pair for image in (original, model(original)[0])] for pair in pairs]
 
 
 def _side_by_side(inputs: np.ndarray, models: dict[str, Model], *, samples: int = 1) -> tuple[list, list[str]]:
-    """A row an input, and of each model as many samples."""
-    made = [model(inputs, n=samples) for model in models.values()]
-    rows = [[image, *(sample for of in made for sample in of[i])] for i, image in enumerate(inputs)]
+    """One row per input: the input, and the given number of samples from each model."""
+    outputs = [model(inputs, n=samples) for model in models.values()]
+    rows = [[image, *(sample for images in outputs for sample in images[i])] for i, image in enumerate(inputs)]
     return rows, ["input", *(label for name in models for label in (name, *[""] * (samples - 1)))]
 
 

@@ -1,11 +1,11 @@
-"""The public PyTorch code and ours, taking turns in one run: same sizes, losses, dropout and number format.
+"""The speed of the public PyTorch code and ours, taking turns in one run, with equal sizes, losses, dropout and number format.
 
     python benchmarks/versus_torch.py --reference=DIR [--batch=2 --size=256 --width=64 --rounds=10]
     python benchmarks/versus_torch.py --reference=DIR --task=translate [--samples=20]
 
-DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix; which one it is decides what is compared. `train` is a
-training step, `translate` are samples of one input. On a GPU the PyTorch code also runs as its users would speed it up (channels
-last, bfloat16 autocast, torch.compile), and ours in bfloat16. Needs the extra `torch`.
+DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix, whose system is compared. `train` times a training step,
+`translate` samples of one input. On a GPU the PyTorch code is also run as its users would speed it up (channels last, bfloat16 autocast,
+torch.compile), and ours in bfloat16. Needs the extra `torch`.
 """
 
 import contextlib
@@ -33,18 +33,18 @@ from i2i_jax.devices import parallel
 from i2i_jax.types import Batch
 
 _REFERENCE = flags.DEFINE_string("reference", None, "A clone of one of the two public projects.", required=True)
-_TASK = flags.DEFINE_enum("task", "train", ["train", "translate"], "What is compared.")
-_BATCH = flags.DEFINE_integer("batch", None, "Pairs a step (default: the papers').", lower_bound=1)
+_TASK = flags.DEFINE_enum("task", "train", ["train", "translate"], "Task to time.")
+_BATCH = flags.DEFINE_integer("batch", None, "Pairs per step (default: as in the papers).", lower_bound=1)
 _SAMPLES = flags.DEFINE_integer("samples", 20, "Translations of one input.", lower_bound=1)
-_SIZE = flags.DEFINE_enum("size", "256", ["128", "256"], "Pixels.")
-_WIDTH = flags.DEFINE_integer("width", 64, "Channels of every first layer.")
+_SIZE = flags.DEFINE_enum("size", "256", ["128", "256"], "Side of the images in pixels.")
+_WIDTH = flags.DEFINE_integer("width", 64, "Channels of each network's first layer.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed runs of each.", lower_bound=1)
 
 EAGER = "PyTorch"
 
 
 def bicycle_gan(config: Config, options: dict[str, Any]) -> Any:
-    """BicycleGAN's public model with its default options."""
+    """The public BicycleGAN model with its default options."""
     from models.bicycle_gan_model import BiCycleGANModel
 
     size, width = config.data.crop_size, config.model.width
@@ -60,7 +60,7 @@ def bicycle_gan(config: Config, options: dict[str, Any]) -> Any:
 
 
 def pix2pix(config: Config, options: dict[str, Any]) -> Any:
-    """pix2pix's public model with its default options."""
+    """The public pix2pix model with its default options."""
     from models.pix2pix_model import Pix2PixModel
 
     return Pix2PixModel(
@@ -82,7 +82,7 @@ def config_of(is_bicycle: bool, *, dtype: str = "float32") -> Config:
 
 
 class Job(NamedTuple):
-    """What both do: `task` is train or translate."""
+    """The work that both do: `task` is train or translate, `reference` the clone of the public code."""
 
     task: str
     config: Config
@@ -97,7 +97,7 @@ class Job(NamedTuple):
 
 
 def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
-    """`compiled`: channels last, bfloat16 autocast, torch.compile."""
+    """The PyTorch run. `compiled`: channels last, bfloat16 autocast, torch.compile."""
     sys.path.insert(0, job.reference)
     torch.set_num_threads(os.cpu_count() or 1)
     gpu = torch.cuda.is_available()
@@ -114,7 +114,7 @@ def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
         with torch.autocast("cuda", torch.bfloat16) if compiled else contextlib.nullcontext():
             if job.task == "train":
                 model.optimize_parameters()
-            else:  # one after the other, as its test script makes them
+            else:  # one at a time, as in its test script
                 for _ in range(job.samples):
                     model.test()
         if gpu:
@@ -151,7 +151,7 @@ def main(argv: list[str]) -> None:
     ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
     images = f"{job.config.data.crop_size}² x {job.config.data.batch_size if job.task == 'train' else job.samples}"
     table = tables.lines(
-        [f"{job.config.objective}, {job.task}, {images}", "milliseconds", f"of {EAGER}'s time", "rounds"],
+        [f"{job.config.objective}, {job.task}, {images}", "milliseconds", f"fraction of {EAGER}'s time", "rounds"],
         [[name, timing.shown(timing.spread(x), unit=1e-3), timing.shown(ratios[name]), len(x)] for name, x in measured.items()],
     )
     timing.write(f"versus_torch_{job.config.objective}_{job.task}", {"seconds": measured, "ratios": ratios}, table, "torch")

@@ -1,4 +1,4 @@
-"""What every test runs under: 16 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
+"""Settings and fixtures of all tests: 16 virtual CPU devices, checked shapes and types, no implicit broadcasting across ranks."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ jaxtyping.install_import_hook("i2i_jax", "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", environment.COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of a test: half the time for a training step
+jax.config.update("jax_disable_most_optimizations", True)  # compilation dominates test time: this halves it for a training step
 
 
 def pytest_addoption(parser):
-    parser.addoption("--skipped-to", metavar="FILE", help="write the tests that were skipped, each with its reason behind a tab")
+    parser.addoption("--skipped-to", metavar="FILE", help="write one line per skipped test: its name, a tab and the reason")
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def pytest_collection_modifyitems(items):
-    """What asks for a trained run is slow."""
+    """Marks tests that need a trained run as slow."""
     for item in items:
         if "trained" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
@@ -42,14 +42,14 @@ SHARED = Path(os.environ.get("I2I_SHARED", Path(__file__).parents[2] / "shared")
 
 @pytest.fixture(autouse=True)
 def same_draws_in_any_order(request):
-    """A module's RNG begins anew with each test."""
+    """Resets a test module's RNG before each test."""
     if rng := getattr(request.module, "RNG", None):
         rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of test data too large for the repository."""
+    """The folder of test data that is too large for the repository."""
     if not SHARED.is_dir():
         pytest.skip(f"no test data at {SHARED}: set I2I_SHARED")
     return SHARED
@@ -57,7 +57,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def shapes_dir(tmp_path_factory) -> Path:
-    """The first pairs of the embedded dataset, prepared."""
+    """A prepared dataset with the first 12 pairs of each split of `shapes`."""
     from i2i_jax.data import shapes
 
     path = tmp_path_factory.mktemp("shapes")
@@ -69,43 +69,43 @@ def shapes_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, shapes_dir):
-    """By name of a config: the folder of a run of it, trained for two steps. Tests only read it."""
+    """A function from a config's name to the folder of a run trained for two steps, which tests must not change."""
     import runs
     from i2i_jax import build
 
-    found, whole = {}, build.game
+    folders, original = {}, build.game
 
     def run(name: str) -> Path:
-        if name not in found:
+        if name not in folders:
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(build, "game", whole)  # whatever the test that asks first has put there
+                patch.setattr(build, "game", original)  # the test that asks first may have patched it
                 runs.train(runs.tiny(name, shapes_dir), folder)
-            found[name] = folder
-        return found[name]
+            folders[name] = folder
+        return folders[name]
 
     return run
 
 
 @pytest.fixture
 def shallow():
-    """`runs.tiny` for a third of the compiling: images of 16 pixels, and every game of the test has networks of as many levels."""
+    """`runs.tiny` with a third of the compile time: images of 16 pixels, and all networks of the test are as shallow as these allow."""
     import tiny
 
     import runs
     from i2i_jax import build
     from i2i_jax.config import SIZE_MULTIPLES
 
-    whole = build.game
+    original = build.game
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZE_MULTIPLES, "unet_64", 8)
-        patch.setattr(build, "game", lambda config: tiny.shallow(whole(config)))
+        patch.setattr(build, "game", lambda config: tiny.shallow(original(config)))
         yield lambda name, path, options=None, **more: runs.tiny(name, path, runs.OF_16_PIXELS | (options or {}), **more)
 
 
 @pytest.fixture
 def unprivileged():
-    """A folder, and a context manager inside which nothing may be read or written that is not allowed; root would be."""
+    """A folder, and a context manager in which file permissions are enforced even if the tests run as root."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         yield Path(folder), _as_nobody
@@ -122,7 +122,7 @@ def _as_nobody():
         os.seteuid(me)
 
 
-FLAGS_OF = {}  # of each command's module: two of them may use one name
+FLAGS_OF = {}  # the flags of each command's module: two commands may define the same name
 
 
 @pytest.fixture
@@ -131,12 +131,12 @@ def command(capsys, monkeypatch):
     import sys
 
     from absl import app, flags
-    from ml_collections.config_flags.config_flags import _ConfigFieldFlag as of_command_line  # made for each --config.x of one command
+    from ml_collections.config_flags.config_flags import _ConfigFieldFlag as ConfigFieldFlag  # one for each --config.x on a command line
 
     import i2i_jax.commands.app
     from i2i_jax.__main__ import main
 
-    monkeypatch.setattr(i2i_jax.commands.app.atexit, "register", lambda *_: None)  # it would end the tests
+    monkeypatch.setattr(i2i_jax.commands.app.atexit, "register", lambda *_: None)  # it would end the test process
 
     def run(name: str, *options: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["i2i", name, *options])
@@ -147,7 +147,7 @@ def command(capsys, monkeypatch):
         with pytest.raises(SystemExit) as exit:
             main()
         added = set(flags.FLAGS) - before
-        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not isinstance(flags.FLAGS[flag], of_command_line)])
+        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not isinstance(flags.FLAGS[flag], ConfigFieldFlag)])
         for flag in added:
             delattr(flags.FLAGS, flag)
         flags.FLAGS.unparse_flags()

@@ -1,10 +1,10 @@
-"""What happens to files on bad disks and worse networks."""
+"""Random damage to the bytes of a file."""
 
 import numpy as np
 
 
 def torn(content: bytes, rng: np.random.Generator, *, header: int = 0) -> bytes:
-    """Bytes flipped, dropped, repeated or replaced, three times out of four among the first `header` where there are such."""
+    """Flips, drops, repeats or replaces bytes at 1 to 3 places; with `header`, three quarters of them are in the first `header` bytes."""
     damaged = bytearray(content)
     for _ in range(rng.integers(1, 4)):
         start = int(rng.integers(header if header and rng.integers(4) else len(damaged)))

@@ -31,15 +31,16 @@ OF_16_PIXELS = {"data.load_size": 16, "data.crop_size": 16, "model.encoder": "co
 
 
 def get_config(name: str, dataset: str = "shapes") -> Config:
-    """That of --config=NAME:DATASET."""
+    """The config of --config=NAME:DATASET."""
     return configs.read(f"{name}:{dataset}")
 
 
 def tiny(name: str, path: Path, options: dict[str, Any] | None = None, *, dataset: str = "shapes") -> Config:
-    return override(get_config(name, dataset), TINY | TINY_NETWORKS | {_place(dataset): str(path)} | (options or {}))
+    """A config for a run of two steps on the data at `path`."""
+    return override(get_config(name, dataset), TINY | TINY_NETWORKS | {_path_option(dataset): str(path)} | (options or {}))
 
 
-def _place(dataset: str) -> str:
+def _path_option(dataset: str) -> str:
     return "data.path" if dataset == "folder" else "data.prepared_dir"
 
 
@@ -48,5 +49,5 @@ def as_flags(options: dict[str, Any]) -> list[str]:
 
 
 def train(config: Config, workdir: Path) -> TrainState:
-    """On one device."""
+    """Trains on one device."""
     return training.train(config, workdir, devices=jax.devices()[:1])

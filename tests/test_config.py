@@ -1,4 +1,4 @@
-"""Options: what is refused and in which words, and that a config survives as JSON."""
+"""Config options: validation and its error messages, and the round trip through JSON."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from i2i_jax.config import OPTIONS, Config, ConfigError, changed, flatten, from_
 
 
 def with_option(name: str, value) -> Config:
-    """The default config with one option, by dotted name, set."""
+    """The default config with one option set, by its dotted name."""
     fresh = Config()
     *sections, field = name.split(".")
     section = fresh

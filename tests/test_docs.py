@@ -1,4 +1,4 @@
-"""Links and commands of all that is written for people: what they name is there."""
+"""Links, anchors and commands in the README, the guides and the notebooks are valid."""
 
 import ast
 import importlib.util
@@ -31,7 +31,7 @@ def text_of(path: Path) -> str:
 
 
 def code_of(text: str) -> list[str]:
-    """Lines of fenced blocks, continued ones joined, and code within sentences."""
+    """The lines of fenced blocks, with continued lines joined, and inline code."""
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -39,17 +39,17 @@ def code_of(text: str) -> list[str]:
 
 
 def commands_of(text: str) -> list[tuple[str, list[str]]]:
-    """(program, arguments) of each command of ours."""
-    found = []
+    """(program, arguments) of each of this project's commands in the text."""
+    commands = []
     for line in code_of(text):
         for part in re.split(r"&&|;|\|", line):
             if match := PROGRAM.search(part):
-                found.append((match[1] or match[2], shlex.split(part[match.end() :], comments=True)))
-    return found
+                commands.append((match[1] or match[2], shlex.split(part[match.end() :], comments=True)))
+    return commands
 
 
 def source_of(program: str) -> Path:
-    """The file whose flags a program takes."""
+    """The file that defines a program's flags."""
     kind, _, name = program.partition(" ")
     if not name:
         return ROOT / kind
@@ -58,7 +58,7 @@ def source_of(program: str) -> Path:
 
 
 def flags_of(source: Path) -> tuple[set[str], set[str]]:
-    """Names of flags with a value, and of those without."""
+    """The names of flags that take a value, and of those that do not."""
     calls = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call)]
     named = [(node.func.attr, node.args) for node in calls if isinstance(node.func, ast.Attribute)]
     defined = [(kind, args[0].value) for kind, args in named if kind.startswith("DEFINE_")]
@@ -70,7 +70,7 @@ def flags_of(source: Path) -> tuple[set[str], set[str]]:
 
 
 def wrong(program: str, arguments: list[str]) -> list[str]:
-    """What is unknown in a command."""
+    """The unknown program, flags and configs in a command."""
     try:
         valued, bare = flags_of(source_of(program))
     except (KeyError, OSError):
@@ -83,7 +83,7 @@ def wrong(program: str, arguments: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("path", [*GUIDES, *NOTEBOOKS], ids=name_of)
 def test_commands_are_known(path):
-    assert [f"{program} {unknown}" for program, of in commands_of(text_of(path)) for unknown in wrong(program, of)] == []
+    assert [f"{program} {unknown}" for program, arguments in commands_of(text_of(path)) for unknown in wrong(program, arguments)] == []
 
 
 def test_commands_are_found():

@@ -1,4 +1,4 @@
-"""Imports go one way, and what is heavy or optional stays out."""
+"""Imports follow the order of the rooms, and heavy or optional libraries are not imported by the package."""
 
 import ast
 import graphlib
@@ -20,8 +20,8 @@ ORDER = [
     "train_state", "sampling", "build", "configs", "inference", "evaluation", "interop", "training", "notebook", "studio", "commands",
     "main", "__main__",
 ]  # fmt: skip
-LATE = ("commands", "main", "configs", "__init__")  # may import inside a function: a command answers before jax is there
-FORBIDDEN = {("objectives", "models")}  # networks come by argument
+LATE = ("commands", "main", "configs", "__init__")  # may import inside functions, so that --help does not wait for jax
+FORBIDDEN = {("objectives", "models")}  # networks are passed as arguments
 
 OPTIONAL = {
     "matplotlib",
@@ -32,7 +32,7 @@ OPTIONAL = {
     "wandb",
     "huggingface_hub",
     "imageio_ffmpeg",
-}  # of extras, or of a notebook
+}  # from extras, or present in notebooks
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -42,7 +42,7 @@ def room_of(file: Path) -> str:
 
 
 def imported_names(file: Path) -> set[str]:
-    """Every absolute dotted name that `file` imports, at its top, inside a function, or by a call."""
+    """Every absolute dotted name that `file` imports, at the top, inside a function or by a call."""
     names = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "optional.library"):
@@ -56,7 +56,7 @@ def imported_names(file: Path) -> set[str]:
 
 
 def own_modules(file: Path) -> set[str]:
-    """The modules of the package that a file imports, as storage.files."""
+    """The modules of the package that a file imports, such as storage.files."""
     names = (name.removeprefix("i2i_jax.") for name in imported_names(file) if name.startswith("i2i_jax."))
     return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {""}
 
@@ -79,7 +79,7 @@ def test_imports_go_one_way(file):
     if room == "__init__":
         assert imported == {"inference"}, "for type checkers"
         return
-    assert room in ORDER, f"{room} has no place: give it one in ORDER"
+    assert room in ORDER, f"{room} is not in ORDER: add it"
     wrong = sorted(other for other in imported if not allowed(room, other))
     assert not wrong, f"{room} may not import {wrong}"
 
@@ -106,7 +106,7 @@ def test_the_rules_forbid():
 
 
 def test_the_top_of_the_package_is_small():
-    """So that the papers are at the front door and every other job is in a room of its own."""
+    """The top level holds the papers' code; everything else has a folder of its own."""
     top = [path for path in PACKAGE.iterdir() if not path.name.startswith("__pycache__")]
     assert sum(path.is_file() for path in top) <= 14
     assert sum(path.is_dir() for path in top) <= 13
@@ -176,7 +176,7 @@ print(changed)
 
 
 def test_the_library_changes_nothing_outside_itself(trained):
-    """To import all of it, and to open a model and use it, leaves every setting of the program and of other libraries as it was."""
+    """Importing all modules and using a model leaves every setting of the program and of other libraries unchanged."""
     ours = [file for file in FILES if room_of(file) not in ("studio", "commands", "main", "__main__")]
     modules = [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in ours]
     top = {name.split(".")[0] for file in ours for name in imported_names(file)} - {"i2i_jax"} - OPTIONAL

@@ -1,4 +1,4 @@
-"""Every dependency has a floor and no cap, and the lock has one version of it for each Python."""
+"""Every dependency has a lower bound and no upper bound, and the lock file has one version of it for each Python."""
 
 import tomllib
 from pathlib import Path
@@ -43,6 +43,6 @@ def test_the_lock_has_one_version_above_the_floor(requirement, python):
 
 
 def test_every_line_names_a_version():
-    """Of something else than this package, and no address."""
+    """Each line pins a version, none has a URL, and this package is not among them."""
     assert all(locked.specifier and not locked.url for locked in LOCKED)
     assert PROJECT["name"] not in [canonicalize_name(locked.name) for locked in LOCKED]

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and what it answers to wrong usage."""
+"""The command line: its output, and its errors for wrong usage."""
 
 import importlib.metadata
 import subprocess
@@ -23,7 +23,7 @@ def side_by_side(folder, *names):
 
 
 def assert_one_line(answer, status, *parts):
-    """An error of one line that has all `parts`; nothing else on stderr."""
+    """Checks that stderr is a single error line that contains all `parts`."""
     code, _, err = answer
     assert err.startswith("error: "), err
     assert err.count("\n") == 1, err
@@ -146,7 +146,7 @@ def test_help_comes_without_waiting_for_jax(arguments):
     name = arguments[-1] if len(arguments) > 1 else "train"
     assert f"python -m i2i_jax {name} " in done.stdout
     assert f"\ni2i {name} " in done.stdout, "no example"
-    assert "configs/" not in done.stdout, "they are not where a wheel is installed"
+    assert "configs/" not in done.stdout, "an installed wheel has no configs/ folder"
     expected = {"train": "--config ", "translate": "--samples      Translations of each input. (default: 1)"}
     assert expected.get(name, "") in done.stdout
 
@@ -165,7 +165,7 @@ def test_config_shows_every_option_with_its_comment(command):
 
 
 def test_config_ends_quietly_where_nobody_reads_on():
-    """As under `| head`."""
+    """As in `i2i config bicycle | head`."""
     command = [sys.executable, "-m", "i2i_jax", "config", str(runs.CONFIGS / "bicycle.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stderr
@@ -231,7 +231,7 @@ def test_the_version_is_that_of_the_installation(monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_a_true_process(tmp_path):
-    """One line on stderr and nothing else, whatever the libraries would like to say."""
+    """A real process prints one line on stderr and no messages of the libraries."""
     train = [sys.executable, "-m", "i2i_jax.main", f"--workdir={tmp_path / 'run'}"]
     for options, status, part in (
         ([BICYCLE, "--config.train.steps=x"], 2, "config.train.steps"),

@@ -1,4 +1,4 @@
-"""What holds for anything: configs, names of pairs, tiles and padding."""
+"""Property tests of configs, names of pairs, tiles, padding and rows of metrics."""
 
 import json
 import math
@@ -93,7 +93,7 @@ def pixel(tmp_path_factory):
     return path
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="there two names may be of one file")
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names that differ in case or Unicode normalization may be one file")
 @settings(few, max_examples=25)
 @given(STEMS, STEMS, st.floats(0.01, 0.5))
 def test_names_make_pairs_or_are_named(tmp_path_factory, pixel, a, b, fraction):
@@ -129,7 +129,7 @@ def test_tiles_make_the_image_that_they_were_cut_from(height, width, multiple, r
     np.testing.assert_allclose(np.concatenate(list(tiling.blend(tiles, grid)), 1)[0], image, atol=1e-2)
 
 
-@settings(few, max_examples=8)  # each compiles
+@settings(few, max_examples=8)  # each example compiles
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 64))
 def test_padding_is_cropped_back_and_holds_nothing_new(height, width, multiple):
     image = jnp.arange(height * width, dtype=jnp.float32).reshape(1, height, width, 1)

@@ -1,4 +1,4 @@
-"""What the benchmarks make of figures: tables, records and plots."""
+"""The benchmarks' tables, records and plots."""
 
 import importlib.util
 import json
@@ -49,9 +49,9 @@ def test_markdown():
     ("by_system", "higher", "cells"),
     [
         ([[104.2], [99.6, 101.6]], False, ["104", "**101** (100 to 102)"]),
-        ([[0.01234], []], True, ["0.0123", "–"]),  # nothing to be better than
+        ([[0.01234], []], True, ["0.0123", "–"]),  # a single system is not marked as the best
         ([[0.5], [np.nan, 0.4]], True, ["0.500", "not finite in 1 of 2"]),
-        ([[2.001], [2.0]], True, ["**2.00**", "**2.00**"]),  # what reads the same is as good
+        ([[2.001], [2.0]], True, ["**2.00**", "**2.00**"]),  # equal after rounding: both are best
         ([[1.0], [3.0]], None, ["1.00", "3.00"]),
         ([[0.0], [0.0]], False, ["**0.00**", "**0.00**"]),
     ],

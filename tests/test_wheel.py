@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that with nothing else one trains, translates and evaluates, anywhere."""
+"""The wheel: its contents, and that it is enough to train, translate and evaluate in any folder."""
 
 import os
 import shlex
@@ -31,7 +31,7 @@ def pip(*arguments: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory):
-    """Of a copy: building leaves folders behind."""
+    """The source distribution, built from a copy, since building leaves folders behind."""
     folder = tmp_path_factory.mktemp("source")
     for path in (ROOT / name for name in ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE")):
         shutil.copy(path, folder)
@@ -54,7 +54,7 @@ def wheel(sdist, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def i2i(wheel, tmp_path_factory):
-    """`i2i ARGUMENT ...` of the wheel in a folder; returns its exit status, stdout and stderr."""
+    """Runs the installed wheel's `i2i ARGUMENT ...` in a folder; returns its exit status, stdout and stderr."""
     installed = tmp_path_factory.mktemp("installed")
     pip("install", wheel, f"--target={installed}")
     libraries = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
@@ -64,7 +64,7 @@ def i2i(wheel, tmp_path_factory):
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     }
-    # Without -S Python would read what an editable installation left, and find there what the wheel lacks.
+    # Without -S, Python would find an editable installation and hide what the wheel lacks.
     program = [sys.executable, "-S", str(installed / "bin" / "i2i")]
 
     def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
@@ -109,13 +109,13 @@ def test_from_photos_to_figures_by_what_is_printed(i2i, tmp_path):
     for seed in range(6):
         pixels = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
         Image.fromarray(pixels).resize((64, 64)).save(tmp_path / "photos" / f"{seed}.png")
-    told = done("pairs", "--photos=photos", "--make=grey", "--size=64", "--val=0.3", "--test=0.3", "--output=my pairs")
-    program, *train = shlex.split(told.splitlines()[-1].removeprefix("train: "))
+    out = done("pairs", "--photos=photos", "--make=grey", "--size=64", "--val=0.3", "--test=0.3", "--output=my pairs")
+    program, *train = shlex.split(out.splitlines()[-1].removeprefix("train: "))
     assert program == "i2i"
 
-    told = done(*train, *runs.as_flags(runs.TINY | runs.TINY_NETWORKS))
+    out = done(*train, *runs.as_flags(runs.TINY | runs.TINY_NETWORKS))
     run = tmp_path / "runs" / "pix2pix-folder"
-    assert told.startswith(f"run folder: {run.relative_to(tmp_path)}\n")
+    assert out.startswith(f"run folder: {run.relative_to(tmp_path)}\n")
     assert shlex.split((run / "command.txt").read_text())[: 1 + len(train)] == [program, *train]
     done("translate", f"--run={run}", "--input=my pairs/A/test", "--output=translated")
     assert len(list((tmp_path / "translated").glob("*.png"))) == len(list((tmp_path / "my pairs" / "A" / "test").iterdir()))

@@ -1,4 +1,4 @@
-"""Kills and stops, and the same command again: a short form of benchmarks/faults.py, which has every moment many times."""
+"""Kills and stops a run and resumes it with the same command: a short version of benchmarks/faults.py, which repeats every fault."""
 
 import sys
 from pathlib import Path
@@ -25,17 +25,17 @@ def campaign():
     ("system", "faults"),
     [
         ("pix2pix", [("dataset preparation", 20, 0.0), ("asynchronous save", 2, 0.01), ("SIGTERM", 3, 0.0)]),
-        ("bicycle", [("deletion of an old checkpoint", 7, 0.0), ("Ctrl-C", 2, 0.0), ("a file taking its place", 9, 0.0)]),
+        ("bicycle", [("deletion of an old checkpoint", 7, 0.0), ("Ctrl-C", 2, 0.0), ("renaming a finished file", 9, 0.0)]),
     ],
 )
 def test_a_run_that_is_killed_and_stopped_ends_as_an_undisturbed_one(campaign, tmp_path, system, faults):
-    """pix2pix: dropout, batch norm, turns; BicycleGAN: latents."""
+    """pix2pix covers dropout, batch norm and alternating updates; BicycleGAN covers latents."""
     whole, parts = (campaign.Place(system, 24, tmp_path / name, tmp_path / "compiled") for name in ("whole", "parts"))
-    ended = whole.suffer(None)
-    assert ended.finished and ended.told.splitlines()[-1] == f"done: open {whole.folder / 'run' / 'index.html'}"
+    ended = whole.run(None)
+    assert ended.finished and ended.output.splitlines()[-1] == f"done: open {whole.folder / 'run' / 'index.html'}"
     expected = campaign.record(whole)
     assert expected["steps"] and set(expected["grids"]) == {f"{step:08d}.png" for step in range(4, 25, 4)}
     wanted = [campaign.Fault(*fault) for fault in faults]
-    hit, wrong = campaign.live(parts, wanted[::-1], expected)
+    hit, wrong = campaign.run_with_faults(parts, wanted[::-1], expected)
     assert not wrong
     assert [fault for fault, _ in hit] == wanted

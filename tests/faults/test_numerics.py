@@ -1,4 +1,4 @@
-"""Numbers that are none, and images that have no variance."""
+"""NaN and Inf are detected and named, and images without variance have finite gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bicycle():
-    """A state, and which gradients of a step from it are not finite."""
+    """A state, a batch, and a function that names the gradients of a step that are not finite."""
     game, batch = game_of(config_of("bicycle_gan")), batch_of(2)
     step = jax.jit(lambda state, batch: nonfinite.gradients(game, state, batch, KEY)[1])
 
@@ -58,13 +58,13 @@ def test_a_target_that_is_no_number(bicycle, value):
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_images_without_variance(bicycle, value):
-    """All black, grey and white: every gradient is finite."""
+    """All gradients are finite for black, grey and white images."""
     state, batch, bad = bicycle
     assert not bad(state, jax.tree.map(lambda x: jnp.full_like(x, value), batch))
 
 
 def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(bicycle):
-    """Adam's second moment: infinite, it would freeze the network for good."""
+    """If Adam's second moment is infinite, the network never changes again."""
     state, _, _ = bicycle
     overflowed = jax.tree.map(lambda x: jnp.full_like(x, jnp.inf) if x.ndim else x, state.opt_state["encoder"])
     found = nonfinite.names({"generator/kl": np.inf}, state.replace(opt_state=state.opt_state | {"encoder": overflowed}))
@@ -75,7 +75,7 @@ def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(b
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 4, 4, 3)])
 def test_norms_without_variance(norm, dtype, shape):
-    """One pixel in a batch of one, and constant images: values and gradients are finite."""
+    """Values and gradients are finite for a single pixel in a batch of one, and for a constant image."""
     layer = layers.Normalize(norm)
     image = jnp.full(shape, -1.0, dtype)
     variables = layer.init(KEY, image, use_running_average=False)
@@ -88,7 +88,7 @@ def test_norms_without_variance(norm, dtype, shape):
 
 
 def test_debug_nans_names_the_first_step_and_the_gradient(tmp_path, shapes_dir, shallow, monkeypatch):
-    """A term that is finite and has a gradient that is not; nothing is logged before step 9."""
+    """The term is finite but its gradient is not; nothing is logged before step 9."""
 
     def steep(a, b):
         return l1(a, b) + 0 * jnp.sqrt(jnp.sum((a - a) ** 2))
