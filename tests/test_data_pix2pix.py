@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_jax.data import pix2pix
+from i2i_jax.data import download, pix2pix
 
 
 def jpeg(number):
@@ -151,7 +151,7 @@ def test_a_later_download_must_be_the_first_one(served, tmp_path, caplog):
     first = archive(MAPS)
     served[0]["/maps.tar.gz"] = first
     pix2pix.pairs("maps", "train", tmp_path)
-    record, checksum = tmp_path / pix2pix.CHECKSUMS, hashlib.sha256(first).hexdigest()
+    record, checksum = tmp_path / download.CHECKSUMS, hashlib.sha256(first).hexdigest()
     assert record.read_text() == f"{checksum}  maps.tar.gz\n"
     url = f"{pix2pix.BASE_URL}/maps.tar.gz"
     said = f"{url} came over plain HTTP, which proves nothing; later downloads must have its SHA-256, {checksum} ({record})"

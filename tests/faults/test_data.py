@@ -23,9 +23,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from i2i_jax.data import folder, images, pix2pix, shapes
+from i2i_jax.data import download, folder, images, pix2pix, shapes
 from i2i_jax.data.images import UNDECODABLE, ImageError
 from i2i_jax.data.prepared import SetError
+from i2i_jax.storage import download as http_download
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (32, 64, 3), np.uint16)
@@ -567,7 +568,7 @@ def serve(monkeypatch):
     server.handle_error = lambda *_: None  # of a connection that it reset
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
     monkeypatch.setattr(pix2pix, "BASE_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(pix2pix, "SILENCE", 0.2)
+    monkeypatch.setattr(http_download, "TIMEOUT", 0.2)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield lambda answer: monkeypatch.setattr(Handler, "answer", lambda handler: answer(handler, over), raising=False)
     over.set()
@@ -581,14 +582,14 @@ def test_a_bad_download(serve, tmp_path, monkeypatch, kind):
     answer, reason = DOWNLOADS[kind]
     serve(answer)
     if kind == "another file":
-        (tmp_path / pix2pix.CHECKSUMS).write_text(f"{sha256(FIRST)}  maps.tar.gz\n")
+        (tmp_path / download.CHECKSUMS).write_text(f"{sha256(FIRST)}  maps.tar.gz\n")
     with pytest.raises(pix2pix.DownloadError) as error:
         pix2pix.pairs("maps", "train", tmp_path)
     by_hand = "try again, or unpack the archive yourself and train with data.name=folder"
-    told = re.sub("0x[0-9a-f]{8}", "0xCRC", str(error.value)).replace(str(tmp_path / pix2pix.CHECKSUMS), "ROOT")
+    told = re.sub("0x[0-9a-f]{8}", "0xCRC", str(error.value)).replace(str(tmp_path / download.CHECKSUMS), "ROOT")
     assert told == f"{pix2pix.BASE_URL}/maps.tar.gz: {reason}: {by_hand}"
     left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("metadata.json")]
-    assert left == ([pix2pix.CHECKSUMS] if kind == "another file" else [])
+    assert left == ([download.CHECKSUMS] if kind == "another file" else [])
 
 
 def test_after_a_bad_download_the_next_is_taken(serve, tmp_path):
