@@ -45,7 +45,7 @@ def fetch(url: str, archive: Path) -> None:
     except urllib.error.URLError as error:
         raise UnusableDownload(f"cannot be reached ({error.reason})") from None
     except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        raise UnusableDownload(f"the server fell silent ({error or type(error).__name__})") from None
+        raise UnusableDownload(f"the server stopped responding ({error or type(error).__name__})") from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -61,11 +61,11 @@ def _compare_with_first(url: str, archive: Path, checksum: str) -> None:
     recorded, record = _checksums(archive), archive.parents[1] / CHECKSUMS
     if archive.name not in recorded:
         _write_checksums(archive, recorded | {archive.name: checksum})
-        warning = "%s came over plain HTTP, which proves nothing; later downloads must have its SHA-256, %s (%s)"
+        warning = "%s was downloaded over plain HTTP, without authentication; later downloads must have the same SHA-256, %s (%s)"
         logging.warning(warning, url, checksum, record)
     elif recorded[archive.name] != checksum:
         first = recorded[archive.name]
-        raise UnusableDownload(f"is another file than at the first download: its SHA-256 is {checksum}, that in {record} {first}")
+        raise UnusableDownload(f"differs from the first download: its SHA-256 is {checksum}, not {first} ({record})")
 
 
 def _checksums(archive: Path) -> dict[str, str]:

@@ -84,7 +84,7 @@ def open_regular(path: str | Path) -> io.BufferedReader:
     """Opens a file for reading. Raises Unusable unless it is a regular file: opening a pipe or a device may block forever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        raise Unusable(f"is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}: must be an image file")
+        raise Unusable(f"is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}: must be an image file")
     return open(path, "rb")
 
 

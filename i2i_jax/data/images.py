@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "colours", "from_pillow", "odd_width", "read", "read_halves", "size", "tiled",
+    "check_same_size", "colours", "from_pillow", "odd_width", "read", "read_halves", "size", "tiled",
 ]  # fmt: skip
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -62,6 +62,13 @@ def read_halves(
 def odd_width(width: int) -> str:
     """The error message for a side-by-side pair of odd width."""
     return f"is {width} pixels wide: a side-by-side pair must have an even width"
+
+
+def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray]) -> None:
+    """Raises ImageError, which names both files, if the two images of a pair differ in height or width."""
+    if images[0].shape[:2] != images[1].shape[:2]:
+        sizes = " but ".join(f"{file} is {image.shape[1]}x{image.shape[0]}" for file, image in zip(files, images, strict=True))
+        raise ImageError(f"{sizes}: must be of one size")
 
 
 def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -147,7 +147,7 @@ def _jpegs(archive: Path, split: str) -> Iterator[tuple[str, bytes]]:
             while unpacked.read(2**20):  # to the end of the file, where gzip verifies its checksum
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _discarded(archive, f"is no whole tar.gz archive ({error})") from error
+        raise _discarded(archive, f"is not a complete tar.gz archive ({error})") from error
 
 
 def _discarded(archive: Path, reason: str) -> download.UnusableDownload:

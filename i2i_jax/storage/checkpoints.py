@@ -169,7 +169,7 @@ def _newest_intact(directory: Path, template: Any, *, partial: bool) -> tuple[in
     if foreign := [failure for failure in failures if not isinstance(failure, Damaged)]:
         raise foreign[0]
     steps = _listed(_steps(directory))
-    raise CheckpointError(f"{directory}: " + (f"none of the checkpoints is whole: {steps}" if steps else "no checkpoint"))
+    raise CheckpointError(f"{directory}: " + (f"all checkpoints are damaged: {steps}" if steps else "no checkpoint"))
 
 
 def _read(directory: Path, step: int, template: Any, *, partial: bool) -> Any:

@@ -61,7 +61,7 @@ def push(folder: Path, to: str) -> str:
 def _repository(name: str | Path) -> str:
     repository = str(name).removeprefix(SCHEME)
     if not str(name).startswith(SCHEME) or repository.count("/") != 1 or "" in repository.split("/"):
-        raise HubError(f"{name}: is no name of a model on the hub: must be {SCHEME}USER/NAME")
+        raise HubError(f"{name}: is not the name of a model on the hub: must be {SCHEME}USER/NAME")
     return repository
 
 

@@ -78,7 +78,7 @@ def check_fit(step_name: str, stored: dict[str, ts.TensorStore], wanted: dict[st
         if found != expected:
             raise CheckpointError(f"{step_name}: {name} is {found}, the model's is {expected}")
     if not partial and (unknown := sorted(set(stored) - set(wanted))):
-        raise CheckpointError(f"{step_name} has {unknown[0]}, which the model has not")
+        raise CheckpointError(f"{step_name} has {unknown[0]}, which the model does not have")
 
 
 def checksums(arrays: dict[str, Any]) -> dict[str, int]:
