@@ -1,4 +1,4 @@
-"""Reading any format, mode and depth; one line for what cannot be read."""
+"""Reading images of any format, mode and depth; a one-line error for what cannot be read."""
 
 import io
 
@@ -311,7 +311,7 @@ def test_only_the_tiles_that_a_region_needs_are_decoded(tmp_path, monkeypatch):
     decoded, decode = [], images.Tiled._decoded
     monkeypatch.setattr(images.Tiled, "_decoded", lambda self, file, number: decoded.append(number) or decode(self, file, number))
     _ = tiled[60:70, 50:90]
-    assert decoded == [1, 6]  # of rows of five
+    assert decoded == [1, 6]  # a row has five tiles
 
 
 @pytest.mark.parametrize("kind", ["png", "strips", "palette", "turned", "separate planes", "bilevel"])
