@@ -62,7 +62,7 @@ def pairs(
 ) -> Pairs:
     """Returns the pairs of a split in the order of their names, after reading all of them once.
 
-    One of these layouts, in which A/B stand for either direction and every split is optional:
+    The folder has one of these layouts, in which every split is optional:
 
     - `train/ val/ test/` with side-by-side files (A left, B right), or such files in `path` itself;
     - `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of the same stem make a pair.
@@ -159,12 +159,15 @@ def files(root: Path, split: str, *, val_fraction: float, held_out: Collection[s
     stems = [files[0].stem for files in train]
     val_stems = set(_held_out(stems, val_fraction) if held_out is None else held_out).intersection(stems)
     if split == "val" and not val_stems:
-        none_chosen = f"val_fraction {val_fraction} of {len(train)} training pairs holds out none"
-        advice = "data.val_fraction=0 evaluates on the training pairs"
-        none_left = f"none of the {len(held_out or ())} pairs that the run holds out is there"
-        reason = f"{none_left}: put them back, or evaluate with --split=all" if held_out else f"{none_chosen}: {advice}"
-        raise FolderError(f"{root}: has no val split, and {reason}")
+        raise FolderError(f"{root}: has no val split, and {_why_no_val(len(train), val_fraction, held_out)}")
     return [files for files in train if (files[0].stem in val_stems) == (split == "val")]
+
+
+def _why_no_val(train_count: int, val_fraction: float, held_out: Collection[str] | None) -> str:
+    if held_out:
+        return f"none of the {len(held_out)} pairs that the run holds out is there: put them back, or evaluate with --split=all"
+    advice = "data.val_fraction=0 evaluates on the training pairs"
+    return f"val_fraction {val_fraction} of {train_count} training pairs holds out none: {advice}"
 
 
 def _held_out(stems: list[str], fraction: float) -> list[str]:

@@ -87,12 +87,12 @@ def _cached(pairs: Pairs, size: int, cache_gb: float):
     first = _resized(pairs[0], size)
     if len(pairs) * (first.input.nbytes + first.target.nbytes) > cache_gb * 1e9:
         return lambda index: _resized(pairs[index], size)
-    kept = {0: first}
+    memory = {0: first}
 
     def get(index: int) -> Pair:
-        if index not in kept:
-            kept[index] = _resized(pairs[index], size)
-        return kept[index]
+        if index not in memory:
+            memory[index] = _resized(pairs[index], size)
+        return memory[index]
 
     return get
 

@@ -24,7 +24,7 @@ class Output(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The images of an Output, uint8 or uint16; None for images that there are not.
+    """The images of an Output, uint8 or uint16; None if there is no such image.
 
     Attributes:
       input: [h, w, c].

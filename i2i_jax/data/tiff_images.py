@@ -112,7 +112,7 @@ class Tiled:
 
 
 def tiled_page(file: io.BufferedReader) -> tifffile.TiffPage | None:
-    """The first page of a TIFF that Tiled can read; None if it is not one, or has to be read whole."""
+    """The first page of a TIFF that Tiled can read; None if the file is no TIFF, or has to be read whole."""
     if file.read(4) not in SIGNATURES:
         return None
     file.seek(0)

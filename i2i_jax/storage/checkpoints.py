@@ -215,7 +215,7 @@ def _set_aside(directory: Path, steps: list[int]):
 
 def _steps(directory: Path) -> list[int]:
     """The committed steps, damaged ones included; other files and folders are ignored."""
-    return sorted(found.step for found in ocp.path.step.standard_name_format().find_all(directory)) if directory.is_dir() else []
+    return sorted(entry.step for entry in ocp.path.step.standard_name_format().find_all(directory)) if directory.is_dir() else []
 
 
 def _best(directory: Path) -> int | None:

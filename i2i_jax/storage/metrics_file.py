@@ -30,6 +30,6 @@ def as_json(value: float) -> float | str:
 def keep_until(metrics: Path, step: int) -> dict[str, Any]:
     """Removes all rows after `step`, and invalid lines; returns the last row that is left, {} if there is none."""
     lines = metrics.read_bytes().splitlines() if metrics.exists() else []
-    kept = [(line, row) for line in lines if (row := parse_row(line)) and row["step"] <= step]
-    atomic_write(metrics, b"".join(line + b"\n" for line, _ in kept))
-    return kept[-1][1] if kept else {}
+    rows = [(line, row) for line in lines if (row := parse_row(line)) and row["step"] <= step]
+    atomic_write(metrics, b"".join(line + b"\n" for line, _ in rows))
+    return rows[-1][1] if rows else {}

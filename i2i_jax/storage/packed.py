@@ -84,9 +84,9 @@ def restore(path: str | Path, template: Any) -> Any:
             if name not in stored_names:
                 raise PackedError(f"{path}: has no {name}: it is of another model than its config")
             stored = file.get_slice(stored_names[name])
-            found = form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
-            if found != (expected := form(leaf.dtype, leaf.shape)):
-                raise PackedError(f"{path}: {name} is {found}, that of its config is {expected}")
+            actual = form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
+            if actual != (expected := form(leaf.dtype, leaf.shape)):
+                raise PackedError(f"{path}: {name} is {actual}, that of its config is {expected}")
         arrays = [jax.device_put(file.get_tensor(stored_names[name]), leaf.sharding) for name, leaf in wanted.items()]
         return jax.tree.unflatten(jax.tree.structure(template), arrays)
 

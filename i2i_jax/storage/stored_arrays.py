@@ -74,9 +74,9 @@ def check_fit(step_name: str, stored: dict[str, ts.TensorStore], wanted: dict[st
     for name, leaf in wanted.items():
         if name not in stored:
             raise CheckpointError(f"{step_name} has no {name}: it is of another model")
-        found, expected = form(stored[name].dtype.numpy_dtype, stored[name].shape), form(leaf.dtype, leaf.shape)
-        if found != expected:
-            raise CheckpointError(f"{step_name}: {name} is {found}, the model's is {expected}")
+        actual, expected = form(stored[name].dtype.numpy_dtype, stored[name].shape), form(leaf.dtype, leaf.shape)
+        if actual != expected:
+            raise CheckpointError(f"{step_name}: {name} is {actual}, the model's is {expected}")
     if not partial and (unknown := sorted(set(stored) - set(wanted))):
         raise CheckpointError(f"{step_name} has {unknown[0]}, which the model does not have")
 
