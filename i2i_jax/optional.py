@@ -1,15 +1,15 @@
-"""Libraries that are optional."""
+"""Libraries that only some features need, each declared in an extra of the package."""
 
 import importlib
 from types import ModuleType
 
 
 class MissingExtra(RuntimeError):
-    """A library that is not installed: one line that names the extra that has it."""
+    """A library is not installed: one line that names the extra to install."""
 
 
 def library(module: str, extra: str) -> ModuleType:
-    """Raises MissingExtra."""
+    """Imports `module`, which the extra `extra` installs. Raises MissingExtra if it is not installed."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

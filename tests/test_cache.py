@@ -1,4 +1,4 @@
-"""The user's cache folder, and what is removed from it."""
+"""The user's cache directory, and the removal of its oldest files."""
 
 import os
 

@@ -1,3 +1,5 @@
+"""Checkpoints: restored bit for bit, on any devices; damaged steps are skipped; each error is one line."""
+
 import shutil
 import signal
 import subprocess
@@ -214,13 +216,13 @@ def test_passes_over_foreign_files(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / "7").is_file() and (tmp_path / "best").is_dir()
 
 
-def test_says_so_when_none_is_whole_and_moves_nothing(tmp_path):
+def test_reports_that_all_steps_are_damaged_and_moves_nothing(tmp_path):
     write(tmp_path, [1, 2])
     for step in (1, 2):
         truncate(largest_file(tmp_path / str(step)))
     before = sorted(tmp_path.rglob("*"))
     checkpoints = Checkpoints(tmp_path, keep=2)
-    with pytest.raises(CheckpointError, match=f"^{tmp_path}: none of the checkpoints is whole: 1, 2$"):
+    with pytest.raises(CheckpointError, match=f"^{tmp_path}: all checkpoints are damaged: 1, 2$"):
         checkpoints.restore(template())
     checkpoints.close()
     assert sorted(tmp_path.rglob("*")) == before
@@ -240,7 +242,7 @@ def without(name: str) -> TrainState:
             template().replace(batch_stats={"generator": template().params}),
             r"step 1 has no batch_stats.generator.discriminator.conv.kernel",
         ),
-        (without("encoder"), r"step 1 has params.encoder.dense.kernel, which the model has not"),
+        (without("encoder"), r"step 1 has params.encoder.dense.kernel, which the model does not have"),
     ],
 )
 def test_names_the_first_array_that_does_not_fit(tmp_path, other, message):
@@ -320,7 +322,7 @@ except CheckpointError as error:
 
 @pytest.mark.slow
 def test_a_full_disk_is_one_line_and_costs_no_earlier_step(tmp_path):
-    # In a process of its own: Orbax leaves threads behind whose errors would surface in a later test.
+    # In a separate process, because Orbax's threads would raise their errors in a later test.
     command = [sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(tmp_path)]
     output = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
     assert output.startswith(f"{tmp_path}: cannot save") and output.count("\n") == 1

@@ -82,7 +82,7 @@ def test_a_checkpoint_is_not_set_aside(by, monkeypatch, tmp_path):
     with contextlib.closing(Checkpoints(tmp_path, keep=1)) as kept:
         kept.save(1, state)
         kept.wait()
-        monkeypatch.setattr(checkpoints, "_stored", raising(EXHAUSTED[by]))
+        monkeypatch.setattr(checkpoints, "open_stored", raising(EXHAUSTED[by]))
         with pytest.raises(type(EXHAUSTED[by])):
             kept.restore(jax.eval_shape(lambda: state))
     assert (tmp_path / "1").is_dir() and not list(tmp_path.glob("*.damaged"))

@@ -1,4 +1,4 @@
-"""Random crops and flips: the same for both images of a pair, uniform, and independent of the device layout."""
+"""Random crops and flips: equal for both images of a pair, uniformly distributed, and independent of the device layout."""
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,9 @@ SIZE, CROP, COUNT = 10, 6, 600
 
 @pytest.fixture(scope="module")
 def raw():
-    """Every pixel says where it is: row in the first channel, column in the second."""
-    where = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), -1).astype(np.uint8)
-    images = np.tile(where, (COUNT, 1, 1, 1))
+    """Images whose pixels hold their position: the row in the first channel, the column in the second."""
+    positions = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE), indexing="ij"), -1).astype(np.uint8)
+    images = np.tile(positions, (COUNT, 1, 1, 1))
     return RawBatch(images, images[..., ::-1].copy(), np.arange(COUNT, dtype=np.int32))
 
 

@@ -1,4 +1,4 @@
-"""Near-duplicates and splits."""
+"""Near-duplicates: copies are recognised, and stay in one split."""
 
 import io
 
@@ -75,5 +75,5 @@ def test_without_shares_all_is_training():
 
 @pytest.mark.parametrize(("groups", "missing"), [([0, 0, 0, 0], "test and val"), ([0, 1], "train")])
 def test_too_few_different_images(groups, missing):
-    with pytest.raises(FolderError, match=f"leave none for {missing}: more of them"):
+    with pytest.raises(FolderError, match=f"leave none for {missing}: add images"):
         duplicates.split([str(i) for i in range(len(groups))], np.array(groups), val=0.1, test=0.1)

@@ -1,4 +1,4 @@
-"""The user's own files: layouts, splits, and one clear line for everything that can be wrong with them."""
+"""The user's own files: layouts, splits, and a one-line error for everything that can be wrong with them."""
 
 import numpy as np
 import pytest
@@ -137,7 +137,7 @@ def test_no_images(tmp_path):
 
 def test_one_of_two_folders_is_missing(tmp_path):
     save(tmp_path / "A" / "x.png")
-    assert reason(tmp_path) == "ROOT/B: no such folder, though its other half is there"
+    assert reason(tmp_path) == "ROOT/B: no such folder, though ROOT/A exists"
 
 
 def test_unpaired_names(tmp_path):
@@ -152,7 +152,7 @@ def test_a_name_twice(tmp_path):
     save(tmp_path / "x.png")
     save(tmp_path / "x.jpg")
     save(tmp_path / "y.jpg")
-    assert reason(tmp_path) == "ROOT: 'x' there more than once, with different extensions (1 names)"
+    assert reason(tmp_path) == "ROOT: 'x' found more than once, with different extensions (1 names)"
 
 
 def test_sizes_that_differ_within_a_pair(tmp_path):

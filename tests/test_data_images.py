@@ -1,4 +1,4 @@
-"""Reading any format, mode and depth; one line for what cannot be read."""
+"""Reading images of any format, mode and depth; a one-line error for what cannot be read."""
 
 import io
 
@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from i2i_jax.data import images
+from i2i_jax.data import images, tiff_images
 
 H, W = 5, 7
 
@@ -299,7 +299,7 @@ def test_a_region_of_a_tiled_tiff_is_that_of_the_whole(kind, tmp_path):
 
 @pytest.mark.parametrize("most", [10, 64, 100, 201, 5000])
 def test_a_thinned_image_is_a_small_whole_one(most, tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "THINNED", most)
+    monkeypatch.setattr(tiff_images, "THINNED", most)
     tiled = images.tiled(stored_in_tiles(tmp_path / "x.tif", "colour"), channels=3)
     step = -(-201 // most)
     np.testing.assert_array_equal(tiled.thinned, tiled[0:150:step, 0:201:step])
@@ -311,7 +311,7 @@ def test_only_the_tiles_that_a_region_needs_are_decoded(tmp_path, monkeypatch):
     decoded, decode = [], images.Tiled._decoded
     monkeypatch.setattr(images.Tiled, "_decoded", lambda self, file, number: decoded.append(number) or decode(self, file, number))
     _ = tiled[60:70, 50:90]
-    assert decoded == [1, 6]  # of rows of five
+    assert decoded == [1, 6]  # a row has five tiles
 
 
 @pytest.mark.parametrize("kind", ["png", "strips", "palette", "turned", "separate planes", "bilevel"])

@@ -1,4 +1,4 @@
-"""Batches: every pair once an epoch, position a function of seed and step, sizes and depths as they should be."""
+"""Batches: every pair once in each epoch, resumable from any step, with the right sizes and bit depths."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ from i2i_jax.data.pairs import Pair, SideBySide
 
 
 class Numbered:
-    """Pair i is constant: i in the input, 100 + i in the target. Counts its reads."""
+    """Pairs of constant images: pair i has input i and target 100 + i. Counts how often a pair is read."""
 
     def __init__(self, count, size=4, dtypes=(np.uint8,), channels=3):
         self.count, self.size, self.dtypes, self.channels, self.reads = count, size, dtypes, channels, 0
@@ -47,8 +47,8 @@ def test_every_pair_comes_once_an_epoch_though_the_batch_does_not_divide_the_set
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
 def test_batches_of_any_size_are_full_and_endless(batch_size):
-    found = take(20, Numbered(5), batch_size=batch_size)
-    assert all(len(batch.input) == batch_size for batch in found)
+    batches = take(20, Numbered(5), batch_size=batch_size)
+    assert all(len(batch.input) == batch_size for batch in batches)
 
 
 def test_inputs_stay_with_their_targets():
@@ -84,10 +84,10 @@ def test_processes_read_their_rows_of_the_global_batch():
 
 
 def test_a_set_that_fits_is_read_once():
-    kept, large = Numbered(5), Numbered(5)
-    take(20, kept, threads=1)
+    small, large = Numbered(5), Numbered(5)
+    take(20, small, threads=1)
     take(20, large, threads=1, cache_gb=0.0)
-    assert kept.reads == 5
+    assert small.reads == 5
     assert large.reads >= 60
 
 
@@ -148,7 +148,7 @@ def test_resize_of_16_bits_keeps_16_bits_and_does_not_wrap_around(noise):
 
 
 def test_a_half_is_resized_without_the_other():
-    """Pillow's own resize of a box would mix in what lies beside it."""
+    """Pillow's resize with a box would blend in pixels of the other half."""
     file = io.BytesIO()
     Image.fromarray(np.repeat(np.uint8([[0] * 8 + [255] * 8]), 8, 0)).save(file, "PNG")
     batch = loader.fixed(SideBySide(1, lambda index: file.getvalue(), str), [0], size=12)

@@ -1,4 +1,4 @@
-"""The public sets, from an archive served on loopback; and everything that can be wrong with a download."""
+"""The public datasets, from an archive served on loopback, and everything that can be wrong with a download."""
 
 import hashlib
 import http.server
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i_jax.data import pix2pix
+from i2i_jax.data import download, pix2pix
 
 
 def jpeg(number):
@@ -22,7 +22,7 @@ def jpeg(number):
 
 
 def archive(files):
-    """A tar.gz of names and contents."""
+    """A tar.gz archive of files, given by name and content."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as tar:
         for name, content in files.items():
@@ -39,7 +39,7 @@ MAPS = {f"maps/{split}/{i}.jpg": jpeg(i) for split, i in [("val", 1), ("train", 
 
 @pytest.fixture
 def served(monkeypatch):
-    """Path to content, as the server answers it; and the requests it had."""
+    """The server's contents by path, to be filled by the test, and the requests it received."""
     contents, requests = {}, []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -106,8 +106,7 @@ def failure(name, data_dir):
     assert message.startswith(f"{pix2pix.BASE_URL}/{name}.tar.gz: ")
     assert message.endswith("try again, or unpack the archive yourself and train with data.name=folder")
     assert "\n" not in message
-    left = [path.name for path in data_dir.rglob("*") if path.is_file() and not path.name.endswith("metadata.json")]
-    assert not left
+    assert not [path.name for path in data_dir.rglob("*") if path.is_file() and not path.name.endswith("metadata.json")]
     return message
 
 
@@ -123,14 +122,14 @@ def test_no_server(monkeypatch, tmp_path):
 
 def test_a_page_in_place_of_the_archive(served, tmp_path):
     served[0]["/maps.tar.gz"] = b"<html>moved</html>"
-    assert "is no whole tar.gz archive (Not a gzipped file" in failure("maps", tmp_path)
+    assert "is not a complete tar.gz archive (Not a gzipped file" in failure("maps", tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.8])
 def test_half_an_archive_and_then_the_whole(served, tmp_path, kept):
     whole = archive(MAPS)
     served[0]["/maps.tar.gz"] = whole[: int(len(whole) * kept)]
-    assert "is no whole tar.gz archive" in failure("maps", tmp_path)
+    assert "is not a complete tar.gz archive" in failure("maps", tmp_path)
     served[0]["/maps.tar.gz"] = whole
     assert len(pix2pix.pairs("maps", "train", tmp_path)) == 1
 
@@ -147,26 +146,26 @@ def test_a_member_outside_the_archive(served, tmp_path, name):
 
 
 def test_a_later_download_must_be_the_first_one(served, tmp_path, caplog):
-    """Which is said; the record is `sha256sum`'s, and outlives the download."""
+    """A warning says so. The record is in the format of `sha256sum`, and remains when the downloads are deleted."""
     first = archive(MAPS)
     served[0]["/maps.tar.gz"] = first
     pix2pix.pairs("maps", "train", tmp_path)
-    record, checksum = tmp_path / pix2pix.CHECKSUMS, hashlib.sha256(first).hexdigest()
+    record, checksum = tmp_path / download.CHECKSUMS, hashlib.sha256(first).hexdigest()
     assert record.read_text() == f"{checksum}  maps.tar.gz\n"
     url = f"{pix2pix.BASE_URL}/maps.tar.gz"
-    said = f"{url} came over plain HTTP, which proves nothing; later downloads must have its SHA-256, {checksum} ({record})"
-    assert said in caplog.messages
-    for made in ("downloads", "pix2pix"):
-        shutil.rmtree(tmp_path / made)
+    warning = "was downloaded over plain HTTP, without authentication; later downloads must have the same SHA-256"
+    assert f"{url} {warning}, {checksum} ({record})" in caplog.messages
+    for folder in ("downloads", "pix2pix"):
+        shutil.rmtree(tmp_path / folder)
     served[0]["/maps.tar.gz"] = archive(MAPS | {"maps/train/more.jpg": jpeg(9)})
-    with pytest.raises(pix2pix.DownloadError, match=f"is another file than at the first download: .* that in {record} {checksum}"):
+    with pytest.raises(pix2pix.DownloadError, match=f"differs from the first download: .*, not {checksum} .{record}.: "):
         pix2pix.pairs("maps", "train", tmp_path)
     assert not list((tmp_path / "downloads").glob("*.tar.gz"))
     served[0]["/maps.tar.gz"] = first
     assert len(pix2pix.pairs("maps", "train", tmp_path)) == 1
 
 
-def test_what_a_process_finds_that_does_not_prepare(served, tmp_path):
+def test_a_process_that_does_not_prepare_reads_the_prepared_set(served, tmp_path):
     served[0]["/maps.tar.gz"] = archive(MAPS)
     pix2pix.pairs("maps", "train", tmp_path)
     assert len(pix2pix.pairs("maps", "train", tmp_path, prepare=False)) == 1

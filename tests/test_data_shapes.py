@@ -1,4 +1,4 @@
-"""The embedded dataset: the same everywhere, and all that can be known of an input's targets."""
+"""The embedded dataset: the same pixels on every machine, and the possible targets of each input."""
 
 import hashlib
 import io
@@ -166,7 +166,7 @@ def test_a_set_that_another_run_prepares_meanwhile_is_taken(tmp_path, monkeypatc
 
 
 def test_a_set_that_is_not_there_and_may_not_be_prepared(tmp_path):
-    with pytest.raises(ValueError, match="the set is not prepared"):
+    with pytest.raises(ValueError, match="the dataset is not prepared"):
         shapes.pairs("train", tmp_path, prepare=False)
     assert not list(tmp_path.rglob("*.array_record*"))
 

@@ -206,11 +206,11 @@ def test_processes_with_different_code_are_refused(tmp_path, train):
 
 READ_ERROR = """
 from i2i_jax.storage import checkpoints
-def stored(path, whole=checkpoints._stored):
+def stored(path, whole=checkpoints.open_stored):
     if path.parent.name == {step!r}:
         raise OSError(5, "Input/output error")
     return whole(path)
-checkpoints._stored = stored
+checkpoints.open_stored = stored
 """
 INVISIBLE = """
 from i2i_jax.storage import checkpoints

@@ -1,4 +1,4 @@
-"""Models go to the hub and come back, by a fake of it on loopback."""
+"""Models are pushed to the hub and loaded from it, here a fake hub on loopback."""
 
 import importlib
 
@@ -27,7 +27,7 @@ def hub(monkeypatch, tmp_path):
         yield server
 
 
-@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the library's own
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the library itself
 def test_a_model_is_pushed_and_loaded(hub, trained, command):
     status, out, err = command("push", f"--run={trained('bicycle')}", "--to=hf://someone/shapes")
     assert (status, out, err) == (0, f"pushed: {hub.url}/someone/shapes\n", ""), err
@@ -40,12 +40,12 @@ def test_a_model_is_pushed_and_loaded(hub, trained, command):
     downloads = [request for request in hub.asked if request.startswith("GET /someone")]
     assert downloads == ["GET /someone/shapes/resolve/main/model.safetensors"]  # once
 
-    assert command("push", f"--run={trained('pix2pix')}", "--to=hf://someone/shapes")[0] == 0  # it goes on as another commit
+    assert command("push", f"--run={trained('pix2pix')}", "--to=hf://someone/shapes")[0] == 0  # as another commit
     assert i2i_jax.load("hf://someone/shapes").config.objective == "pix2pix"
 
 
 def test_the_hubs_library_is_left_as_it_was(hub):
-    """How much it says, and its bars, are the program's to choose."""
+    """Its log level and progress bars are settings of the program that uses us."""
     logs, utils = (importlib.import_module(f"huggingface_hub.utils{name}") for name in (".logging", ""))
     before = logs.get_verbosity(), utils.are_progress_bars_disabled()
     with pytest.raises(HubError, match="hf://someone/none: is not on the hub"):
@@ -61,10 +61,10 @@ def test_what_goes_wrong_is_one_line(hub, trained, command, monkeypatch):
     cases = [
         ("translate", ["--run=hf://someone/none", *image], "hf://someone/none: is not on the hub, or not yours"),
         ("translate", ["--run=hf://someone/empty", *image], "hf://someone/empty: holds no model.safetensors"),
-        ("translate", ["--run=hf://someone", *image], "hf://someone: is no name of a model on the hub: must be hf://USER/NAME"),
+        ("translate", ["--run=hf://someone", *image], "hf://someone: is not the name of a model on the hub: must be hf://USER/NAME"),
         ("translate", ["--run=hf://some one/shapes", *image], "hf://some one/shapes: "),
         ("translate", ["--run=hf://someone/text", *image], "model.safetensors: is no model that `i2i_jax pack` wrote"),
-        ("push", [run, "--to=someone/shapes"], "someone/shapes: is no name of a model on the hub: must be hf://USER/NAME"),
+        ("push", [run, "--to=someone/shapes"], "someone/shapes: is not the name of a model on the hub: must be hf://USER/NAME"),
     ]
     for name, options, message in cases:
         status, out, err = command(name, *options)
@@ -78,7 +78,7 @@ def test_what_goes_wrong_is_one_line(hub, trained, command, monkeypatch):
         pass
     address = closed.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(importlib.import_module("huggingface_hub.constants"), "HUGGINGFACE_CO_URL_TEMPLATE", address)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's attempts
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's retries
     status, _, err = command("translate", "--run=hf://someone/else", *image)
     assert (status, err) == (1, "error: hf://someone/else: cannot be reached, and is not in the cache\n")
 

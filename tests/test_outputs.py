@@ -1,4 +1,4 @@
-"""Images that some model wrote, beside the real ones they stand for: whose they are, and what does not fit."""
+"""Images that any model wrote, matched with the real ones by name, and errors for those that do not match."""
 
 import re
 
@@ -22,7 +22,7 @@ def image(path, *, width=8, height=6, seed=0, mode="RGB"):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Makes the folders `real` and `fake` of images of these stems."""
+    """Returns a function that makes the folders `real` and `fake`, with images of the given stems."""
 
     def make(reals, fakes):
         for folder, stems in (("real", reals), ("fake", fakes)):
@@ -33,9 +33,9 @@ def folders(tmp_path):
     return make
 
 
-def names(found: list[Output]) -> dict[str, list[str]]:
-    assert all(output.real.stem == output.name for output in found)
-    return {output.name: [fake.stem for fake in output.fakes] for output in found}
+def names(matched: list[Output]) -> dict[str, list[str]]:
+    assert all(output.real.stem == output.name for output in matched)
+    return {output.name: [fake.stem for fake in output.fakes] for output in matched}
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def names(found: list[Output]) -> dict[str, list[str]]:
     ],
     ids=["same", "suffix", "samples", "longest name first", "whole name first", "others left out", "leading underscore"],
 )
-def test_whose_an_image_is(folders, reals, fakes, expected):
+def test_outputs_are_matched_by_name(folders, reals, fakes, expected):
     assert names(outputs.matched(*folders(reals, fakes))) == expected
 
 
@@ -65,7 +65,7 @@ def test_whose_an_image_is(folders, reals, fakes, expected):
         (["a"], [], r"fake: no such folder$"),
     ],
 )
-def test_names_that_do_not_fit(folders, reals, fakes, message):
+def test_names_that_do_not_match(folders, reals, fakes, message):
     with pytest.raises(FolderError, match=message):
         outputs.matched(*folders(reals, fakes))
 
@@ -83,30 +83,30 @@ def test_other_files_are_no_images(folders):
 def test_pairs_as_they_are_stored(tmp_path):
     fakes = tuple(image(tmp_path / f"{i}.png", seed=i) for i in range(2))
     real = image(tmp_path / "real.png", seed=9)
-    found = outputs.read(Output("real", real, fakes), direction=None)
-    assert found.input is None
-    np.testing.assert_array_equal(found.target, np.asarray(Image.open(real)))
-    np.testing.assert_array_equal(found.samples, [np.asarray(Image.open(fake)) for fake in fakes])
+    images = outputs.read(Output("real", real, fakes), direction=None)
+    assert images.input is None
+    np.testing.assert_array_equal(images.target, np.asarray(Image.open(real)))
+    np.testing.assert_array_equal(images.samples, [np.asarray(Image.open(fake)) for fake in fakes])
 
 
 def test_halves(tmp_path):
     output = Output("real", image(tmp_path / "real.png", width=16), (image(tmp_path / "fake.png"),))
     whole = np.asarray(Image.open(output.real))
     for direction, (first, second) in (("AtoB", (whole[:, :8], whole[:, 8:])), ("BtoA", (whole[:, 8:], whole[:, :8]))):
-        found = outputs.read(output, direction=direction)
-        np.testing.assert_array_equal(found.input, first)
-        np.testing.assert_array_equal(found.target, second)
-    message = "real.png is 16x6, what stands for it 8x6: name the half that is real, --direction=AtoB for the right one, BtoA for the left"
+        images = outputs.read(output, direction=direction)
+        np.testing.assert_array_equal(images.input, first)
+        np.testing.assert_array_equal(images.target, second)
+    message = "real.png is 16x6, its output 8x6: say which half is real, --direction=AtoB for the right one, BtoA for the left"
     with pytest.raises(FolderError, match=f"{message}$"):
         outputs.read(output, direction=None)
 
 
 def test_grey_and_deep_stay_what_they_are(tmp_path):
-    """A 16-bit truth may have 8-bit outputs: each is scaled by its own type."""
-    found = outputs.read(Output("x", image(tmp_path / "real.png", mode="I"), (image(tmp_path / "fake.png", mode="L"),)), direction=None)
-    assert (found.target.dtype, found.samples.dtype) == (np.uint16, np.uint8)
-    assert found.samples.shape == (1, *found.target.shape) == (1, 6, 8, 1)
-    np.testing.assert_array_equal(found.target, found.samples[0].astype(np.uint16) * 257)
+    """A 16-bit target may have 8-bit outputs: each is scaled by its own dtype."""
+    images = outputs.read(Output("x", image(tmp_path / "real.png", mode="I"), (image(tmp_path / "fake.png", mode="L"),)), direction=None)
+    assert (images.target.dtype, images.samples.dtype) == (np.uint16, np.uint8)
+    assert images.samples.shape == (1, *images.target.shape) == (1, 6, 8, 1)
+    np.testing.assert_array_equal(images.target, images.samples[0].astype(np.uint16) * 257)
 
 
 def test_what_does_not_fit_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""A packed run is the run; a file that is none is named in one line."""
+"""A packed model equals its run; any other file gives a one-line error."""
 
 import json
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def file(trained, tmp_path_factory):
-    """BicycleGAN's."""
+    """A packed BicycleGAN."""
     from i2i_jax.interop import model_card
 
     out = tmp_path_factory.mktemp("packed") / "bicycle.safetensors"
@@ -30,13 +30,13 @@ def file(trained, tmp_path_factory):
 
 
 def parts(file):
-    """Its arrays and its metadata."""
+    """The arrays and the metadata of a packed file."""
     with safetensors.safe_open(file, "numpy") as opened:
         return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
 
 
-def test_what_is_packed_is_the_run(trained, file, tmp_path, command):
-    """Its generator and encoder, bit for bit, and its config without the paths of this machine."""
+def test_a_packed_model_equals_its_run(trained, file, tmp_path, command):
+    """It holds the generator and encoder, bit for bit, and the config without the paths of this machine."""
     (game, theirs), (same_game, ours) = (build.load(run) for run in (trained("bicycle"), file))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     assert (set(ours.params), int(ours.step)) == ({"generator", "encoder"}, 2)
@@ -49,12 +49,12 @@ def test_what_is_packed_is_the_run(trained, file, tmp_path, command):
     }  # fmt: skip
     assert str(trained("bicycle")) not in json.dumps(parts(file)[1])
     Image.new("RGB", (70, 64), (200, 30, 100)).save(tmp_path / "a.png")
-    made = []
+    outputs = []
     for run in (trained("bicycle"), file):
         out = tmp_path / run.name
         assert command("translate", f"--run={run}", f"--input={tmp_path / 'a.png'}", f"--output={out}")[0] == 0
-        made.append((out / "a.png").read_bytes())
-    assert made[0] == made[1]
+        outputs.append((out / "a.png").read_bytes())
+    assert outputs[0] == outputs[1]
 
 
 PRIVATE = {
@@ -66,15 +66,17 @@ PRIVATE = {
 
 
 def test_every_option_is_published_or_private():
-    """A new one must be put on one side."""
+    """A new option must be added to one of the two lists."""
     published = {name for name in flatten(Config()) if packed._is_published(name)}
     assert published | PRIVATE == set(flatten(Config()))
     assert not published & PRIVATE
-    assert {name for name, value in flatten(Config()).items() if value == ""} <= PRIVATE | {"eval.metrics"}, "texts that a user writes"
+    assert {name for name, value in flatten(Config()).items() if value == ""} <= PRIVATE | {"eval.metrics"}, (
+        "free text, which a user writes, must stay private"
+    )
 
 
 def test_nothing_private_leaves_with_a_model(trained, tmp_path):
-    """Every option has a value of its own, and of the texts none is in the file."""
+    """Private options are set to recognisable values, none of which is in the file."""
     from i2i_jax.interop import model_card
 
     config = build.read_config(trained("bicycle"))
@@ -82,8 +84,8 @@ def test_nothing_private_leaves_with_a_model(trained, tmp_path):
     run = tmp_path / "run"
     run.symlink_to(trained("bicycle"))
     game, state = build.load(run)
-    told = override(config, secrets | {"train.seed": 1234567, "data.val_fraction": 0.3141})
-    content = packed.to_bytes(told, model_card.card(config, game.networks, state), state)
+    secret_config = override(config, secrets | {"train.seed": 1234567, "data.val_fraction": 0.3141})
+    content = packed.to_bytes(secret_config, model_card.card(config, game.networks, state), state)
     for secret in (*secrets.values(), "1234567", "0.3141"):
         assert secret.encode() not in content, secret
 
@@ -102,8 +104,8 @@ def test_the_card(file):
 
 def test_batch_norm_and_dropout_are_packed_too(trained, tmp_path, command):
     out = tmp_path / "folder" / "pix2pix.safetensors"
-    status, said, err = command("pack", f"--run={trained('pix2pix')}", f"--out={out}", "--step=2")
-    assert (status, err) == (0, "") and said.startswith(f"packed into {out}: ")
+    status, stdout, err = command("pack", f"--run={trained('pix2pix')}", f"--out={out}", "--step=2")
+    assert (status, err) == (0, "") and stdout.startswith(f"packed into {out}: ")
     (_, theirs), (_, ours) = (build.load(run) for run in (trained("pix2pix"), out))
     assert ours.batch_stats["generator"]
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -116,10 +118,10 @@ def test_fine_tuning_starts_with_a_packed_model(file, shapes_dir):
     config = override(runs.get_config("finetune", str(file)), {"data.prepared_dir": str(shapes_dir)})
     shapes = jax.eval_shape(lambda key: build.game(config).init(key, build.example_batch(config)), jax.random.key(0))
     state = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), shapes)
-    found, packed_state = build.start_from(config, state), build.load(file)[1]
+    start, packed_state = build.start_from(config, state), build.load(file)[1]
     for role in ("generator", "encoder"):
-        jax.tree.map(np.testing.assert_array_equal, found.params[role], packed_state.params[role])
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(found.params["discriminator"]))
+        jax.tree.map(np.testing.assert_array_equal, start.params[role], packed_state.params[role])
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(start.params["discriminator"]))
 
 
 KERNEL = "params.generator.down_0.kernel"
@@ -162,7 +164,7 @@ def test_a_file_of_something_else(change, message, file, tmp_path):
 
 
 def test_a_config_of_another_size_takes_no_memory(file, tmp_path):
-    """Whatever it says: only shapes are compared."""
+    """Only shapes are compared, whatever size the config names."""
     arrays, metadata = parts(file)
     for name in ("model.width", "model.latent_dim", "data.input_channels"):
         changed = override(from_json(metadata["config"]), {name: 10**9})
@@ -192,8 +194,8 @@ def test_wrong_usage(trained, file, tmp_path, command):
 
 
 def test_two_hundred_damaged_files(file, tmp_path):
-    """Each is refused in one line that names it, or is a model after all."""
-    whole, rng, bad, taken = file.read_bytes(), np.random.default_rng(0), tmp_path / "bad.safetensors", 0
+    """Each raises a one-line error that names the file, or can still be loaded."""
+    whole, rng, bad, loaded = file.read_bytes(), np.random.default_rng(0), tmp_path / "bad.safetensors", 0
     header = 8 + int.from_bytes(whole[:8], "little")
     for _ in range(200):
         bad.write_bytes(damage.torn(whole, rng, header=header))
@@ -202,6 +204,6 @@ def test_two_hundred_damaged_files(file, tmp_path):
         except PackedError as error:
             assert str(error).startswith(f"{bad}: ") and "\n" not in str(error), error
         else:
-            taken += 1
-    assert 0 < taken < 100
+            loaded += 1
+    assert 0 < loaded < 100
     assert packed.networks(file) == {"generator", "encoder"}

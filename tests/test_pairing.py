@@ -1,4 +1,4 @@
-"""`pairs` and `check`: folders of pairs made and looked at."""
+"""The commands `pairs`, which makes folders of pairs, and `check`, which inspects them."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from i2i_jax.data import folder, photos
 
 
 @pytest.fixture(scope="module")
-def taken(tmp_path_factory) -> Path:
-    """30 photos: crops of scikit-image's pictures, three of which are copies."""
+def photo_dir(tmp_path_factory) -> Path:
+    """30 photos: 27 crops of scikit-image's pictures, and recompressed copies of three of them."""
     path = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(0)
     for name in ("astronaut", "chelsea", "coffee"):
@@ -34,9 +34,9 @@ def split_of(path: Path, stem: str) -> str:
     return file.parent.name
 
 
-def test_photos_become_pairs(command, taken, tmp_path):
+def test_photos_become_pairs(command, photo_dir, tmp_path):
     output = tmp_path / "some" / "pairs"
-    status, out, err = command("pairs", f"--photos={taken}", "--make=grey", f"--output={output}", "--size=64")
+    status, out, err = command("pairs", f"--photos={photo_dir}", "--make=grey", f"--output={output}", "--size=64")
     assert status == 0, err
     for name in ("astronaut", "chelsea", "coffee"):
         assert split_of(output, f"{name}_0") == split_of(output, f"again_{name}")
@@ -47,29 +47,29 @@ def test_photos_become_pairs(command, taken, tmp_path):
         assert pairs[0].input.shape == (64, 64, 1) and pairs[0].target.shape == (64, 64, 3)
         np.testing.assert_array_equal(pairs[0].input[..., 0], photos.grey(pairs[0].target, np.random.default_rng()))
     assert [path.name for path in output.parent.iterdir()] == ["pairs"]
-    command("pairs", f"--photos={taken}", "--make=grey", f"--output={tmp_path / 'again'}", "--size=64")
+    command("pairs", f"--photos={photo_dir}", "--make=grey", f"--output={tmp_path / 'again'}", "--size=64")
     assert {name: file.read_bytes() for name, file in files(tmp_path / "again").items()} == {
         name: file.read_bytes() for name, file in files(output).items()
     }
 
 
-def test_two_folders_become_pairs_of_their_files(command, taken, tmp_path):
+def test_two_folders_become_pairs_of_their_files(command, photo_dir, tmp_path):
     (tmp_path / "sketches").mkdir()
-    for file in taken.iterdir():
+    for file in photo_dir.iterdir():
         Image.open(file).convert("L").save(tmp_path / "sketches" / f"{file.stem}.png")
     output = tmp_path / "pairs"
-    status, _, err = command("pairs", f"--inputs={tmp_path / 'sketches'}", f"--targets={taken}", f"--output={output}", "--test=0")
+    status, _, err = command("pairs", f"--inputs={tmp_path / 'sketches'}", f"--targets={photo_dir}", f"--output={output}", "--test=0")
     assert status == 0, err
     assert sorted(path.name for path in (output / "A").iterdir()) == ["train", "val"]
     targets = {file.name: file.read_bytes() for name, file in files(output).items() if name.startswith("B/")}
-    assert targets == {file.name: file.read_bytes() for file in taken.iterdir()}
+    assert targets == {file.name: file.read_bytes() for file in photo_dir.iterdir()}
 
 
-def test_what_cannot_be_made(command, taken, tmp_path):
+def test_what_cannot_be_made(command, photo_dir, tmp_path):
     output = tmp_path / "pairs"
     bad = tmp_path / "bad"
     bad.mkdir()
-    for file in list(taken.iterdir())[:5]:
+    for file in list(photo_dir.iterdir())[:5]:
         (bad / file.name).write_bytes(file.read_bytes())
     (bad / "broken.png").write_bytes(b"no image")
     there = tmp_path / "there"
@@ -78,16 +78,16 @@ def test_what_cannot_be_made(command, taken, tmp_path):
     both = "give --photos=DIR --make=TASK, or --inputs=DIR --targets=DIR"
     cases = [
         ([], 2, both),
-        ([f"--photos={taken}"], 2, both),
-        ([f"--photos={taken}", "--make=edges", f"--inputs={taken}"], 2, both),
-        ([f"--inputs={taken}"], 2, both),
-        ([f"--inputs={taken}", f"--targets={taken}", "--make=edges"], 2, both),
-        ([f"--photos={taken}", "--make=sketch"], 2, "--make"),
+        ([f"--photos={photo_dir}"], 2, both),
+        ([f"--photos={photo_dir}", "--make=edges", f"--inputs={photo_dir}"], 2, both),
+        ([f"--inputs={photo_dir}"], 2, both),
+        ([f"--inputs={photo_dir}", f"--targets={photo_dir}", "--make=edges"], 2, both),
+        ([f"--photos={photo_dir}", "--make=sketch"], 2, "--make"),
         ([f"--photos={tmp_path / 'none'}", "--make=edges"], 1, f"{tmp_path / 'none'}: no such folder"),
         ([f"--photos={tmp_path / 'there'}", "--make=edges"], 1, "has no image files"),
         ([f"--photos={bad}", "--make=edges"], 1, f"{bad / 'broken.png'}: is not an image"),
-        ([f"--inputs={taken}", f"--targets={bad}"], 1, "in one folder only"),
-        ([f"--photos={taken}", "--make=blur", "--size=8", f"--output={there}"], 1, f"{there} is there already"),
+        ([f"--inputs={photo_dir}", f"--targets={bad}"], 1, "in one folder only"),
+        ([f"--photos={photo_dir}", "--make=blur", "--size=8", f"--output={there}"], 1, f"{there} is there already"),
     ]
     before = sorted(tmp_path.rglob("*"))
     for options, expected, message in cases:
@@ -97,22 +97,22 @@ def test_what_cannot_be_made(command, taken, tmp_path):
         assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_missing_extra_is_named(command, taken, tmp_path, monkeypatch):
+def test_a_missing_extra_is_named(command, photo_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "skimage.feature", None)
-    status, _, err = command("pairs", f"--photos={taken}", "--make=edges", f"--output={tmp_path / 'pairs'}")
+    status, _, err = command("pairs", f"--photos={photo_dir}", "--make=edges", f"--output={tmp_path / 'pairs'}")
     assert status == 1
     assert err.splitlines()[-1] == 'error: this needs skimage: pip install "i2i-jax[pairs]"'
     assert not list(tmp_path.iterdir())
 
 
-def test_check_tells_what_is_wrong(command, taken, tmp_path):
-    """Problems, leaks between splits, and a sheet of the good pairs."""
-    taken_files = {file.stem: file for file in taken.iterdir()}
+def test_check_reports_problems(command, photo_dir, tmp_path):
+    """It lists problems and near-duplicates across splits, and writes a contact sheet of the usable pairs."""
+    photo_files = {file.stem: file for file in photo_dir.iterdir()}
 
     def save(split: str, side: str, stem: str, size=(64, 64), source: str = "") -> None:
         path = tmp_path / side / split / f"{stem}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(taken_files[source or stem]).convert("L" if side == "A" else "RGB").resize(size).save(path)
+        Image.open(photo_files[source or stem]).convert("L" if side == "A" else "RGB").resize(size).save(path)
 
     for split, stems in {"train": ["chelsea_0", "coffee_1", "coffee_2", "coffee_3", "coffee_4"], "test": ["astronaut_0"]}.items():
         for stem in stems:
@@ -137,7 +137,7 @@ def test_check_tells_what_is_wrong(command, taken, tmp_path):
         f"B/train/alone.png: has no partner in {tmp_path / 'A' / 'train'}",
         f"coffee_1.png is 64x60 but {tmp_path / 'B' / 'train' / 'coffee_1.png'} is 64x64: must be of one size",
         "coffee_3.png: ",
-        "near-duplicates in several splits, so that figures are too good: 1\n  train/coffee_2, test/copy\n",
+        "near-duplicates in several splits, so that test metrics are too good: 1\n  train/coffee_2, test/copy\n",
         "64x64 (5)",
     ):
         assert part in out, out
@@ -171,14 +171,14 @@ def test_check_of_what_is_no_folder_of_pairs(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_from_photos_to_a_page(command, taken, tmp_path):
-    """pairs, check, train, translate, as the README has them."""
+def test_from_photos_to_a_page(command, photo_dir, tmp_path):
+    """The commands of the README in a row: pairs, check, train, translate."""
     pairs, run, out = tmp_path / "pairs", tmp_path / "run", tmp_path / "out"
-    assert command("pairs", f"--photos={taken}", "--make=edges", f"--output={pairs}", "--size=64")[0] == 0
+    assert command("pairs", f"--photos={photo_dir}", "--make=edges", f"--output={pairs}", "--size=64")[0] == 0
     assert command("check", str(pairs), f"--sheet={tmp_path / 'sheet.png'}")[0] == 0
     runs.train(runs.tiny("pix2pix", pairs, dataset="folder"), run)
     assert "Generator" in (run / "index.html").read_text() and len(list((run / "samples").iterdir())) == 1
-    status, said, err = command("translate", f"--run={run}", f"--input={pairs / 'A' / 'test'}", f"--output={out}")
+    status, output, err = command("translate", f"--run={run}", f"--input={pairs / 'A' / 'test'}", f"--output={out}")
     assert status == 0, err
-    assert f"3 translated: open {out / 'index.html'}" in said
+    assert f"3 translated: open {out / 'index.html'}" in output
     assert (out / "index.html").read_text().count("<figure") == 6

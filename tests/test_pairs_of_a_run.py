@@ -1,4 +1,4 @@
-"""The pairs of a run stay what they are: held out for ever, named in every figure, found where they lie now, split where they are whole."""
+"""The pairs of a run: held-out pairs stay held out, results name their split, moved data is found, and side-by-side inputs are split."""
 
 import json
 
@@ -24,12 +24,12 @@ def save_pairs(root, names, *, size=(16, 16)):
 
 
 def names_of(pairs):
-    return {pairs.name(place) for place in range(len(pairs))}
+    return {pairs.name(index) for index in range(len(pairs))}
 
 
 @pytest.fixture
 def train(shallow, tmp_path):
-    """Trains pix2pix on `tmp_path / "pairs"` up to a step; returns the run."""
+    """Returns a function that trains pix2pix on `tmp_path / "pairs"` up to a step and returns the run's folder."""
 
     def train(steps: int = 1, **options):
         every = {f"train.{name}_every": 1 for name in ("checkpoint", "sample", "eval")}
@@ -41,23 +41,23 @@ def train(shallow, tmp_path):
 
 
 def test_what_is_held_out_stays_held_out(train, tmp_path, capsys):
-    """Though pairs are added of which a tenth, chosen anew, would be others."""
+    """Also when pairs are added, although a new choice of a tenth would hold out others."""
     save_pairs(tmp_path / "pairs", "abcdefghij")
     run = train()
     held_out = names_of(build.pairs(build.read_config(run), "val"))
     capsys.readouterr()
     save_pairs(tmp_path / "pairs", [f"new {i}" for i in range(60)])
     chosen_anew = names_of(build.pairs(build.read_config(run), "val"))
-    assert chosen_anew & set("abcdefghij") != held_out, "the names are such that it shows"
+    assert chosen_anew & set("abcdefghij") != held_out, "the names are such that a new choice differs"
     train(steps=2)
     assert splits.read(run).val.keys() == held_out
     assert "60 pairs were added (new 0, new 1, new 10 ...); held out are 1, trained on 69\n" in capsys.readouterr().out
     assert names_of(build.pairs(build.read_config(run), "val", held_out=held_out)) == held_out
     train(steps=3)
-    assert "added" not in capsys.readouterr().out, "it is known now"
+    assert "added" not in capsys.readouterr().out, "it was reported before"
 
 
-def test_what_was_removed_or_changed_is_said_and_not_forgotten(train, tmp_path, capsys):
+def test_removed_and_changed_pairs_are_reported_and_remembered(train, tmp_path, capsys):
     pairs = save_pairs(tmp_path / "pairs", "abcdefghij")
     run = train()
     [held_out] = splits.read(run).val
@@ -84,10 +84,10 @@ def test_pairs_that_were_trained_on_and_are_held_out_now_are_named(train, tmp_pa
     (pairs / "val").mkdir()
     (pairs / "train" / f"{trained_on[0]}.png").rename(pairs / "val" / f"{trained_on[0]}.png")
     train(steps=2)
-    assert f"1 of the 1 held-out pairs were trained on before ({trained_on[0]}): figures on them are too good" in capsys.readouterr().out
+    assert f"1 of the 1 held-out pairs were trained on before ({trained_on[0]}): their metrics are too good" in capsys.readouterr().out
 
 
-def test_names_that_are_no_text_can_be_said():
+def test_names_that_are_not_valid_text_can_be_printed():
     before, now = (splits.Splits({"a": 1} | more, {"b": 1}, side_by_side=True) for more in ({}, {"\udcff": 1}))
     [line] = splits.changes(before, now)
     assert line.encode() == b"1 pairs were added ('\\udcff')"
@@ -134,8 +134,8 @@ def test_a_public_set_without_a_test_split_says_val():
     assert build.split_used(Config(), "test") == "test"
 
 
-def test_pairs_that_lie_elsewhere_now(train, tmp_path, command):
-    """The same, moved: those held out are known by name. Others, of a test split or all, are measured too."""
+def test_data_that_was_moved(train, tmp_path, command):
+    """Held-out pairs are recognised by name after a move. Other pairs, of a test split or all, can be evaluated too."""
     save_pairs(tmp_path / "pairs", "abcdefghij")
     run = train()
     assert command("evaluate", f"--run={run}", "--split=val")[0] == 0
@@ -175,7 +175,7 @@ def test_a_packed_run_is_measured_on_a_folder(train, tmp_path, command):
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 def test_side_by_side_files_are_split_when_asked_and_else_refused(direction, train, tmp_path, command):
-    """Of the shape that the run was trained on, here no square."""
+    """They are recognised by the shape that the run was trained on, here not a square."""
     pairs = save_pairs(tmp_path / "pairs", "abcd", size=(16, 24))
     run = train(**{"data.direction": direction})
     source = pairs / "a.png"
@@ -194,9 +194,9 @@ def test_side_by_side_files_are_split_when_asked_and_else_refused(direction, tra
     }.items():
         status, _, err = command("translate", *options, f"--output={tmp_path / name}")
         assert status == 0, err
-    made = {name: np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("halves", "inputs", "whole")}
-    np.testing.assert_array_equal(made["halves"], made["inputs"])
-    assert made["whole"].shape == (16, 48, 3)
+    outputs = {name: np.asarray(Image.open(tmp_path / name / "a.png")) for name in ("halves", "inputs", "whole")}
+    np.testing.assert_array_equal(outputs["halves"], outputs["inputs"])
+    assert outputs["whole"].shape == (16, 48, 3)
     Image.new("RGB", (47, 16)).save(tmp_path / "odd.png")
     status, _, err = command("translate", f"--run={run}", f"--input={tmp_path / 'odd.png'}", "--pairs", f"--output={tmp_path / 'odd'}")
     assert status == 1 and "odd.png: is 47 pixels wide: a side-by-side pair must have an even width" in err
@@ -208,13 +208,13 @@ def test_wide_inputs_of_two_folders_are_no_pairs(train, tmp_path, command):
     run = train()
     options = f"--run={run}", f"--input={tmp_path / 'pairs' / 'A'}", f"--output={tmp_path / 'out'}"
     assert command("translate", *options)[0] == 0
-    (run / splits.FILE).unlink()  # as of a run that was imported
+    (run / splits.FILE).unlink()  # an imported run has none
     status, out, _ = command("translate", *options)
     assert status == 0 and "a.png is twice as wide as high; if it is a side-by-side pair, --pairs translates the left half of each" in out
 
 
 def test_a_folder_of_pairs_is_no_place_for_a_prepared_set(tmp_path):
-    """Fine-tuning on pairs of one's own says so, or would train on the old set and write it among them."""
+    """Otherwise, fine-tuning on one's own pairs would train on the old dataset and write it among them."""
     config = override(Config(), {"data.path": str(tmp_path)})
     message = (
         rf"^data.path is '{tmp_path}', but data.name 'shapes': data.name=folder trains on the pairs in {tmp_path}, data.prepared_dir says"
@@ -227,7 +227,7 @@ def test_a_folder_of_pairs_is_no_place_for_a_prepared_set(tmp_path):
     assert validate(override(config, {"data.name": "folder"})).data.path == str(tmp_path)
 
 
-def test_runs_of_before_say_where_their_set_is_kept():
+def test_configs_of_older_versions_name_the_folder_of_their_prepared_set():
     old = json.loads(to_json(Config()))
     old["data"] |= {"name": "facades", "path": "/sets"}
     del old["data"]["prepared_dir"]

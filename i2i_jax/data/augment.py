@@ -1,4 +1,4 @@
-"""What the device does to a batch before it is trained on: crop, flip, scale to [-1, 1]."""
+"""Augmentation on the device: random crop, random flip, scaling to [-1, 1]."""
 
 import jax
 import jax.numpy as jnp
@@ -10,33 +10,39 @@ from i2i_jax.types import Batch
 
 
 def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool) -> Batch:
-    """Of each pair the same random square of both images, the same half of all pairs mirrored.
+    """Crops and flips each pair at random, input and target alike, and scales it to [-1, 1].
 
-    What is drawn for a pair depends on `key` and its `row` alone, so a batch may be spread over devices in any way.
+    The draws for a pair depend only on `key` and its `row`, so a batch may be sharded over devices in any way.
+
+    Args:
+      raw: the pairs, uint8 or uint16.
+      key: the key of this step.
+      crop_size: height and width of the crops, in pixels.
+      flip: whether to mirror each pair left to right with probability 1/2.
     """
 
-    def one(image, target, row):
+    def augment_pair(image, target, row):
         crop_key, flip_key = jax.random.split(jax.random.fold_in(key, row))
         height, width, _ = image.shape
         limits = jnp.array([height - crop_size + 1, width - crop_size + 1])
         top, left = jax.random.randint(crop_key, (2,), 0, limits)
         mirrored = flip & jax.random.bernoulli(flip_key)
 
-        def cut(whole):
+        def crop_and_flip(whole):
             crop = jax.lax.dynamic_slice(whole, (top, left, 0), (crop_size, crop_size, whole.shape[2]))
             return scale(jnp.where(mirrored, crop[:, ::-1], crop))
 
-        return Batch(cut(image), cut(target))
+        return Batch(crop_and_flip(image), crop_and_flip(target))
 
-    return jax.vmap(one)(*raw)
+    return jax.vmap(augment_pair)(*raw)
 
 
 def scale(images: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """uint8 or uint16 to float32 in [-1, 1]."""
+    """Converts uint8 or uint16 to float32 in [-1, 1]."""
     images = jnp.asarray(images)
     return images.astype(jnp.float32) / (jnp.iinfo(images.dtype).max / 2) - 1
 
 
 def to_uint8(images: Float[ArrayLike, "..."]) -> UInt8[np.ndarray, "..."]:
-    """[-1, 1] to uint8 on the host, rounded; what lies outside is clipped."""
+    """Converts [-1, 1] to uint8 on the host, rounded and clipped."""
     return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)

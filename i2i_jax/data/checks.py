@@ -1,4 +1,4 @@
-"""Every pair is read once before it is trained on: what cannot be used is known at once, all of it, and remembered."""
+"""Reads every pair once before training, reports all unusable ones at once, and remembers the result in the cache directory."""
 
 import dataclasses
 import hashlib
@@ -16,66 +16,74 @@ from i2i_jax.data.pairs import Pair, Pairs
 from i2i_jax.storage import cache
 from i2i_jax.storage.files import atomic_write
 
-SHOWN = 20  # pairs in a message; the file has them all
+SHOWN = 20  # pairs in a message; the cached file lists all
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """Those at some places of other pairs."""
+class Subset:
+    """A subset of a Pairs, by index."""
 
     pairs: Pairs
-    places: Sequence[int]
+    indices: Sequence[int]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __getitem__(self, index: int, /) -> Pair:
-        return self.pairs[self.places[index]]
+        return self.pairs[self.indices[index]]
 
     def name(self, index: int, /) -> str:
-        return self.pairs.name(self.places[index])
+        return self.pairs.name(self.indices[index])
 
 
 def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
-    """The pairs that can be read, in their order; `fingerprint` changes whenever one of them does.
+    """Returns the pairs that can be read, in their order.
 
-    Raises ImageError, which names those that cannot be; with `skip_bad` it warns of them and leaves them out, unless all are bad.
+    Args:
+      pairs: the pairs to check.
+      fingerprint: a value that changes whenever one of the pairs does; the result of an earlier check with the same fingerprint is
+        reused, except that pairs which were refused are read again.
+      skip_bad: whether to leave out unreadable pairs, with a warning.
+
+    Raises:
+      ImageError: names the unreadable pairs; with `skip_bad`, only if there are no others.
     """
     record = cache.folder("checked") / f"{hashlib.sha256(repr(fingerprint).encode(errors='surrogateescape')).hexdigest()[:16]}.json"
     bad = _remembered(record)
-    if bad is None or (bad and not skip_bad):  # what was refused is read again: it may have been mended
+    if bad is None or (bad and not skip_bad):  # a refused pair may be readable by now, for example if its disk was mounted
         bad = _unreadable(pairs)
         with suppress(OSError):
             atomic_write(record, json.dumps(bad, indent=1).encode())
     if not bad:
         return pairs
     more = f"; and {len(bad) - SHOWN} more, which {record} lists" if len(bad) > SHOWN else ""
-    found = f"{len(bad)} of {len(pairs)} pairs cannot be used: {'; '.join(list(bad.values())[:SHOWN])}{more}"
+    message = f"{len(bad)} of {len(pairs)} pairs cannot be used: {'; '.join(list(bad.values())[:SHOWN])}{more}"
     if len(bad) == len(pairs):
-        raise ImageError(found)
+        raise ImageError(message)
     if not skip_bad:
-        raise ImageError(f"{found}; data.skip_bad=True leaves out what cannot be used")
-    logging.warning("%s; left out", found)
-    return Chosen(pairs, [place for place in range(len(pairs)) if str(place) not in bad])
+        raise ImageError(f"{message}; data.skip_bad=True leaves out what cannot be used")
+    logging.warning("%s; left out", message)
+    return Subset(pairs, [index for index in range(len(pairs)) if str(index) not in bad])
 
 
 def _unreadable(pairs: Pairs) -> dict[str, str]:
-    """Place to reason, of those pairs that cannot be read."""
+    """Index to error message, for each pair that cannot be read."""
 
-    def reason(place: int) -> str | None:
+    def problem(index: int) -> str | None:
         try:
-            pairs[place]
+            pairs[index]
         except ImageError as error:
             return str(error)
 
     with ThreadPoolExecutor() as pool:
-        reasons = tqdm(pool.map(reason, range(len(pairs))), "checking", len(pairs), unit="pair", delay=2, leave=False, disable=None)
-        return {str(place): why for place, why in enumerate(reasons) if why}
+        problems = tqdm(pool.map(problem, range(len(pairs))), "checking", len(pairs), unit="pair", delay=2, leave=False, disable=None)
+        return {str(index): message for index, message in enumerate(problems) if message}
 
 
 def _remembered(record: Path) -> dict[str, str] | None:
+    """The result of an earlier check; None if there is none or its file is damaged."""
     try:
-        found = json.loads(record.read_bytes())
+        bad = json.loads(record.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) and all(isinstance(why, str) for why in found.values()) else None
+    return bad if isinstance(bad, dict) and all(isinstance(message, str) for message in bad.values()) else None

@@ -1,4 +1,4 @@
-"""Near-duplicates: found by a perceptual hash, and kept in one split."""
+"""Near-duplicate images: found by a perceptual hash, and kept in the same split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,18 +9,28 @@ from PIL import Image
 
 from i2i_jax.data.folder import FolderError
 
-NEAR = 5  # of 64 bits: a copy that was resized or compressed again differs in fewer, another picture in many more
+NEAR = 5  # of 64 bits: a resized or recompressed copy differs in at most so many, other images in many more
 
 
 def difference_hash(image: Integer[np.ndarray, "h w c"]) -> np.uint64:
-    """Whether it grows lighter to the right, at 8 x 8 places: 64 bits that scaling, compression and a change of light hardly move."""
+    """Returns the difference hash (dHash) of an image: 64 bits that hardly change with scaling, compression and brightness.
+
+    Each bit says whether one cell of an 8 x 8 grid is darker than its right neighbour.
+    """
     light = Image.fromarray(image.mean(2, dtype=np.float32)).resize((9, 8), Image.Resampling.BOX)
     pixels = np.asarray(light)
     return np.packbits(pixels[:, 1:] > pixels[:, :-1]).view(np.uint64)[0]
 
 
 def groups(hashes: UInt64[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
-    """A number for each of n items: equal for those that are near-duplicates, if only by way of others. All k hashes must be near."""
+    """Groups near-duplicates, transitively.
+
+    Args:
+      hashes: k hashes of each of n items; two items are near-duplicates if all k hashes differ in at most NEAR bits.
+
+    Returns:
+      A group number for each item.
+    """
     group = np.arange(len(hashes))
     for i, own in enumerate(hashes):
         near = (np.bitwise_count(hashes[i + 1 :] ^ own) <= NEAR).all(1)
@@ -30,24 +40,34 @@ def groups(hashes: UInt64[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
 
 
 def split(names: Sequence[str], group: Int[np.ndarray, " n"], *, val: float, test: float) -> list[str]:
-    """The split of each item: these shares are held out, at least one item of each; groups stay together.
+    """Assigns items to train, val and test, each group to one split. The result depends only on names and groups.
 
-    It depends on nothing but names and groups. Raises FolderError where the groups are too large for that.
+    Args:
+      names: unique names of the n items.
+      group: the group of each item, as `groups` returns them.
+      val: share of the items to hold out for val, in [0, 1]; at least one item unless it is 0.
+      test: likewise for test.
+
+    Returns:
+      The split of each item.
+
+    Raises:
+      FolderError: if the groups are too large to give each split an item.
     """
     members: dict[int, list[int]] = {}
-    for place, number in enumerate(group.tolist()):
-        members.setdefault(number, []).append(place)
+    for index, number in enumerate(group.tolist()):
+        members.setdefault(number, []).append(index)
     room = {name: max(1, round(share * len(names))) for name, share in (("test", test), ("val", val)) if share}
     splits = ["train"] * len(names)
-    for places in sorted(members.values(), key=lambda places: _digest(min(names[place] for place in places))):
-        if name := next((name for name in room if len(places) <= room[name]), None):
-            room[name] -= len(places)
-            for place in places:
-                splits[place] = name
+    for indices in sorted(members.values(), key=lambda indices: _digest(min(names[index] for index in indices))):
+        if name := next((name for name in room if len(indices) <= room[name]), None):
+            room[name] -= len(indices)
+            for index in indices:
+                splits[index] = name
     if missing := {"train", *room} - set(splits):
         raise FolderError(
             f"{len(names)} images, {max(map(len, members.values()))} of them near-duplicates of each other, leave none for "
-            f"{' and '.join(sorted(missing))}: more of them, or other shares, would do"
+            f"{' and '.join(sorted(missing))}: add images, or choose other shares"
         )
     return splits
 

@@ -1,4 +1,4 @@
-"""What a folder of pairs holds, before hours of training on it: every image is read."""
+"""Inspection of a folder of pairs before training on it: every image is read."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from tqdm import tqdm
 from i2i_jax.data import duplicates, folder, images, outputs
 from i2i_jax.pages import grids
 
-NAMED = 10  # problems and duplicates, of each kind
+NAMED = 10  # problems and duplicates that a report lists, of each kind
 SHEET = (8, 3)  # rows and pairs in a row
 THUMBNAIL = (128, 128)  # pixels
 
 
 class Case(NamedTuple):
-    """One file side by side, or two of a stem; fewer where one is missing, which the `problem` says."""
+    """The files of one pair: one side-by-side file, or A and B; fewer if one is missing, as `problem` then says."""
 
     split: str
     files: tuple[Path, ...]
@@ -31,7 +31,15 @@ class Case(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What is in a pair: both images' size and kind, and their difference hashes; all None where there is a problem."""
+    """What was found in a pair.
+
+    Attributes:
+      case: the pair's files.
+      problem: why the pair cannot be used; "" if it can, else the following are None.
+      size: of both images, as WIDTHxHEIGHT.
+      kinds: colour and depth of A and B.
+      hashes: difference hashes of A and B.
+    """
 
     case: Case
     problem: str
@@ -41,7 +49,7 @@ class Seen(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """All pairs, and of the good ones the groups of near-duplicates."""
+    """All pairs of a folder, and the groups of near-duplicates among the usable ones."""
 
     seen: list[Seen]
     groups: list[list[Seen]]
@@ -56,33 +64,49 @@ class Survey(NamedTuple):
 
 
 def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
-    """Looks at every pair under `root`, in the layouts of `folder.pairs`. Raises FolderError where there is none."""
+    """Reads every pair of a folder.
+
+    Args:
+      root: the folder, in one of the layouts of `folder.pairs`.
+      max_pixels: the most pixels an image may have.
+
+    Raises:
+      FolderError: if the folder does not hold pairs.
+    """
     cases = list(_cases(root))
     with ThreadPoolExecutor() as pool:
-        seen = list(tqdm(pool.map(partial(_look, max_pixels=max_pixels), cases), total=len(cases), unit="pair", leave=False, disable=None))
+        results = pool.map(partial(_inspected, max_pixels=max_pixels), cases)
+        seen = list(tqdm(results, total=len(cases), unit="pair", leave=False, disable=None))
     good = [pair for pair in seen if not pair.problem]
-    number = duplicates.groups(np.array([pair.hashes for pair in good], np.uint64).reshape(-1, 2))
-    groups = [[good[place] for place in np.flatnonzero(number == one)] for one, count in Counter(number.tolist()).items() if count > 1]
+    group = duplicates.groups(np.array([pair.hashes for pair in good], np.uint64).reshape(-1, 2))
+    repeated = [number for number, count in Counter(group.tolist()).items() if count > 1]
+    groups = [[good[index] for index in np.flatnonzero(group == number)] for number in repeated]
     return Survey(seen, groups)
 
 
-def report(found: Survey) -> Iterator[str]:
-    """Lines for people."""
-    yield ", ".join(f"{split}: {count} pairs" for split, count in Counter(seen.case.split for seen in found.seen).items())
-    yield _counted("size, width x height", (seen.size for seen in found.good))
-    for place, side in enumerate("AB"):
-        yield _counted(side, (seen.kinds[place] for seen in found.good if seen.kinds))
-    yield from _some("cannot be used", found.problems)
-    leaks = [group for group in found.groups if len({seen.case.split for seen in group}) > 1]
-    yield from _some("near-duplicates", [_names(group) for group in found.groups if group not in leaks])
-    yield from _some("near-duplicates in several splits, so that figures are too good", [_names(group) for group in leaks])
+def report(survey: Survey) -> Iterator[str]:
+    """Yields the lines of a report for people: splits, sizes, kinds, problems and near-duplicates."""
+    yield ", ".join(f"{split}: {count} pairs" for split, count in Counter(seen.case.split for seen in survey.seen).items())
+    yield _counted("size, width x height", (seen.size for seen in survey.good))
+    for index, side in enumerate("AB"):
+        yield _counted(side, (seen.kinds[index] for seen in survey.good if seen.kinds))
+    yield from _some("cannot be used", survey.problems)
+    leaks = [group for group in survey.groups if len({seen.case.split for seen in group}) > 1]
+    yield from _some("near-duplicates", [_names(group) for group in survey.groups if group not in leaks])
+    yield from _some("near-duplicates in several splits, so that test metrics are too good", [_names(group) for group in leaks])
 
 
-def save_sheet(path: Path, found: Survey, *, max_pixels: int = images.MAX_PIXELS) -> None:
-    """Writes a picture of good pairs, as many as fit, from first to last."""
+def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXELS) -> None:
+    """Writes a contact sheet of usable pairs, evenly spaced over the folder.
+
+    Args:
+      path: the image file to write.
+      survey: what `survey` found.
+      max_pixels: the most pixels an image may have.
+    """
     rows, across = SHEET
-    places = np.unique(np.linspace(0, len(found.good) - 1, rows * across).astype(int))
-    shown = [grids.fitted(image, THUMBNAIL) for place in places for image in _halves(found.good[place].case, max_pixels)]
+    indices = np.unique(np.linspace(0, len(survey.good) - 1, rows * across).astype(int))
+    shown = [grids.fitted(image, THUMBNAIL) for index in indices for image in _halves(survey.good[index].case, max_pixels)]
     shown += [np.full_like(shown[0], grids.SHEET)] * (-len(shown) % (2 * across))
     lines = [shown[start : start + 2 * across] for start in range(0, len(shown), 2 * across)]
     grids.save_grid(path, lines, labels=["A", "B"] * across)
@@ -90,23 +114,23 @@ def save_sheet(path: Path, found: Survey, *, max_pixels: int = images.MAX_PIXELS
 
 def _cases(root: Path) -> Iterator[Case]:
     for split, folders in folder.layout(root).items():
-        found = [folder.by_stem(each) for each in folders]
-        for stem in sorted(set().union(*found)):
-            files = tuple(by_stem[stem] for by_stem in found if stem in by_stem)
-            missing = [str(each) for each, by_stem in zip(folders, found, strict=True) if stem not in by_stem]
+        files_by_stem = [folder.by_stem(each) for each in folders]
+        for stem in sorted(set().union(*files_by_stem)):
+            files = tuple(by_stem[stem] for by_stem in files_by_stem if stem in by_stem)
+            missing = [str(each) for each, by_stem in zip(folders, files_by_stem, strict=True) if stem not in by_stem]
             yield Case(split, files, f"{files[0]}: has no partner in {missing[0]}" if missing else "")
 
 
-def _look(case: Case, *, max_pixels: int) -> Seen:
+def _inspected(case: Case, *, max_pixels: int) -> Seen:
     if case.problem:
         return Seen(case, case.problem)
     try:
         a, b = _halves(case, max_pixels)
+        images.check_same_size(case.files, (a, b))
     except (images.ImageError, folder.FolderError) as error:
         return Seen(case, str(error))
-    if a.shape[:2] != b.shape[:2]:
-        return Seen(case, f"{case.files[0]} is {_size(a)} but {case.files[1]} is {_size(b)}: must be of one size")
-    return Seen(case, "", _size(a), (_kind(a), _kind(b)), (duplicates.difference_hash(a), duplicates.difference_hash(b)))
+    hashes = duplicates.difference_hash(a), duplicates.difference_hash(b)
+    return Seen(case, "", f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), hashes)
 
 
 def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
@@ -118,10 +142,6 @@ def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
     if odd:
         raise folder.FolderError(f"{case.files[0]}: {images.odd_width(whole.shape[1])}")
     return [whole[:, :half], whole[:, half:]]
-
-
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
 
 
 def _kind(image: np.ndarray) -> str:

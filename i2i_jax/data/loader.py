@@ -1,4 +1,4 @@
-"""Pairs to batches on the host: decode, resize, shuffle, batch. The device does the rest (augment.py)."""
+"""Batches on the host: decode, resize, shuffle, batch. The rest is done on the device (augment.py)."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,9 +13,12 @@ from i2i_jax.data.pairs import Pair, Pairs
 
 
 class RawBatch(NamedTuple):
-    """Pairs as uint8 or uint16, on the host or on devices: `input` [b, h, w, c_in] and `target` [b, h, w, c_out].
+    """Pairs before augmentation, on the host or on devices.
 
-    `row` [b] is each pair's place in the step's global batch: augmentation is drawn by it, whatever the device layout.
+    Attributes:
+      input: uint8 or uint16 [b, h, w, c_in].
+      target: uint8 or uint16 [b, h, w, c_out].
+      row: [b], the index of each pair in the step's global batch, which seeds its augmentation whatever the device layout.
     """
 
     input: Integer[np.ndarray | Array, "b h w c_in"]
@@ -34,28 +37,40 @@ def batches(
     cache_gb: float = 4.0,
     threads: int | None = None,
 ) -> Iterator[RawBatch]:
-    """Endless batches of `load_size` square pairs, from step `start_step` on; batch k depends on `seed` and k only.
+    """Yields batches endlessly; the batch of step k depends on `seed` and k only.
 
-    Every epoch is a new order of all pairs; a batch may span two epochs. `batch_size` is that of the global batch, of which
-    this process reads `rows` (None: all). A set that fits in `cache_gb` is decoded once and kept.
+    Every epoch has all pairs in a new order; a batch may span two epochs.
+
+    Args:
+      pairs: the dataset.
+      load_size: pairs are resized to this height and width, in pixels.
+      batch_size: of the global batch.
+      seed: of the order of the pairs.
+      start_step: the step of the first batch.
+      rows: the rows of the global batch that this process reads; None for all.
+      cache_gb: a dataset that fits in so many GB, resized, is decoded once and kept in memory.
+      threads: number of threads that decode; None for one for each CPU, at most 4.
+
+    Raises:
+      ValueError: if there are no pairs.
     """
     if not len(pairs):
         raise ValueError("no pairs to make batches of")
-    mine = np.arange(batch_size) if rows is None else np.asarray(rows)
+    own_rows = np.arange(batch_size) if rows is None else np.asarray(rows)
     threads = threads or min(4, os.cpu_count() or 1)
     resized = _cached(pairs, load_size, cache_gb)
     order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size, drop_remainder=True)
-    steps = order[start_step:].map(lambda indices: _stack([resized(int(indices[row])) for row in mine], mine))
+    steps = order[start_step:].map(lambda indices: _stack([resized(int(indices[row])) for row in own_rows], own_rows))
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
 
 
 def fixed(pairs: Pairs, indices: Sequence[int], *, size: int) -> RawBatch:
-    """The pairs at `indices`, resized to `size` square without crop or flip."""
+    """Returns the pairs at `indices` as one batch, resized to `size` x `size` pixels."""
     return _stack([_resized(pairs[index], size) for index in indices], np.arange(len(indices)))
 
 
 def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size size c"]:
-    """Pillow's bicubic resize to a square, of uint8, uint16 or floats in [-1, 1] with any number of channels."""
+    """Resizes to a square with Pillow's bicubic filter: uint8, uint16 or floats in [-1, 1], with any number of channels."""
     if image.shape[:2] == (size, size):
         return image
     if image.dtype == np.uint8 and image.shape[2] == 3:
@@ -68,16 +83,16 @@ def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size 
 
 
 def _cached(pairs: Pairs, size: int, cache_gb: float):
-    """Index to resized pair; remembers all of them if they fit."""
+    """A function from index to resized pair, which keeps all pairs in memory if they fit."""
     first = _resized(pairs[0], size)
     if len(pairs) * (first.input.nbytes + first.target.nbytes) > cache_gb * 1e9:
         return lambda index: _resized(pairs[index], size)
-    kept = {0: first}
+    memory = {0: first}
 
     def get(index: int) -> Pair:
-        if index not in kept:
-            kept[index] = _resized(pairs[index], size)
-        return kept[index]
+        if index not in memory:
+            memory[index] = _resized(pairs[index], size)
+        return memory[index]
 
     return get
 
@@ -92,7 +107,7 @@ def _stack(pairs: Sequence[Pair], rows: np.ndarray) -> RawBatch:
 
 
 def _stack_widened(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacked; 8-bit images among 16-bit ones are stretched to 16 bits."""
+    """Stacks images; if some have 16 bits, those of 8 bits are scaled to 16."""
     if len({image.dtype for image in images}) > 1:
         images = [image if image.dtype == np.uint16 else image.astype(np.uint16) * 257 for image in images]
     return np.stack(images)

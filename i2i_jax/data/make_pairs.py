@@ -1,10 +1,8 @@
-"""Folders of pairs made of what people have: photos alone, or two folders of images with the same names."""
+"""Makes folders of pairs, split into train, val and test, from photos or from two folders of images with the same names."""
 
-import contextlib
 import shutil
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,79 +13,91 @@ from tqdm import tqdm
 
 from i2i_jax.data import duplicates, folder, images, outputs, photos
 from i2i_jax.pages import grids
+from i2i_jax.storage.files import new_folder
 
-Write = Callable[[tuple[Path, ...], Path], tuple[np.uint64, ...]]  # (files, DIR) -> the hashes of what it made of them in DIR/A and DIR/B
+# Makes one pair of files in DIR/A and DIR/B; returns the pair's difference hashes.
+Write = Callable[[tuple[Path, ...], Path], tuple[np.uint64, ...]]
 
 
 def from_photos(source: Path, output: Path, *, task: str, size: int, val: float, test: float, max_pixels: int = images.MAX_PIXELS) -> None:
-    """Writes OUTPUT/A/SPLIT/NAME.png, made of the photos by a task of `photos.TASKS`, and B, the photos as squares of `size` pixels.
+    """Writes pairs OUTPUT/A/SPLIT/NAME.png, made from photos, and OUTPUT/B/SPLIT/NAME.png, the photos cropped to squares.
 
-    Raises FolderError or ImageError, and then leaves nothing.
+    Args:
+      source: the folder of photos.
+      output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
+      task: a key of `photos.TASKS`.
+      size: height and width of the pairs, in pixels.
+      val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
+      test: likewise for test.
+      max_pixels: the most pixels a photo may have.
+
+    Raises:
+      FolderError: if `source` has no images, or too few different ones, or `output` is there already.
+      ImageError: if a photo cannot be read.
     """
     if not source.is_dir():
         raise folder.FolderError(f"{source}: no such folder")
-    found = {stem: (file,) for stem, file in folder.by_stem(source).items()}
-    _write(found, output, partial(_from_photo, task=task, size=size, max_pixels=max_pixels), val=val, test=test)
+    files_by_name = {stem: (file,) for stem, file in folder.by_stem(source).items()}
+    _write(files_by_name, output, partial(_from_photo, task=task, size=size, max_pixels=max_pixels), val=val, test=test)
 
 
 def from_folders(inputs: Path, targets: Path, output: Path, *, val: float, test: float, max_pixels: int = images.MAX_PIXELS) -> None:
-    """Copies the files into OUTPUT/A/SPLIT and OUTPUT/B/SPLIT. Raises FolderError or ImageError, and then leaves nothing."""
+    """Copies pairs of files into OUTPUT/A/SPLIT and OUTPUT/B/SPLIT.
+
+    Args:
+      inputs: the folder of input images.
+      targets: the folder of target images, with the same names.
+      output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
+      val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
+      test: likewise for test.
+      max_pixels: the most pixels an image may have.
+
+    Raises:
+      FolderError: if the folders do not match, or have too few different images, or `output` is there already.
+      ImageError: if an image cannot be read, or the two of a pair differ in size.
+    """
     for each in (inputs, targets):
         if not each.is_dir():
             raise folder.FolderError(f"{each}: no such folder")
-    found = {files[0].stem: files for files in folder.matched((inputs, targets))}
-    _write(found, output, partial(_copy, max_pixels=max_pixels), val=val, test=test)
+    files_by_name = {files[0].stem: files for files in folder.matched((inputs, targets))}
+    _write(files_by_name, output, partial(_copy, max_pixels=max_pixels), val=val, test=test)
 
 
-def _write(found: dict[str, tuple[Path, ...]], output: Path, write: Write, *, val: float, test: float) -> None:
-    names = sorted(found)
-    with _new_folder(output) as made:
+def _write(files_by_name: dict[str, tuple[Path, ...]], output: Path, write: Write, *, val: float, test: float) -> None:
+    names = sorted(files_by_name)
+    with new_folder(output, error=folder.FolderError) as root:
         for side in "AB":
-            (made / side).mkdir()
+            (root / side).mkdir()
         with ThreadPoolExecutor() as pool:
-            hashes = list(tqdm(pool.map(lambda name: write(found[name], made), names), total=len(names), unit="pair", disable=None))
+            results = pool.map(lambda name: write(files_by_name[name], root), names)
+            hashes = list(tqdm(results, total=len(names), unit="pair", disable=None))
         group = duplicates.groups(np.array(hashes, np.uint64))
-        split = dict(zip(names, duplicates.split(names, group, val=val, test=test), strict=True))
-        _deal(made, split)
+        splits = dict(zip(names, duplicates.split(names, group, val=val, test=test), strict=True))
+        _move_to_splits(root, splits)
 
 
-def _deal(made: Path, split: dict[str, str]) -> None:
-    """Moves each file into the folder of its split."""
+def _move_to_splits(root: Path, splits: dict[str, str]) -> None:
+    """Moves each file of ROOT/A and ROOT/B into the folder of its split."""
     for side in "AB":
-        for file in list((made / side).iterdir()):
-            place = made / side / split[file.stem]
-            place.mkdir(exist_ok=True)
-            file.rename(place / file.name)
+        for file in list((root / side).iterdir()):
+            split_folder = root / side / splits[file.stem]
+            split_folder.mkdir(exist_ok=True)
+            file.rename(split_folder / file.name)
 
 
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder that takes its name once it is complete. Raises FolderError where there is something of that name."""
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise folder.FolderError(f"{path} is there already: name a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
-        made = Path(temporary) / "pairs"
-        made.mkdir()
-        yield made
-        made.rename(path)
-
-
-def _from_photo(files: tuple[Path, ...], made_in: Path, *, task: str, size: int, max_pixels: int) -> tuple[np.uint64, ...]:
+def _from_photo(files: tuple[Path, ...], root: Path, *, task: str, size: int, max_pixels: int) -> tuple[np.uint64, ...]:
     (file,) = files
-    read = Image.fromarray(grids.to_8_bits(images.read(file, channels=3, max_pixels=max_pixels)))
-    photo = np.asarray(ImageOps.fit(read, (size, size), Image.Resampling.BICUBIC))
-    made = photos.TASKS[task](photo, np.random.default_rng(zlib.crc32(file.stem.encode(errors="surrogateescape"))))
-    for side, image in (("A", made), ("B", photo)):
-        Image.fromarray(image).save(made_in / side / f"{file.stem}.png")
+    whole = Image.fromarray(grids.to_8_bits(images.read(file, channels=3, max_pixels=max_pixels)))
+    photo = np.asarray(ImageOps.fit(whole, (size, size), Image.Resampling.BICUBIC))
+    task_input = photos.TASKS[task](photo, np.random.default_rng(zlib.crc32(file.stem.encode(errors="surrogateescape"))))
+    for side, image in (("A", task_input), ("B", photo)):
+        Image.fromarray(image).save(root / side / f"{file.stem}.png")
     return (duplicates.difference_hash(photo),)
 
 
-def _copy(files: Sequence[Path], made: Path, *, max_pixels: int) -> tuple[np.uint64, ...]:
-    read = [outputs.pixels(file, max_pixels=max_pixels) for file in files]
-    if read[0].shape[:2] != read[1].shape[:2]:
-        found = " but ".join(f"{file} is {x.shape[1]}x{x.shape[0]}" for file, x in zip(files, read, strict=True))
-        raise images.ImageError(f"{found}: must be of one size")
+def _copy(files: Sequence[Path], root: Path, *, max_pixels: int) -> tuple[np.uint64, ...]:
+    pair = [outputs.pixels(file, max_pixels=max_pixels) for file in files]
+    images.check_same_size(files, pair)
     for side, file in zip("AB", files, strict=True):
-        shutil.copyfile(file, made / side / file.name)
-    return tuple(duplicates.difference_hash(x) for x in read)
+        shutil.copyfile(file, root / side / file.name)
+    return tuple(duplicates.difference_hash(image) for image in pair)

@@ -1,4 +1,4 @@
-"""The images that some model wrote, matched by name with the real ones they stand for."""
+"""Images that any model wrote, matched by name with the real images that they are compared with."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,13 @@ from i2i_jax.data.folder import FolderError, by_stem
 
 
 class Output(NamedTuple):
-    """A real image, all that was made in its place, and its input where the real file shows it side by side."""
+    """A real image and its generated ones.
+
+    Attributes:
+      name: the stem of the real image's file.
+      real: its file; if it is a side-by-side pair, it also holds the input.
+      fakes: the files of its samples.
+    """
 
     name: str
     real: Path
@@ -18,7 +24,13 @@ class Output(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Of an Output, uint8 or uint16: `input` [h, w, c], `target` [h, w, c], `samples` [n, h, w, c]; None is what there is not."""
+    """The images of an Output, uint8 or uint16; None if there is no such image.
+
+    Attributes:
+      input: [h, w, c].
+      target: [h, w, c].
+      samples: [n, h, w, c].
+    """
 
     input: np.ndarray | None
     target: np.ndarray | None
@@ -26,16 +38,26 @@ class Read(NamedTuple):
 
 
 def matched(real: str | Path, fake: str | Path) -> list[Output]:
-    """The images of the folder `fake` by the real image they are named after: NAME, or NAME_ and anything else.
+    """Matches generated images with real ones by name: those of NAME are called NAME, or NAME_ followed by anything.
 
-    So NAME_fake_B is one of NAME, and NAME_001, NAME_002 are its samples; every real image that has any must have as many. Real
-    images without are left out. Raises FolderError.
+    For example, NAME_fake_B is an output for NAME, and NAME_001 and NAME_002 are two samples for it. Real images without outputs are
+    left out.
+
+    Args:
+      real: the folder of real images.
+      fake: the folder of generated images.
+
+    Returns:
+      An Output for each real image with outputs, sorted by name.
+
+    Raises:
+      FolderError: if an output matches no real image, or the real images have different numbers of outputs.
     """
     reals, fakes = _folder(real), _folder(fake)
     groups: dict[str, list[Path]] = {}
     for stem, file in fakes.items():
-        named = [stem, *(stem[:i] for i in range(len(stem) - 1, 0, -1) if stem[i] == "_")]
-        name = next((name for name in named if name in reals), None)
+        candidates = [stem, *(stem[:i] for i in range(len(stem) - 1, 0, -1) if stem[i] == "_")]
+        name = next((name for name in candidates if name in reals), None)
         if name is None:
             raise FolderError(f"{file}: no image in {real} has its name, or its name up to a '_'")
         groups.setdefault(name, []).append(file)
@@ -48,7 +70,7 @@ def matched(real: str | Path, fake: str | Path) -> list[Output]:
 
 
 def files(folder: str | Path) -> list[Path]:
-    """All images of a folder, by name. Raises FolderError."""
+    """Returns the image files of a folder, sorted by name. Raises FolderError."""
     return list(_folder(folder).values())
 
 
@@ -59,33 +81,51 @@ def _folder(folder: str | Path) -> dict[str, Path]:
 
 
 def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_PIXELS) -> Read:
-    """Decoded, with the real file as `real` has it.
+    """Decodes the images of an Output.
 
-    Raises FolderError where sizes differ, grey and colour meet, or samples of 8 and of 16 bits; ImageError.
+    Args:
+      output: their files.
+      direction: AtoB or BtoA if the real file is a side-by-side pair; None if it is the target alone.
+      max_pixels: the most pixels an image may have.
+
+    Raises:
+      FolderError: if target and samples differ in size or number of channels, or the samples in bit depth.
+      ImageError: if an image cannot be read.
     """
     samples = [pixels(fake, max_pixels=max_pixels) for fake in output.fakes]
-    given, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels)
+    real_input, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels)
     for fake, sample in zip(output.fakes, samples, strict=True):
         if sample.shape != target.shape:
-            found = output.real if given is None else f"half of {output.real}"
-            raise FolderError(f"{found} is {_shape(target)} but {fake} is {_shape(sample)}: must be the same")
+            subject = output.real if real_input is None else f"half of {output.real}"
+            raise FolderError(f"{subject} is {_shape(target)} but {fake} is {_shape(sample)}: must be the same")
         if sample.dtype != samples[0].dtype:
             raise FolderError(f"{output.fakes[0]} has {samples[0].dtype} samples but {fake} {sample.dtype}: must be the same")
-    return Read(given, target, np.stack(samples))
+    return Read(real_input, target, np.stack(samples))
 
 
 def real(
     file: Path, *, direction: str | None, like: tuple[int, int], max_pixels: int = images.MAX_PIXELS
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Input, if there is one, and target. With a `direction` the file has both side by side: AtoB has the target on the right.
+    """Reads the file of a real image.
 
-    Raises FolderError where it is None though the file is as wide as two images of the height and width `like`; ImageError.
+    Args:
+      file: the target, or a side-by-side pair.
+      direction: AtoB or BtoA for a side-by-side pair, A being the left half; None for the target alone.
+      like: height and width of the generated image.
+      max_pixels: the most pixels the image may have.
+
+    Returns:
+      Input, None without a `direction`, and target.
+
+    Raises:
+      FolderError: if `direction` is None but the file has the size of two images side by side, or its width is odd.
+      ImageError: if the file cannot be read.
     """
     whole = pixels(file, max_pixels=max_pixels)
     height, width = whole.shape[:2]
     if direction is None:
         if (height, width) == (like[0], 2 * like[1]):
-            raise FolderError(f"{file} is {width}x{height}, what stands for it {like[1]}x{like[0]}: name the half that is real, "
+            raise FolderError(f"{file} is {width}x{height}, its output {like[1]}x{like[0]}: say which half is real, "
                               "--direction=AtoB for the right one, BtoA for the left")  # fmt: skip
         return None, whole
     if width % 2:
@@ -95,7 +135,7 @@ def real(
 
 
 def pixels(file: Path, *, max_pixels: int = images.MAX_PIXELS) -> np.ndarray:
-    """An image as it is stored, 8 or 16 bits, [h, w, c], without alpha."""
+    """Reads an image with the depth and channels of its file, uint8 or uint16 [h, w, c], without alpha. Raises ImageError."""
     return images.read(file, channels=images.colours(file, max_pixels=max_pixels), max_pixels=max_pixels)
 
 

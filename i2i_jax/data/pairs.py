@@ -1,4 +1,4 @@
-"""What every source of pairs offers, and pairs kept side by side in one image."""
+"""The interface of every source of pairs, and pairs stored side by side in one image."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from i2i_jax.data import images
 
 
 class Pair(NamedTuple):
-    """Decoded `input` and `target`: uint8 or uint16 [h, w, c], in their original size."""
+    """A decoded pair: `input` and `target`, uint8 or uint16 [h, w, c], in their original size."""
 
     input: np.ndarray
     target: np.ndarray
@@ -19,22 +19,29 @@ class Pair(NamedTuple):
 
 @runtime_checkable
 class Pairs(Protocol):
-    """Pairs by their position; the order is always the same."""
+    """A dataset: pairs by index, in an order that never changes."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Pair: ...
 
     def name(self, index: int, /) -> str:
-        """Names the pair in file names and messages; unique within the set."""
+        """Returns a name for file names and messages, unique within the dataset."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class SideBySide:
-    """Pairs kept as one image each, A in the left half and B in the right.
+    """Pairs stored as one image each, A in the left half and B in the right. Reading a pair raises ImageError if it cannot be used.
 
-    `load(i)` returns image i as a path or as encoded bytes. Reading a pair raises ImageError.
+    Attributes:
+      count: number of pairs.
+      load: index to image file, a path or its content.
+      name: index to name.
+      direction: AtoB if A is the input, BtoA if B is.
+      input_channels: see `images.read`.
+      target_channels: see `images.read`.
+      max_pixels: the most pixels an image may have, both halves together.
     """
 
     count: int

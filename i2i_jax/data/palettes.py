@@ -1,4 +1,4 @@
-"""The colours of label maps: of the classes of each set that has them, and the class of each pixel."""
+"""Palettes of the datasets with label maps, and the class of each pixel by its colour."""
 
 from typing import NamedTuple
 
@@ -13,22 +13,27 @@ UNLABELLED = -1
 
 
 class PaletteError(ValueError):
-    """Label maps that cannot be read by their colours: one line that says what was found."""
+    """Images that cannot be label maps: one line that says what was found."""
 
 
 class Palette(NamedTuple):
-    """The colours of a set's label maps, 0 to 255: of its classes, by name, and of what belongs to none."""
+    """The colours of a dataset's label maps, RGB from 0 to 255.
+
+    Attributes:
+      classes: the colour of each class, by name; a class's index is its position.
+      unlabelled: colours of pixels that belong to no class.
+    """
 
     classes: dict[str, RGB]
     unlabelled: tuple[RGB, ...] = ()
 
     def colours(self) -> Float[np.ndarray, "k 3"]:
-        """Of the classes, in [-1, 1]."""
+        """Returns the colours of the k classes, in [-1, 1]."""
         return np.array([*self.classes.values()], np.float32) / 127.5 - 1
 
 
 PALETTES = {
-    # CMP Facade Database (Tylecek 2013) in the pix2pix archive: class k of 12 has colour 5 k of MATLAB's jet(64), counted from 0.
+    # CMP Facade Database (Tylecek 2013) in the pix2pix archive: class k of 12 has colour 5 k of MATLAB's jet(64), both counted from 0.
     "facades": Palette(
         {
             "background": (0, 0, 223),
@@ -85,12 +90,20 @@ PALETTES = {
 
 
 def classes_of(images: Float[Array, "b h w c"], palette: Palette) -> Labels:
-    """The class of each pixel of a label map in [-1, 1], by its place in the palette: that of the nearest colour.
+    """Returns the class of each pixel: the one whose colour is nearest.
 
-    UNLABELLED where that colour is no class's. Raises PaletteError unless the images have 3 channels.
+    Args:
+      images: label maps in [-1, 1], with 3 channels.
+      palette: the dataset's palette.
+
+    Returns:
+      Indices into `palette.classes`; UNLABELLED for pixels that are nearest to one of `palette.unlabelled`.
+
+    Raises:
+      PaletteError: if the images do not have 3 channels.
     """
     if images.shape[-1] != 3:
-        raise PaletteError(f"label maps are told apart by colour: found images of {images.shape[-1]} channels, 3 would do")
+        raise PaletteError(f"the classes of label maps are known by colour: found images of {images.shape[-1]} channels, 3 would do")
     colours = np.array([*palette.classes.values(), *palette.unlabelled]) / 127.5 - 1
     distance = jnp.square(images[..., None, :] - colours.astype(images.dtype)[None, None, None]).sum(-1)
     nearest = distance.argmin(-1)

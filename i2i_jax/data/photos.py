@@ -1,4 +1,4 @@
-"""Inputs made of photos, each for one task of restoring the photo: uint8 [h, w, 3] to uint8 [h, w] or [h, w, 3]."""
+"""Inputs made from photos, each for the task of restoring the photo: uint8 [h, w, 3] to uint8 [h, w] or [h, w, 3]."""
 
 from collections.abc import Callable
 
@@ -16,18 +16,18 @@ CANNY = {"sigma": 1.5, "low_threshold": 0.8, "high_threshold": 0.93, "use_quanti
 
 
 def grey(photo: Photo, random: np.random.Generator) -> Grey:
-    """Luma: to be coloured."""
+    """Grey: the task is to colour it."""
     return np.asarray(Image.fromarray(photo).convert("L"))
 
 
 def edges(photo: Photo, random: np.random.Generator) -> Grey:
-    """The strongest edges (Canny 1986), as black lines of one pixel on white."""
+    """The strongest edges (Canny 1986), as black lines on white, one pixel wide."""
     canny = optional.library("skimage.feature", "pairs").canny
     return np.where(canny(grey(photo, random) / 255, **CANNY), 0, 255).astype(np.uint8)
 
 
 def lines(photo: Photo, random: np.random.Generator) -> Grey:
-    """A line drawing (XDoG, Winnemöller 2012): ink where a photo is darker than around, the more the darker."""
+    """A line drawing (XDoG, Winnemöller 2012): the darker a pixel than its surroundings, the darker the line."""
     gaussian = optional.library("skimage.filters", "pairs").gaussian
     light, sigma = grey(photo, random) / 255, max(photo.shape) / 256
     contrast = gaussian(light, sigma) - 0.99 * gaussian(light, 1.6 * sigma)
@@ -35,19 +35,19 @@ def lines(photo: Photo, random: np.random.Generator) -> Grey:
 
 
 def blur(photo: Photo, random: np.random.Generator) -> Photo:
-    """Out of focus: a Gaussian of 1/100 of the longer side."""
+    """Blurred by a Gaussian with a standard deviation of 1/100 of the longer side."""
     return np.asarray(Image.fromarray(photo).filter(ImageFilter.GaussianBlur(max(photo.shape) / 100)))
 
 
 def downscale(photo: Photo, random: np.random.Generator) -> Photo:
-    """Of a quarter of the resolution, enlarged to the photo's size."""
+    """Downscaled to a quarter of the height and width, and enlarged again."""
     height, width = photo.shape[:2]
     small = Image.fromarray(photo).resize((max(1, width // DOWNSCALE), max(1, height // DOWNSCALE)), Image.Resampling.BOX)
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def mask(photo: Photo, random: np.random.Generator) -> Photo:
-    """With a few broad white strokes over it, at random: to be painted in."""
+    """Covered by a few broad white strokes at random: the task is to fill them in."""
     height, width = photo.shape[:2]
     covered = Image.fromarray(photo)
     draw = ImageDraw.Draw(covered)

@@ -1,4 +1,4 @@
-"""TFDS without TensorFlow: prepares a builder of side-by-side pairs, and reads it back as Pairs."""
+"""TFDS without TensorFlow: prepares a builder's dataset of side-by-side pairs, and reads it as Pairs."""
 
 import contextlib
 import sys
@@ -12,19 +12,20 @@ from i2i_jax.data import checks
 from i2i_jax.data.images import ImageError
 from i2i_jax.data.pairs import Pairs, SideBySide
 from i2i_jax.storage import cache
+from i2i_jax.storage.errors import first_line
 
 
 class SetError(ValueError):
-    """A set that cannot be made, or not be read any more: one line that names its folder and says what would do."""
+    """A dataset that cannot be prepared or read: one line that says why and what to do."""
 
 
 def data_dir(path: str | Path) -> Path:
-    """Where prepared sets are kept: `path`, or if it is empty `i2i_jax` in the user's cache folder."""
+    """Returns the folder of prepared datasets: `path`, or if that is empty `i2i_jax` in the user's cache directory."""
     return Path(path).expanduser() if str(path) else cache.folder()
 
 
 def features(encoding: str) -> tfds.features.FeaturesDict:
-    """The features of such a builder: the `pair` as one encoded image, and its `name`."""
+    """Returns the features that a builder must have: `pair`, one image encoded as png or jpeg, and `name`."""
     image = tfds.features.Image(shape=(None, None, 3), encoding_format=encoding)
     return tfds.features.FeaturesDict({"pair": image, "name": tfds.features.Text()})
 
@@ -38,53 +39,63 @@ def pairs(
     skip_bad: bool = False,
     **reading,
 ) -> Pairs:
-    """The pairs of one split of a builder, made first if need be and `prepare`; `reading` is SideBySide's options.
+    """Returns the pairs of one split of a builder's dataset. Several processes may prepare it at once: the first to finish wins.
 
-    A set without a test split is tested on its val split. Several processes may prepare at once: the quickest one's is kept.
-    Raises SetError, and ImageError as `checks.usable` does.
+    Args:
+      make_builder: makes the builder, whose features are those of `features`.
+      split: the split; test becomes val if the dataset has no test split.
+      prepare: prepare the dataset if it is not there.
+      max_pairs: return only the first pairs, at most so many; None returns all.
+      skip_bad: leave out pairs that cannot be read, with a warning.
+      **reading: options of SideBySide.
+
+    Raises:
+      SetError: if the dataset cannot be prepared or read, or is not prepared.
+      ValueError: if there is no such split.
+      ImageError: as `checks.usable`.
     """
-    with _in_one_line("the set cannot be made"):
+    with _in_one_line("the dataset cannot be prepared"):
         if prepare:
             with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(FileExistsError):  # stdout is for results
                 make_builder().download_and_prepare(file_format="array_record")
         builder = make_builder()
     if not builder.is_prepared():
-        raise SetError(f"{builder.data_path}: the set is not prepared")
+        raise SetError(f"{builder.data_path}: the dataset is not prepared")
     splits = builder.info.splits
     if split == "test" and "test" not in splits:
         split = "val"
     if split not in splits:
         raise ValueError(f"unknown split {split!r} of {builder.name}: one of {', '.join(splits)}")
-    found = _read(builder, split, max_pairs, **reading)
-    made = (Path(builder.data_path) / "dataset_info.json").stat().st_mtime_ns
-    return checks.usable(found, fingerprint=(str(builder.data_path), made, split, len(found), reading), skip_bad=skip_bad)
+    source = _read(builder, split, max_pairs, **reading)
+    prepared_ns = (Path(builder.data_path) / "dataset_info.json").stat().st_mtime_ns
+    return checks.usable(source, fingerprint=(str(builder.data_path), prepared_ns, split, len(source), reading), skip_bad=skip_bad)
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str, max_pairs: int | None, **reading) -> SideBySide:
-    again = f"{builder.data_path}: cannot be read: delete this folder, and the set is made again"
-    with _in_one_line(again):
+    unreadable = f"{builder.data_path}: cannot be read: delete this folder, and the dataset is prepared again"
+    with _in_one_line(unreadable):
         decoders = {"pair": tfds.decode.SkipDecoding()}
-        records = builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue]: lost by a decorator
+        records = builder.as_data_source(split, decoders=decoders)  # pyright: ignore[reportCallIssue]: a decorator hides the signature
         count = min(len(records), max_pairs or len(records))
 
     def field(index: int, name: str) -> Any:
         try:
-            found = records[index][name]
-        except Exception as error:  # from C++
-            raise ImageError(f"{again} ({split} {index})") from error
-        if found is None:
-            raise ImageError(f"{again} ({split} {index})")
-        return found
+            value = records[index][name]
+        except Exception as error:  # C++ raises many types
+            raise ImageError(f"{unreadable} ({split} {index})") from error
+        if value is None:
+            raise ImageError(f"{unreadable} ({split} {index})")
+        return value
 
     return SideBySide(count, lambda index: field(index, "pair"), lambda index: field(index, "name").decode(), **reading)
 
 
 @contextlib.contextmanager
 def _in_one_line(failure: str) -> Iterator[None]:
-    """What TFDS and its C++ raise on disks that are full or were damaged."""
+    """Turns what TFDS and its C++ code raise on full or damaged disks into a SetError of one line."""
     try:
         yield
     except SetError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise SetError(f"{failure} ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from error
+        raise SetError(f"{failure} ({first_line(error, max_length=None)})") from error

@@ -1,4 +1,4 @@
-"""Which pairs of a folder a run trains on and which it holds out: decided once, and kept with the run."""
+"""The pairs of a folder that a run trains on and those it holds out: chosen once, and stored in the run's folder."""
 
 import dataclasses
 import json
@@ -14,7 +14,14 @@ SHOWN = 3  # names in a line
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """Of each split the pairs by name, with the bytes of their files; `size` are height and width of an input, once one is read."""
+    """The pairs of each split.
+
+    Attributes:
+      train: the size in bytes of each training pair's files, by name.
+      val: the same for the held-out pairs.
+      side_by_side: whether a pair is one side-by-side file, or two files.
+      size: height and width of an input; None before one was read.
+    """
 
     train: Mapping[str, int]
     val: Mapping[str, int]
@@ -23,7 +30,16 @@ class Splits:
 
 
 def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Splits:
-    """What is there now; what a run held out `before` stays held out. Raises FolderError."""
+    """Returns the current splits of a folder.
+
+    Args:
+      root: the folder.
+      val_fraction: as in `folder.pairs`.
+      before: the splits of the run so far, whose held-out pairs stay held out; None for a new run.
+
+    Raises:
+      FolderError: if the folder does not hold pairs.
+    """
     held_out = None if before is None else before.val.keys()
     train, val = (folder.files(root, split, val_fraction=val_fraction, held_out=held_out) for split in ("train", "val"))
     return Splits(_bytes(train), _bytes(val), side_by_side=len(train[0]) == 1)
@@ -34,23 +50,24 @@ def _bytes(pairs: list[tuple[Path, ...]]) -> dict[str, int]:
 
 
 def read(run: str | Path) -> Splits | None:
-    """Those kept with a run; None where there are none, as for a packed one."""
+    """Reads the splits in a run's folder; None if there are none (a packed model has none), or the file is damaged."""
     try:
-        kept = json.loads((Path(run) / FILE).read_bytes())
-        return Splits(dict(kept["train"]), dict(kept["val"]), bool(kept["side_by_side"]), tuple(kept["size"]) if kept["size"] else None)
+        record = json.loads((Path(run) / FILE).read_bytes())
+        size = tuple(record["size"]) if record["size"] else None
+        return Splits(dict(record["train"]), dict(record["val"]), bool(record["side_by_side"]), size)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def keep(run: Path, now: Splits, before: Splits | None) -> None:
-    """Writes them; what the run once trained on, or held out, is not forgotten where it is missing now."""
+    """Writes the splits into a run's folder, together with the pairs of `before` that are missing from the data now."""
     known = now if before is None else dataclasses.replace(now, train={**before.train, **now.train}, val={**before.val, **now.val})
     if known != before:
         atomic_write(run / FILE, (json.dumps(dataclasses.asdict(known), indent=0) + "\n").encode())
 
 
 def changes(before: Splits, now: Splits) -> Iterator[str]:
-    """What is different in the folder since the run began, in words."""
+    """Yields messages about what changed in the folder since the run began."""
     old, new = {**before.train, **before.val}, {**now.train, **now.val}
     for verb, names in (
         ("added", new.keys() - old.keys()),
@@ -60,7 +77,7 @@ def changes(before: Splits, now: Splits) -> Iterator[str]:
         if names:
             yield f"{len(names)} pairs were {verb} ({_some(names)})"
     if trained := now.val.keys() & before.train.keys() - now.train.keys():
-        yield f"{len(trained)} of the {len(now.val)} held-out pairs were trained on before ({_some(trained)}): figures on them are too good"
+        yield f"{len(trained)} of the {len(now.val)} held-out pairs were trained on before ({_some(trained)}): their metrics are too good"
 
 
 def _some(names: set[str]) -> str:

@@ -1,8 +1,6 @@
 """Runs made of the files of the two public PyTorch projects, and such files made of runs."""
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -18,6 +16,7 @@ from i2i_jax.config import Config, ConfigError
 from i2i_jax.interop import imported, recognise, torch
 from i2i_jax.interop.layout import StateDictError, refuse_foreign
 from i2i_jax.storage import checkpoints, torch_files
+from i2i_jax.storage.files import new_folder
 from i2i_jax.train_state import Game, TrainState
 
 NAMES = {"generator": "G", "encoder": "E", "discriminator": "D", "discriminator_prior": "D2"}  # PyTorch's: EPOCH_net_NAME.pth
@@ -53,7 +52,7 @@ def from_torch(files: Sequence[Path], out: Path, given: Mapping[str, Any]) -> Im
     with _naming(", ".join(map(str, files))):
         reading = imported.read_config(found, states, given)
     state, leftover_tensors = _state(reading.config, sources, states)
-    with new_folder(out) as folder:
+    with new_folder(out, error=ConfigError) as folder:
         _save(folder, reading.config, state, leftover_tensors)
     return Imported(*reading, sources)
 
@@ -81,7 +80,7 @@ def to_torch(run: Path, out: Path, *, step: int | Literal["best"] | None = None)
         written[f"latest_net_{NAMES[role]}.pth"] = torch.state_dict_from_params(
             module, params, state.batch_stats[role], ignored_tensors=kept
         )
-    with new_folder(out) as folder:
+    with new_folder(out, error=ConfigError) as folder:
         for name, arrays in written.items():
             torch_files.write(folder / name, arrays)
     return [out / name for name in written]
@@ -130,16 +129,3 @@ def _naming(source: object) -> Iterator[None]:
         yield
     except StateDictError as error:
         raise ConversionError(f"{source}: {error}") from error
-
-
-@contextlib.contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill: it becomes `out`, which must be new or empty, when all went well; else nothing of it stays."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already: name a new folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
-        folder = Path(temporary) / out.name
-        folder.mkdir()
-        yield folder
-        os.replace(folder, out)

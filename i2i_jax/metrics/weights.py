@@ -1,10 +1,8 @@
 """Files of pretrained weights: where they are published, found or downloaded, and read."""
 
-import hashlib
 import os
 import tempfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -13,12 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from i2i_jax.storage import cache, torch_files
-
-TIMEOUT = 30  # seconds without a byte
-CHUNK = 1 << 20
+from i2i_jax.storage import cache, download, torch_files
+from i2i_jax.storage.files import sha256
 
 
 class WeightsError(ValueError):
@@ -89,12 +84,6 @@ def cache_dir() -> Path:
     return cache.folder("weights")
 
 
-def sha256(path: str | Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a .npz, or of a PyTorch .pth or .pt (which needs the extra `torch`), by name; code in a file is never run.
 
@@ -140,7 +129,7 @@ def _download(published: Published, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".download_") as folder:
             partial = Path(folder) / path.name
-            _fetch(published.url, partial)
+            download.fetch(published.url, partial, desc=path.name)
             found = sha256(partial)
             if found != published.sha256:
                 raise WeightsError(
@@ -153,12 +142,3 @@ def _download(published: Published, path: Path) -> Path:
     except (OSError, HTTPException) as error:
         raise WeightsError(f"{published.url}: cannot be downloaded to {path}: {getattr(error, 'reason', error)}: {advice}") from error
     return path
-
-
-def _fetch(url: str, path: Path) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(path, "wb") as file:
-        total = int(response.headers.get("Content-Length", 0)) or None
-        with tqdm(total=total, desc=path.name, unit="B", unit_scale=True) as progress:
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                progress.update(len(chunk))

@@ -1,4 +1,4 @@
-"""Where what can be made or fetched again is kept."""
+"""The user's cache directory, for files that can be downloaded or computed again."""
 
 import contextlib
 import os
@@ -6,17 +6,17 @@ from pathlib import Path
 
 
 def folder(name: str = "") -> Path:
-    """`i2i_jax/NAME` in the user's cache folder."""
+    """Returns `i2i_jax/NAME` in the user's cache directory; does not create it."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "i2i_jax" / name
 
 
 def bounded(name: str, *, most: int) -> Path:
-    """That folder, with at most so many bytes of files in it: the oldest are removed."""
-    place, total = folder(name), 0
+    """Returns `folder(name)` after removing its oldest files until the rest takes at most `most` bytes."""
+    path, total = folder(name), 0
     with contextlib.suppress(OSError):  # another process may remove them too
-        files = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in place.glob("*") if file.is_file()]
+        files = [(file.stat().st_mtime_ns, file.stat().st_size, file) for file in path.glob("*") if file.is_file()]
         for _, size, file in sorted(files, reverse=True):
             total += size
             if total > most:
                 file.unlink()
-    return place
+    return path

@@ -1,22 +1,26 @@
-"""Files that are whole or not there, and a lock that dies with its owner."""
+"""Files and folders that are complete or absent, checksums of files, and a lock that the system releases when its owner ends."""
 
 import contextlib
+import hashlib
 import importlib
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 
 class Taken(Exception):
-    """Another process has the lock: which one."""
+    """Another process holds the lock; the message names it."""
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Whoever reads `path`, even after a crash in here, finds the old file or the new one, whole. Its folder is made.
+    """Replaces a file atomically: readers see the old content or the new, even after a crash. Creates the parent folders.
 
-    What is written is on the disk, by its name, when this returns: a power cut does not undo it. Raises OSError in one line that
-    names it.
+    When this returns, the content and the file's name are synced to disk, so that they survive a power failure.
+
+    Raises:
+      OSError: one line that names the file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
@@ -34,36 +38,64 @@ def atomic_write(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Its names; some systems and file systems cannot, and sync them by themselves."""
+    """Syncs the names of a folder's files to disk. Some systems and file systems cannot, and sync them on their own."""
     with contextlib.suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a killed `atomic_write` left in a folder to which nobody else writes."""
+    """Removes the temporary files of a killed `atomic_write`. No other process may be writing to the folder."""
     for leftover in folder.glob(".*.tmp"):
         if leftover.is_file() and leftover.name.split(".")[-2].isdigit():
             leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
+def new_folder(path: Path, *, error: type[Exception]) -> Iterator[Path]:
+    """Yields a temporary folder, which is renamed to `path` when the block completes and removed when it raises.
+
+    Args:
+      path: must not exist, or be an empty folder; its parent folders are created.
+      error: the type of the exception that is raised if there is something at `path` already.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise error(f"{path} is there already: name a new folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:
+        folder = Path(temporary) / path.name
+        folder.mkdir()
+        yield folder
+        os.replace(folder, path)
+
+
+@contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Errors of the system get the file's name, which those of a full disk lack."""
+    """Adds the file's name to an OSError from inside the block; that of a full disk has none."""
     try:
         yield
     except OSError as error:
         raise OSError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
+def sha256(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Inside, this process alone has the lock that is kept in the file `path`. The system takes it back however its owner ends.
+    """Holds an exclusive lock on a file, which is created; the system releases it however the process ends.
 
-    Raises Taken. A system without such locks gives none, and all have it.
+    On a system or file system without such locks, the lock is always granted.
+
+    Raises:
+      Taken: if another process holds the lock.
+      OSError: if the file cannot be written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

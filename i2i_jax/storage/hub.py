@@ -1,4 +1,4 @@
-"""Packed models on the Hugging Face hub, by name: hf://USER/NAME. The only file that uses its library, which is an extra."""
+"""Packed models on the Hugging Face hub, as hf://USER/NAME. The only file that uses the hub's library, which is an extra."""
 
 import contextlib
 import importlib
@@ -10,15 +10,26 @@ from typing import Any
 from i2i_jax import optional
 
 SCHEME = "hf://"
-MODEL = "model.safetensors"  # the packed model's name in every repository
+MODEL = "model.safetensors"  # the packed model's file name in a repository
 
 
 class HubError(ValueError):
-    """A model that the hub does not give or take: one line that names it and what would do."""
+    """A model cannot be downloaded or uploaded: one line that names it and what to do."""
 
 
 def local(run: str | Path) -> str | Path:
-    """The file of a model that is on the hub, fetched into the hub's cache if it is not there; any other run as it is. Raises HubError."""
+    """Downloads a model from the hub, unless it is in the hub's cache already.
+
+    Args:
+      run: hf://USER/NAME, or any other path, which is returned unchanged.
+
+    Returns:
+      The path of the packed model.
+
+    Raises:
+      HubError: if the hub has no such model or cannot be reached.
+      MissingExtra: if the hub's library is not installed.
+    """
     if not str(run).startswith(SCHEME):
         return run
     library = _library()
@@ -27,7 +38,19 @@ def local(run: str | Path) -> str | Path:
 
 
 def push(folder: Path, to: str) -> str:
-    """Uploads the files of `folder` as one commit; returns the address of the model's page. A new repository is private."""
+    """Uploads a folder as one commit, into a private repository if there is none of this name.
+
+    Args:
+      folder: the folder whose files are uploaded.
+      to: the repository, as hf://USER/NAME.
+
+    Returns:
+      The URL of the model's page.
+
+    Raises:
+      HubError: if the hub cannot be reached or refuses the files.
+      MissingExtra: if the hub's library is not installed.
+    """
     hub = _library().HfApi()
     with _one_line(to):
         page = hub.create_repo(_repository(to), private=True, exist_ok=True)
@@ -38,7 +61,7 @@ def push(folder: Path, to: str) -> str:
 def _repository(name: str | Path) -> str:
     repository = str(name).removeprefix(SCHEME)
     if not str(name).startswith(SCHEME) or repository.count("/") != 1 or "" in repository.split("/"):
-        raise HubError(f"{name}: is no name of a model on the hub: must be {SCHEME}USER/NAME")
+        raise HubError(f"{name}: is not the name of a model on the hub: must be {SCHEME}USER/NAME")
     return repository
 
 
@@ -48,7 +71,7 @@ def _library() -> Any:
 
 @contextlib.contextmanager
 def _one_line(name: str | Path) -> Iterator[None]:
-    """Around what the library does: its warnings are about what a HubError says, and its bars are for people."""
+    """Runs the library inside the block: its errors become HubError, its warnings are silenced, no progress bars outside a terminal."""
     with contextlib.ExitStack() as stack:
         logs = importlib.import_module("huggingface_hub.utils.logging")
         stack.callback(logs.set_verbosity, logs.get_verbosity())
@@ -68,13 +91,13 @@ def _as_hub_error(name: str | Path) -> Iterator[None]:
         errors.LocalEntryNotFoundError: "cannot be reached, and is not in the cache",
         errors.EntryNotFoundError: f"holds no {MODEL}: `i2i_jax push` writes one",
         errors.RepositoryNotFoundError: "is not on the hub, or not yours: look at the name, and log in with `hf auth login`",
-        errors.LocalTokenNotFoundError: "needs you to be known to the hub: log in with `hf auth login`",
+        errors.LocalTokenNotFoundError: "needs a login: log in to the hub with `hf auth login`",
     }
     try:
         yield
     except HubError:
         raise
-    except Exception as error:  # the library's own, and those of the one that it speaks HTTP by
+    except Exception as error:  # of the library, or of the HTTP library that it uses
         reason = next((text for kind, text in advice.items() if isinstance(error, kind)), None)
-        because = f"{error} {error.__cause__ or ''}"
-        raise HubError(f"{name}: {reason or ' '.join(because.split())}") from error
+        details = f"{error} {error.__cause__ or ''}"
+        raise HubError(f"{name}: {reason or ' '.join(details.split())}") from error

@@ -1,4 +1,4 @@
-"""RUN/metrics.jsonl: a row of figures for every step that is reported."""
+"""RUN/metrics.jsonl: one row of metrics for each reported step."""
 
 import json
 import math
@@ -8,11 +8,11 @@ from typing import Any
 from i2i_jax.config import current_name
 from i2i_jax.storage.files import atomic_write
 
-TIMING = ("time", "steps_per_second")  # the fields of a row in which two equal runs differ
+TIMING = ("time", "steps_per_second")  # the only fields that differ between two runs of the same config
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:
-    """One row of metrics.jsonl, under today's names; None for a line that is torn or no row."""
+    """Parses one line of metrics.jsonl, with old names replaced by current ones; None if the line is truncated or not a row."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -23,13 +23,13 @@ def parse_row(line: bytes) -> dict[str, Any] | None:
 
 
 def as_json(value: float) -> float | str:
-    """`value` as JSON can hold it: "NaN", "Infinity" and "-Infinity" are strings. `float` is the inverse."""
+    """Returns `value` as JSON can hold it: NaN and Inf become "NaN", "Infinity" and "-Infinity". `float` is the inverse."""
     return value if math.isfinite(value) else json.dumps(value).strip('"')
 
 
 def keep_until(metrics: Path, step: int) -> dict[str, Any]:
-    """Leaves the whole rows up to `step`; returns the last one, {} where there is none."""
+    """Removes all rows after `step`, and invalid lines; returns the last row that is left, {} if there is none."""
     lines = metrics.read_bytes().splitlines() if metrics.exists() else []
-    kept = [(line, row) for line in lines if (row := parse_row(line)) and row["step"] <= step]
-    atomic_write(metrics, b"".join(line + b"\n" for line, _ in kept))
-    return kept[-1][1] if kept else {}
+    rows = [(line, row) for line in lines if (row := parse_row(line)) and row["step"] <= step]
+    atomic_write(metrics, b"".join(line + b"\n" for line, _ in rows))
+    return rows[-1][1] if rows else {}

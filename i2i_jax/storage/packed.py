@@ -1,4 +1,4 @@
-"""A model in one file: its networks as safetensors, its config and its card beside them. Nothing in such a file is executed."""
+"""A model in one file: its networks as safetensors, with its config and its card in the metadata. Nothing in the file is executed."""
 
 import contextlib
 import fnmatch
@@ -13,11 +13,11 @@ import safetensors
 import safetensors.numpy
 
 from i2i_jax.config import Config, ConfigError, current_name, flatten, from_json, override, to_json
-from i2i_jax.storage import checkpoints
+from i2i_jax.storage.stored_arrays import form, named
 
 FORMAT = "i2i_jax 1"
 
-# What leaves with a packed model: all that the networks are, and how they were trained; nothing that is this machine's or its user's.
+# Options that a packed model carries: all that defines the networks and how they were trained, nothing about this machine or its user.
 PUBLISHED = (
     "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
     "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.input_channels",
@@ -33,10 +33,16 @@ class PackedError(ValueError):
 
 
 def to_bytes(config: Config, card: dict[str, Any], state: Any) -> bytes:
-    """The file of a model; of its config the options that are PUBLISHED, and of others the defaults."""
+    """Returns the content of a packed file.
+
+    Args:
+      config: the run's config, of which only the options in PUBLISHED are written; the others get their defaults.
+      card: the model card, as JSON can hold it.
+      state: a pytree of the arrays to write.
+    """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
-    return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in checkpoints.named(state).items()}, metadata)
+    return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in named(state).items()}, metadata)
 
 
 def _is_published(option: str) -> bool:
@@ -44,7 +50,7 @@ def _is_published(option: str) -> bool:
 
 
 def read_config(path: str | Path) -> Config:
-    """Raises PackedError."""
+    """Reads the config of a packed file. Raises PackedError."""
     with _opened(path) as (_, metadata):
         try:
             return from_json(metadata.get("config", ""))
@@ -53,29 +59,40 @@ def read_config(path: str | Path) -> Config:
 
 
 def networks(path: str | Path) -> set[str]:
-    """Those whose parameters are in the file. Raises PackedError."""
+    """Returns the networks whose parameters are in the file. Raises PackedError."""
     with _opened(path) as (file, _):
-        return {name.split(".")[1] for name in _stored(file) if name.startswith("params.")}
+        return {name.split(".")[1] for name in _stored_names(file) if name.startswith("params.")}
 
 
 def restore(path: str | Path, template: Any) -> Any:
-    """The arrays of the file that `template` names, in its form. Raises PackedError."""
-    wanted = checkpoints.named(template)
+    """Reads arrays of a packed file.
+
+    Args:
+      path: the file.
+      template: a pytree of ShapeDtypeStruct: the arrays to read, with their dtypes and shardings.
+
+    Returns:
+      A pytree of arrays with the structure of `template`.
+
+    Raises:
+      PackedError: if the file is damaged, or lacks an array or has it in another shape or dtype.
+    """
+    wanted = named(template)
     with _opened(path) as (file, _):
-        stored_as = _stored(file)
+        stored_names = _stored_names(file)
         for name, leaf in wanted.items():
-            if name not in stored_as:
+            if name not in stored_names:
                 raise PackedError(f"{path}: has no {name}: it is of another model than its config")
-            stored = file.get_slice(stored_as[name])
-            found = checkpoints.form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
-            if found != (expected := checkpoints.form(leaf.dtype, leaf.shape)):
-                raise PackedError(f"{path}: {name} is {found}, that of its config is {expected}")
-        arrays = [jax.device_put(file.get_tensor(stored_as[name]), leaf.sharding) for name, leaf in wanted.items()]
+            stored = file.get_slice(stored_names[name])
+            actual = form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
+            if actual != (expected := form(leaf.dtype, leaf.shape)):
+                raise PackedError(f"{path}: {name} is {actual}, that of its config is {expected}")
+        arrays = [jax.device_put(file.get_tensor(stored_names[name]), leaf.sharding) for name, leaf in wanted.items()]
         return jax.tree.unflatten(jax.tree.structure(template), arrays)
 
 
-def _stored(file: Any) -> dict[str, str]:
-    """Today's names of the arrays to those in the file."""
+def _stored_names(file: Any) -> dict[str, str]:
+    """The current name of each array to its name in the file, which an older version may have written."""
     return {current_name(name): name for name in file.keys()}  # noqa: SIM118
 
 

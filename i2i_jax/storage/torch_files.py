@@ -1,4 +1,4 @@
-"""PyTorch's files of tensors by name, as NumPy arrays: the only file that uses PyTorch, which is an extra."""
+"""PyTorch's state dict files as NumPy arrays. The only file that uses PyTorch, which is an extra."""
 
 import importlib
 import os
@@ -15,15 +15,25 @@ import numpy as np
 
 from i2i_jax.devices import crashes
 
-OLDEST = (2, 6)  # before it, even `weights_only` could be made to run code
+OLDEST = (2, 6)  # in older versions, a crafted file runs code in spite of `weights_only`
 
 
 class TorchFileError(ValueError):
-    """A file that cannot be read as tensors by name: one line that names it, what was found and what would do."""
+    """A file that is not a state dict, or cannot be read: one line that names it, what was found and what is needed."""
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict that `torch.save` wrote. Nothing in the file is executed. Raises TorchFileError."""
+    """Reads a state dict that `torch.save` wrote. Nothing in the file is executed.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The tensors by name: float64 stays, all other floating-point types become float32.
+
+    Raises:
+      TorchFileError: if the file is missing, damaged or holds anything but tensors, or PyTorch is missing or too old.
+    """
     path = Path(path)
     if not path.is_file():
         raise TorchFileError(f"{path}: " + ("is a folder: name its files" if path.is_dir() else "no such file"))
@@ -31,21 +41,29 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     _refuse_compressed(path)
     try:
         with warnings.catch_warnings(action="ignore"):
-            found = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # of nearly any kind, in a damaged file
+            state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # damaged files raise nearly any type
         if crashes.out_of_memory(error):
             raise
         if re.search("unsupported (global|class)|unrecognized function", str(error), re.IGNORECASE):
             raise TorchFileError(f"{path}: holds more than tensors, which is never loaded: save the network's state_dict()") from error
         raise TorchFileError(f"{path}: not a whole PyTorch file: cut short, or something else") from error
-    if not isinstance(found, dict):
-        raise TorchFileError(f"{path}: holds a {type(found).__name__}, not tensors by name: save the network's state_dict()")
-    _refuse_inflated(path, torch, found)
-    return {key: _array(path, torch, key, tensor) for key, tensor in found.items()}
+    if not isinstance(state, dict):
+        raise TorchFileError(f"{path}: holds a {type(state).__name__}, not tensors by name: save the network's state_dict()")
+    _refuse_inflated(path, torch, state)
+    return {key: _array(path, torch, key, tensor) for key, tensor in state.items()}
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """A file that `torch.load` reads as a state dict, whole or not at all. Raises TorchFileError."""
+    """Writes arrays as a state dict that `torch.load` reads; an interrupted write leaves no file.
+
+    Args:
+      path: the file to write.
+      arrays: the arrays by name.
+
+    Raises:
+      TorchFileError: if PyTorch is missing or too old.
+    """
     path = Path(path)
     torch = _torch(path)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -64,19 +82,19 @@ def _torch(path: Path) -> ModuleType:
 
 
 def _refuse_compressed(path: Path) -> None:
-    """`torch.save` never compresses; what does may be a thousand times as large when it is read."""
+    """Rejects compressed archives: `torch.save` never compresses, and they may unpack to a thousand times their size."""
     try:
         with zipfile.ZipFile(path) as file:
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in file.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # an older format, or damaged
+        return  # an older format, or damaged: `torch.load` decides
     if packed:
         raise TorchFileError(f"{path}: a compressed archive, which torch.save does not write")
 
 
-def _refuse_inflated(path: Path, torch: ModuleType, found: dict) -> None:
-    """Tensors may repeat one number endlessly without taking space in the file."""
-    needed = sum(tensor.numel() * tensor.element_size() for tensor in found.values() if torch.is_tensor(tensor))
+def _refuse_inflated(path: Path, torch: ModuleType, state: dict) -> None:
+    """Rejects tensors larger than the file: with a stride of 0, one stored number may stand for any number of elements."""
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in state.values() if torch.is_tensor(tensor))
     if needed > path.stat().st_size:
         raise TorchFileError(f"{path}: its tensors would take {needed} bytes, more than the whole file")
 

@@ -1,4 +1,4 @@
-"""A catalogue of bad data, with the exact line that each gets: files, folders, archives and servers."""
+"""A catalogue of bad data and the exact error message for each: files, folders, archives and servers."""
 
 import contextlib
 import errno
@@ -23,20 +23,21 @@ import pytest
 import tifffile
 from PIL import Image
 
-from i2i_jax.data import folder, images, pix2pix, shapes
+from i2i_jax.data import download, folder, images, pix2pix, shapes
 from i2i_jax.data.images import UNDECODABLE, ImageError
 from i2i_jax.data.prepared import SetError
+from i2i_jax.storage import download as http_download
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
 DEEP = np.random.default_rng(1).integers(0, 65536, (32, 64, 3), np.uint16)
 
-# Pillow's, of files that are cut short; to a user of the command they are not shown.
+# Pillow warns of truncated files; the commands do not show these warnings.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path, monkeypatch):
-    """What was found is remembered there."""
+    """The results of checks are cached there."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -57,7 +58,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int = 8, colour: int = 2, data: bytes | None = b"", before: bytes = b"") -> bytes:
-    """The head of a PNG that says it is so large, and whatever data."""
+    """A PNG whose header declares this size, with any data."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     body = b"" if data is None else chunk(b"IDAT", zlib.compress(data))
     return b"\x89PNG\r\n\x1a\n" + head + before + body + chunk(b"IEND", b"")
@@ -68,7 +69,7 @@ def bmp(width: int, height: int) -> bytes:
 
 
 def bare_tiff(offset: int = 8, **tags: int) -> bytes:
-    """A TIFF of one page without pixels, whose tags are 32-bit numbers."""
+    """A TIFF with one page and no pixels; all tags are 32-bit numbers."""
     codes = {"width": 256, "height": 257, "bits": 258, "compression": 259, "photometric": 262, "offsets": 273, "samples": 277,
              "rows": 278, "counts": 279, "tile_width": 322, "tile_height": 323, "tile_offsets": 324, "tile_counts": 325}  # fmt: skip
     strip = {} if "tile_width" in tags else {"offsets": 8, "rows": 32, "counts": 100}
@@ -81,15 +82,16 @@ def cut(content: bytes, kept: float) -> bytes:
     return content[: int(len(content) * kept)]
 
 
-def flipped(content: bytes, at: float) -> bytes:
-    place = int(len(content) * at)
-    return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+def flipped(content: bytes, position: float) -> bytes:
+    """The content with one bit flipped, at a position from 0 to 1."""
+    index = int(len(content) * position)
+    return content[:index] + bytes([content[index] ^ 0x10]) + content[index + 1 :]
 
 
 HUGE = "is 20000x20000: 400000000 pixels, more than max_pixels=100000000 allows"
 NO_IMAGE = "is not an image"
 
-# What is in the file, and why it cannot be used.
+# Content of a file, and why it cannot be used.
 CONTENTS = {
     "zero bytes": (b"", "is an empty file"),
     "one byte": (b"x", NO_IMAGE),
@@ -159,8 +161,8 @@ CONTENTS = {
 
 
 def a_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
-        made.bind(path.name)
+    with socket.socket(socket.AF_UNIX) as unix_socket, contextlib.chdir(path.parent):
+        unix_socket.bind(path.name)
 
 
 def a_file_that_gives_errors(path: Path) -> None:
@@ -170,7 +172,7 @@ def a_file_that_gives_errors(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Skips where names of files must be text."""
+    """Writes a file; skips the test on systems that allow only valid text in file names."""
     try:
         path.write_bytes(content)
     except OSError as error:
@@ -179,15 +181,15 @@ def write(path: Path, content: bytes) -> None:
         pytest.skip("names of files must be text on this system")
 
 
-# What is in the place of a file.
+# What there is instead of a regular file, and why it cannot be used.
 NO_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a folder": (lambda path: path.mkdir(), "is a folder: must be an image file"),
     "a link to nothing": (lambda path: path.symlink_to("nothing"), "no such file"),
     "a link to itself": (lambda path: path.symlink_to(path.name), "cannot be read (Too many levels of symbolic links)"),
     "a link to its folder": (lambda path: path.symlink_to("."), "is a folder: must be an image file"),
-    "a pipe": (lambda path: os.mkfifo(path), "is no regular file: must be an image file"),
-    "a socket": (a_socket, "is no regular file: must be an image file"),
-    "an endless device": (lambda path: path.symlink_to("/dev/zero"), "is no regular file: must be an image file"),
+    "a pipe": (lambda path: os.mkfifo(path), "is not a regular file: must be an image file"),
+    "a socket": (a_socket, "is not a regular file: must be an image file"),
+    "an endless device": (lambda path: path.symlink_to("/dev/zero"), "is not a regular file: must be an image file"),
     "a file that gives errors": (a_file_that_gives_errors, "cannot be read (Input/output error)"),
 }
 
@@ -206,7 +208,7 @@ def refusal(root: Path, split: str = "train", **options) -> str:
 
 @pytest.mark.parametrize(("kind", "reason"), [(name, reason) for name, (_, reason) in (CONTENTS | NO_FILES).items()])
 def test_one_bad_file(tmp_path, caplog, kind, reason):
-    """It is refused by name, or left out where that is wanted."""
+    """The error names it; with skip_bad it is left out."""
     root = tmp_path / "pairs"
     good(root / "train" / "good.png")
     content = (CONTENTS | NO_FILES)[kind][0]
@@ -214,10 +216,10 @@ def test_one_bad_file(tmp_path, caplog, kind, reason):
     bad.write_bytes(content) if isinstance(content, bytes) else content(bad)
     expected = f"1 of 2 pairs cannot be used: ROOT/train/bad.png: {reason}; "
     assert refusal(root, val_fraction=0.0) == expected + "data.skip_bad=True leaves out what cannot be used"
-    left = folder.pairs(root, "train", val_fraction=0.0, skip_bad=True)
-    assert [left.name(i) for i in range(len(left))] == ["good"]
-    ours = [record.getMessage() for record in caplog.records if record.name == "absl"]  # tifffile logs too
-    assert [message.replace(str(root), "ROOT") for message in ours] == [expected + "left out"]
+    usable = folder.pairs(root, "train", val_fraction=0.0, skip_bad=True)
+    assert [usable.name(i) for i in range(len(usable))] == ["good"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "absl"]  # tifffile logs too
+    assert [message.replace(str(root), "ROOT") for message in messages] == [expected + "left out"]
 
 
 def test_a_file_that_may_not_be_read(unprivileged):
@@ -240,11 +242,11 @@ def several_bad(root: Path) -> None:
             (root / f"{number:02d}.png").write_bytes(b"x")
 
 
-SOME = "some differ in upper and lower case or in Unicode's form only"
+SOME = "some names differ only in case or in Unicode normalization"
 LEAVES_OUT = "data.skip_bad=True leaves out what cannot be used"
 NFC, NFD = (unicodedata.normalize(form, "\u00e9") for form in ("NFC", "NFD"))
 
-# What is in ROOT, how it is read, and the line that it gets.
+# What is in ROOT, the options it is read with, and the error message.
 FOLDERS: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     "nothing": (lambda root: root.rmdir(), {}, "ROOT: no such folder"),
     "a file": (lambda root: (root.rmdir(), root.write_text("x")), {}, "ROOT: no such folder"),
@@ -256,10 +258,10 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     "folders in themselves": (
         lambda root: (root / "train").symlink_to("."), {}, f"ROOT/train: has no image files ({', '.join(images.EXTENSIONS)})",
     ),
-    "one half": (lambda root: good(root / "A" / "x.png"), {}, "ROOT/B: no such folder, though its other half is there"),
+    "one half": (lambda root: good(root / "A" / "x.png"), {}, "ROOT/B: no such folder, though ROOT/A exists"),
     "one half of a split": (
         lambda root: good(root / "trainB" / "x.png"), {},
-        "ROOT/trainA: no such folder, though its other half is there",
+        "ROOT/trainA: no such folder, though ROOT/trainB exists",
     ),
     "a missing partner": (
         lambda root: (pair(root, "1.png", "1.png"), good(root / "A" / "2.png")), {},
@@ -279,11 +281,11 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     ),
     "one name twice": (
         lambda root: (good(root / "x.png"), good(root / "x.jpg")), {},
-        "ROOT: 'x' there more than once, with different extensions (1 names)",
+        "ROOT: 'x' found more than once, with different extensions (1 names)",
     ),
     "one name in two cases of its extension": (
         lambda root: (good(root / "x.png"), good(root / "x.PNG")), {},
-        "ROOT: 'x' there more than once, with different extensions (1 names)",
+        "ROOT: 'x' found more than once, with different extensions (1 names)",
     ),
     "partners of other sizes": (
         lambda root: pair(root, "x.png", "x.png", size=(64, 31)), {"val_fraction": 0.0},
@@ -299,7 +301,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     ),
     "one pair of which some are to be held out": (
         lambda root: good(root / "x.png"), {"split": "val"},
-        "ROOT: has no val split, and val_fraction 0.1 of 1 training pairs holds out none: 0 measures on these",
+        "ROOT: has no val split, and val_fraction 0.1 of 1 training pairs holds out none: "
+        "data.val_fraction=0 evaluates on the training pairs",
     ),
     "a split of no name": (lambda root: good(root / "x.png"), {"split": "tset"}, "unknown split 'tset': one of train, val, test"),
     "nothing good": (
@@ -323,10 +326,10 @@ def test_a_bad_folder(tmp_path, kind):
     root = tmp_path / "pairs"
     root.mkdir()
     make(root)
-    found = refusal(root, **options)
+    message = refusal(root, **options)
     for record in (tmp_path / "cache").rglob("*.json"):
-        found = found.replace(str(record), "RECORD")
-    assert found == expected
+        message = message.replace(str(record), "RECORD")
+    assert message == expected
 
 
 def animation() -> bytes:
@@ -337,7 +340,7 @@ def animation() -> bytes:
 
 
 def turned() -> bytes:
-    """Stored 8 wide and 16 high, to be turned to the right."""
+    """Stored 8 pixels wide and 16 high, with an Exif orientation that turns it right."""
     exif = Image.Exif()
     exif[274] = 6
     return encoded("PNG", RED.swapaxes(0, 1), exif=exif)
@@ -351,7 +354,7 @@ def in_mode(mode: str, format: str = "PNG", **options) -> bytes:
 
 RED = np.full((8, 16, 3), (255, 0, 0), np.uint8)
 
-# Unusual, and read as red, 16 x 8.
+# Unusual files, all read as a red image 16 pixels wide and 8 high.
 UNUSUAL = {
     "CMYK.jpg": in_mode("CMYK", "JPEG"),
     "palette.png": in_mode("P"),
@@ -383,11 +386,11 @@ def test_what_is_unusual_and_good(tmp_path, name):
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / name).symlink_to(tmp_path / name)
     for root in (tmp_path, tmp_path / "linked"):
-        found = folder.pairs(root, "train")[0]
-        deep = 257 if found.input.dtype == np.uint16 else 1
-        for half in found:
+        pair = folder.pairs(root, "train")[0]
+        scale = 257 if pair.input.dtype == np.uint16 else 1
+        for half in pair:
             assert half.shape == (8, 8, 3)
-            np.testing.assert_allclose(half / deep, RED[:, :8], atol=4)
+            np.testing.assert_allclose(half / scale, RED[:, :8], atol=4)
 
 
 def test_names_that_are_no_text_can_be_held_out(tmp_path):
@@ -408,7 +411,7 @@ def test_twenty_thousand_pixels_in_a_row(tmp_path):
 
 
 def test_a_few_bad_ones_among_thousands(tmp_path, caplog, monkeypatch):
-    """All are named at once; a second look at the same files reads none."""
+    """All are named at once; the second time the files are not read again."""
     root = tmp_path / "pairs"
     good(tmp_path / "one.png", size=(4, 2))
     root.mkdir()
@@ -421,14 +424,14 @@ def test_a_few_bad_ones_among_thousands(tmp_path, caplog, monkeypatch):
     names = "; ".join(f"ROOT/{name}.png: is an empty file" for name in sorted(bad))
     assert refusal(root, val_fraction=0.0) == f"3 of 2000 pairs cannot be used: {names}; {LEAVES_OUT}"
     monkeypatch.setattr(images, "read_halves", None)
-    left = folder.pairs(root, "train", val_fraction=0.0, skip_bad=True)
-    assert len(left) == 1997
-    assert not bad & {left.name(i) for i in range(len(left))}
+    usable = folder.pairs(root, "train", val_fraction=0.0, skip_bad=True)
+    assert len(usable) == 1997
+    assert not bad & {usable.name(i) for i in range(len(usable))}
     assert caplog.messages == [f"3 of 2000 pairs cannot be used: {names.replace('ROOT', str(root))}; left out"]
 
 
 def test_a_pair_that_was_refused_is_read_again(tmp_path, monkeypatch):
-    """Its disk or its permissions may have been mended since: neither changes the file."""
+    """Its disk or its permissions may have been repaired, which does not change the file."""
     root = tmp_path / "pairs"
     good(root / "x.png")
 
@@ -473,7 +476,7 @@ WHOLE = (member("maps/train/1.jpg", JPEG), member("maps/train/2.jpg", JPEG), mem
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers as `answer` says, set for each server."""
+    """Calls `answer`, which each test sets."""
 
     answer: Callable[["Handler"], None]
 
@@ -509,23 +512,23 @@ def serving(content: bytes, **options) -> Callable[[Handler, threading.Event], N
 
 
 OUTSIDE = "has a member outside its folder: "
-NO_ARCHIVE = "is no whole tar.gz archive "
+NO_ARCHIVE = "is not a complete tar.gz archive "
 
 
-# What the server answers, and what is wrong with that.
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
 FIRST = archive(*WHOLE)
 
+# The server's answer, and what is wrong with it.
 DOWNLOADS = {
     "nothing such": (serving(b"", status=404), "the server answers 404 Not Found"),
     "an error": (serving(b"", status=500), "the server answers 500 Internal Server Error"),
     "no permission": (serving(b"", status=403), "the server answers 403 Forbidden"),
-    "silence": (lambda handler, over: stall(handler, over, after=None), "the server fell silent (timed out)"),
-    "silence after a part": (lambda handler, over: stall(handler, over, after=b"part"), "the server fell silent (timed out)"),
-    "a reset": (reset, "the server fell silent ([Errno 104] Connection reset by peer)"),
+    "silence": (lambda handler, over: stall(handler, over, after=None), "the server stopped responding (timed out)"),
+    "silence after a part": (lambda handler, over: stall(handler, over, after=b"part"), "the server stopped responding (timed out)"),
+    "a reset": (reset, "the server stopped responding ([Errno 104] Connection reset by peer)"),
     "less than it says": (serving(archive(*WHOLE)[:300], size=1000), "ended after 300 of 1000 bytes"),
     "a web page": (serving(b"<html>moved</html>"), NO_ARCHIVE + "(Not a gzipped file (b'<h'))"),
     "an empty file": (serving(b""), NO_ARCHIVE + "(empty file)"),
@@ -554,20 +557,20 @@ DOWNLOADS = {
     ),
     "another file": (
         serving(FIRST + b"x"),
-        f"is another file than at the first download: its SHA-256 is {sha256(FIRST + b'x')}, that in ROOT {sha256(FIRST)}",
+        f"differs from the first download: its SHA-256 is {sha256(FIRST + b'x')}, not {sha256(FIRST)} (ROOT)",
     ),
 }  # fmt: skip
 
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Starts a server that answers so."""
+    """Starts a server; returns a function that sets its answer."""
     over, server = threading.Event(), http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = False  # server_close waits for them
-    server.handle_error = lambda *_: None  # of a connection that it reset
+    server.handle_error = lambda *_: None  # a handler that reset its connection fails
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
     monkeypatch.setattr(pix2pix, "BASE_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setattr(pix2pix, "SILENCE", 0.2)
+    monkeypatch.setattr(http_download, "TIMEOUT", 0.2)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield lambda answer: monkeypatch.setattr(Handler, "answer", lambda handler: answer(handler, over), raising=False)
     over.set()
@@ -577,18 +580,18 @@ def serve(monkeypatch):
 
 @pytest.mark.parametrize("kind", DOWNLOADS)
 def test_a_bad_download(serve, tmp_path, monkeypatch, kind):
-    """It leaves nothing behind, and the next one is taken."""
+    """It leaves no file behind."""
     answer, reason = DOWNLOADS[kind]
     serve(answer)
     if kind == "another file":
-        (tmp_path / pix2pix.CHECKSUMS).write_text(f"{sha256(FIRST)}  maps.tar.gz\n")
+        (tmp_path / download.CHECKSUMS).write_text(f"{sha256(FIRST)}  maps.tar.gz\n")
     with pytest.raises(pix2pix.DownloadError) as error:
         pix2pix.pairs("maps", "train", tmp_path)
     by_hand = "try again, or unpack the archive yourself and train with data.name=folder"
-    told = re.sub("0x[0-9a-f]{8}", "0xCRC", str(error.value)).replace(str(tmp_path / pix2pix.CHECKSUMS), "ROOT")
-    assert told == f"{pix2pix.BASE_URL}/maps.tar.gz: {reason}: {by_hand}"
-    left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("metadata.json")]
-    assert left == ([pix2pix.CHECKSUMS] if kind == "another file" else [])
+    message = re.sub("0x[0-9a-f]{8}", "0xCRC", str(error.value)).replace(str(tmp_path / download.CHECKSUMS), "ROOT")
+    assert message == f"{pix2pix.BASE_URL}/maps.tar.gz: {reason}: {by_hand}"
+    remaining = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith("metadata.json")]
+    assert remaining == ([download.CHECKSUMS] if kind == "another file" else [])
 
 
 def test_after_a_bad_download_the_next_is_taken(serve, tmp_path):
@@ -623,7 +626,7 @@ def test_a_prepared_set_that_was_damaged(tmp_path, shapes_dir, damage):
     [record] = [path for path in copied.rglob("*train*array_record*") if path.is_file()]
     record.write_bytes(damage(record.read_bytes()))
     with pytest.raises(
-        (SetError, ImageError), match=f"{record.parent}: cannot be read: delete this folder, and the set is made again"
+        (SetError, ImageError), match=f"{record.parent}: cannot be read: delete this folder, and the dataset is prepared again"
     ) as error:
         shapes.pairs("train", copied)
     assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Nothing that is loaded can run code: no pickle on the way in."""
+"""No file that is loaded can run code: nothing is unpickled."""
 
 import ast
 import pickle
@@ -46,9 +46,8 @@ def test_nothing_is_unpickled_from_a_run_and_its_data(trained, shapes_dir, monke
         pickle.loads(pickle.dumps(1))
     game, state = build.load(run)
     assert {"generator", "encoder"} == set(state.params) and game.networks.latent_dim
-    mesh = parallel.make_mesh(jax.devices()[:1])
-    kept = open_checkpoints(run, build.read_config(run))
-    with kept as found:
-        assert int(newest_state(found, build.read_config(run), game, mesh).step) == 2
+    config, mesh = build.read_config(run), parallel.make_mesh(jax.devices()[:1])
+    with open_checkpoints(run, config) as checkpoints:
+        assert int(newest_state(checkpoints, config, game, mesh).step) == 2
     pairs = build.pairs(build.read_config(run), "train")
     assert next(loader.batches(pairs, load_size=8, batch_size=2, seed=0)).input.shape == (2, 8, 8, 3)

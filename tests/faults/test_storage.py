@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or shared, and checkpoints that are not what was saved."""
+"""Full, read-only and shared disks, and checkpoints that differ from what was saved."""
 
 import contextlib
 import json
@@ -28,7 +28,7 @@ ROOM = 100_000  # bytes
 
 @contextlib.contextmanager
 def tmpfs(folder: Path):
-    """A disk of its own, of so much room."""
+    """Mounts a file system of ROOM bytes; yields the message of the system when it is full."""
     folder.mkdir(exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)], capture_output=True).returncode:
         pytest.skip("only root may mount")
@@ -40,7 +40,7 @@ def tmpfs(folder: Path):
 
 @contextlib.contextmanager
 def size_limit(folder: Path):
-    """No file may have more bytes."""
+    """Limits the size of each file to ROOM bytes; yields the message of the system when a file exceeds it."""
     folder.mkdir(exist_ok=True)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
@@ -52,13 +52,13 @@ def size_limit(folder: Path):
 
 @pytest.fixture(params=[tmpfs, size_limit], ids=lambda disk: disk.__name__)
 def full_disk(request, tmp_path):
-    """A folder without room for much, and what the system says to that."""
+    """A folder with little space, and the message of the system when it is full."""
     with request.param(tmp_path / "disk") as reason:
         yield tmp_path / "disk", reason
 
 
-def test_figures_on_a_full_disk(full_disk, capsys):
-    """The row that does not fit is an error at once; those before it stay, and a later start goes on after them."""
+def test_metrics_on_a_full_disk(full_disk, capsys):
+    """The row that does not fit raises at once; the rows before it stay, and a resumed run continues after them."""
     workdir, reason = full_disk
     with pytest.raises(OSError, match=f"^{workdir}/(metrics.jsonl|tensorboard/events.*): cannot be written .{reason}.$"):
         with contextlib.suppress(OSError), RunLog(workdir, total_steps=10**6, start_step=0) as log:
@@ -136,7 +136,7 @@ def test_a_second_process_on_one_run_is_refused(tmp_path, shapes_dir):
         assert [path.name for path in workdir.iterdir()] == [".lock"]
         owner.kill()
     (workdir / "samples").mkdir()
-    (workdir / "samples" / ".00000004.png.123.tmp").write_text("of a process that was killed")
+    (workdir / "samples" / ".00000004.png.123.tmp").write_text("left by a process that was killed")
     with run_folder.claim(workdir, config, ""):
         assert (workdir / "config.json").exists()
         assert not list((workdir / "samples").iterdir())
@@ -152,7 +152,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
 
 
 def test_a_clock_that_goes_backwards(tmp_path, monkeypatch):
-    """Rows, checkpoints and pages know the step, not the time of day."""
+    """Rows, checkpoints and pages are ordered by step, not by time."""
     clock = iter(range(10**9, 0, -3600))
     for start in (0, 2):
         monkeypatch.setattr("time.time", lambda: next(clock))
@@ -182,7 +182,7 @@ def saved(directory: Path, *steps: int) -> Checkpoints:
 
 
 def test_no_bit_can_flip_unseen(tmp_path):
-    """In any file of a checkpoint: what is restored is what was saved, or the step before it."""
+    """Whatever file of a checkpoint it is in: what is restored is what was saved, or the step before it."""
     numbers = np.random.default_rng(0).normal(size=(2, 64, 48)).astype(np.float32)
     kept = Checkpoints(tmp_path / "whole", keep=2)
     for step, values in enumerate(numbers, 1):
@@ -191,19 +191,19 @@ def test_no_bit_can_flip_unseen(tmp_path):
     template = {"params": jax.ShapeDtypeStruct((64, 48), jnp.float32)}
     step = tmp_path / "whole" / "2"
     content = {path: path.read_bytes() for path in sorted((step / "state").rglob("*")) if path.is_file()}
-    places = [(path, at) for path, whole in content.items() for at in np.linspace(0, len(whole) - 1, 8, dtype=int)]
+    bits = [(path, offset) for path, whole in content.items() for offset in np.linspace(0, len(whole) - 1, 8, dtype=int)]
     fell_back = 0
-    for path, at in places:
-        path.write_bytes(content[path][:at] + bytes([content[path][at] ^ 1]) + content[path][at + 1 :])
+    for path, offset in bits:
+        path.write_bytes(content[path][:offset] + bytes([content[path][offset] ^ 1]) + content[path][offset + 1 :])
         restored = np.asarray(restore_for_inference(tmp_path / "whole", template)["params"])
         fell_back += np.array_equal(restored, numbers[0])
-        assert np.array_equal(restored, numbers[0]) or np.array_equal(restored, numbers[1]), (path, at)
+        assert np.array_equal(restored, numbers[0]) or np.array_equal(restored, numbers[1]), (path, offset)
         path.write_bytes(content[path])
-    assert len(places) > 30 and fell_back > len(places) / 3
+    assert len(bits) > 30 and fell_back > len(bits) / 3
 
 
 def test_a_checkpoint_of_another_model_is_passed_over(tmp_path, caplog):
-    """And so is another step's; training goes on from the newest that fits, and saves there again."""
+    """So is a copy of another step. Training continues from the newest step that fits, and can save those steps again."""
     saved(tmp_path / "other", 7).close()
     kept = Checkpoints(tmp_path / "run", keep=9)
     kept.save(1, {"params": jnp.full(4, 1)})
@@ -225,7 +225,7 @@ def test_a_checkpoint_of_another_model_is_passed_over(tmp_path, caplog):
 
 @pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_text("{"), lambda file: file.write_text("{}")])
 def test_checksums_that_are_gone_or_torn(tmp_path, damage):
-    """Without them a checkpoint is taken as older versions left it; torn ones are no checksums."""
+    """Without checksums a checkpoint is restored, since older versions wrote none; with damaged ones it is not."""
     saved(tmp_path, 1, 2).close()
     file = tmp_path / "2" / checkpoints.CHECKSUMS / "metadata"
     damage(file)
