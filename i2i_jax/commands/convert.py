@@ -18,12 +18,12 @@ from i2i_jax.commands import app
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 
 _FROM = flags.DEFINE_enum(
-    "from", None, ["torch"], "Read FILE..., checkpoints of PyTorch: latest_net_G.pth and, if there are any, ..._E, ..._D, ..._D2."
+    "from", None, ["torch"], "Read FILE..., PyTorch checkpoints: latest_net_G.pth and, if there are any, ..._E, ..._D, ..._D2."
 )
-_TO = flags.DEFINE_enum("to", None, ["torch"], "Write the networks of --run as checkpoints of PyTorch.")
+_TO = flags.DEFINE_enum("to", None, ["torch"], "Write the networks of --run as PyTorch checkpoints.")
 _RUN = flags.DEFINE_string("run", None, "With --to: the run to convert, its folder.")
 _STEP = flags.DEFINE_string("step", None, "With --to: the checkpoint of the run, a step or `best` (default: the newest).")
-_OUT = flags.DEFINE_string("out", None, "The folder to create: the new run, or the checkpoints of PyTorch.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to create: the new run, or the PyTorch checkpoints.", required=True)
 
 app.define_config_options()
 

@@ -5,8 +5,8 @@ i2i pairs --photos=PHOTOS --make=downscale --size=512 --output=PAIRS
 i2i pairs --inputs=SKETCHES --targets=PHOTOS --output=PAIRS        from two folders, files of the same name
 i2i train --config=pix2pix:folder --config.data.path=PAIRS
 
-TASK, what the inputs are: edges (Canny), lines (a line drawing by XDoG), grey (for colourisation), blur and downscale (for
-super-resolution), mask (strokes are blanked out, for inpainting). Near-duplicates go into the same split.
+TASK says what the inputs are: edges (Canny), lines (a line drawing by XDoG), grey (for colourisation), blur (for deblurring),
+downscale (for super-resolution), mask (white strokes over the photo, for inpainting). Near-duplicates go into the same split.
 """
 
 import shlex

@@ -1,4 +1,4 @@
-"""Opens a web page where you draw inputs and see how trained runs translate them: python -m i2i_jax studio --run=RUN [--run=RUN2 ...]
+"""Serves a web page where you draw inputs and see how trained runs translate them: python -m i2i_jax studio --run=RUN [--run=RUN2 ...]
 
 i2i studio --run=runs/bicycle-shapes
 i2i studio --run=RUN --run=RUN2 --port=8000        two runs to choose from
