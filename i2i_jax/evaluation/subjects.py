@@ -10,6 +10,7 @@ from i2i_jax import build
 from i2i_jax.config import Config, ConfigError, EvalConfig, metric_names, validate_metrics
 from i2i_jax.data import folder, outputs, splits
 from i2i_jax.data.images import MAX_PIXELS
+from i2i_jax.data.pairs import Pairs
 from i2i_jax.evaluation import build_metrics, evaluate
 from i2i_jax.evaluation.evaluate import EvalBatch
 from i2i_jax.metrics import Metric
@@ -28,8 +29,8 @@ class Options:
     pretrained_dir: str | None = None
     segmenter: str | None = None
 
-    def replaced_in(self, config: EvalConfig) -> EvalConfig:
-        """Returns `config` with these options."""
+    def applied_to(self, config: EvalConfig) -> EvalConfig:
+        """Returns a copy of `config` with these options."""
         return dataclasses.replace(config, **{name: value for name, value in vars(self).items() if value is not None})
 
 
@@ -117,11 +118,9 @@ def of_run(request: RunRequest) -> Subject:
     config = _with_pairs(build.read_config(request.run), request)
     if not (request.output or Path(request.run).is_dir()):
         raise ConfigError(f"--run: {request.run} is not a folder, so the results cannot be written into it: give --output=DIR")
-    config.eval = request.options.replaced_in(config.eval)
+    config.eval = request.options.applied_to(config.eval)
     metrics = build_metrics.metrics(config.eval, validate_metrics(config))
-    run_splits = splits.read(request.run)
-    pairs = build.pairs(config, request.split, held_out=None if run_splits is None else run_splits.val.keys())
-    split = build.split_used(config, request.split)
+    pairs, split = _pairs(config, request), build.split_used(config, request.split)
     game, state = build.load(request.run, step=request.step)
     mode, size, count = build.mode(config), config.data.crop_size, min(config.eval.inputs, len(pairs))
     samples = evaluate.distinct(game.networks, mode, config.eval.samples)
@@ -157,6 +156,12 @@ def _with_pairs(config: Config, request: RunRequest) -> Config:
     return config
 
 
+def _pairs(config: Config, request: RunRequest) -> Pairs:
+    """The pairs to evaluate on; those that the run held out from training stay in its val split."""
+    run_splits = splits.read(request.run)
+    return build.pairs(config, request.split, held_out=None if run_splits is None else run_splits.val.keys())
+
+
 def _destination_in_run(run: str, protocol: dict[str, Any]) -> Path:
     split = "" if protocol["split"] == "test" else f"_{protocol['split']}"
     return Path(run) / "evaluation" / f"{protocol['step']:08d}{split}"
@@ -180,7 +185,7 @@ def of_folders(request: FoldersRequest) -> Subject:
       WeightsError: if pretrained weights of a metric cannot be loaded.
       FolderError, ImageError: if the images cannot be used.
     """
-    options = request.options.replaced_in(EvalConfig(metrics=IMAGE_METRICS))
+    options = request.options.applied_to(EvalConfig(metrics=IMAGE_METRICS))
     metrics = build_metrics.metrics(options, metric_names(options.metrics))
     reading = {"direction": request.direction, "batch_size": options.batch_size, "max_pixels": request.max_pixels}
     limit = request.options.inputs
