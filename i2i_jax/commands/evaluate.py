@@ -35,7 +35,7 @@ _DIRECTION = flags.DEFINE_enum(
     "direction",
     None,
     ["AtoB", "BtoA"],
-    "Of the side-by-side pairs in --real or --data: the target is the right half (AtoB) or the left half (BtoA).",
+    "Of the pairs in --data, or of side-by-side --real images: the target is B, the right half (AtoB), or A, the left half (BtoA).",
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over all devices; does not change the figures.", lower_bound=1)
 _MAX_PIXELS = flags.DEFINE_integer(

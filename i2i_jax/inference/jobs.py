@@ -30,8 +30,8 @@ class Job(NamedTuple):
 def plan(source: Path, output: Path, *, samples: int, config: Config) -> list[Job]:
     """Returns the jobs for an image or a folder of images, sorted by file name.
 
-    Outputs are named after their inputs: NAME.png, or NAME_001.png, NAME_002.png ... for several samples. If two inputs differ in
-    their extension only, outputs keep it: NAME.jpg.png.
+    Outputs are named after their inputs: NAME.png, or NAME_001.png, NAME_002.png ... for several samples. If any two inputs differ
+    in their extension only, all outputs keep it: NAME.jpg.png.
 
     Args:
       source: an image, or a folder; hidden files and files that are not images are ignored.
