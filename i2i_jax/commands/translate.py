@@ -40,7 +40,8 @@ _TILE = flags.DEFINE_integer(
 _PAIRS = flags.DEFINE_bool(
     "pairs",
     None,
-    "Whether the inputs are side-by-side pairs: --pairs translates the input's half of each, --nopairs the whole image.",
+    "Whether the inputs are side-by-side pairs: --pairs translates the input's half of each, --nopairs the whole image "
+    "(default: refuse images that look like the pairs the run was trained on).",
 )
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
