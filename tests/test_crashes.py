@@ -1,4 +1,4 @@
-"""Memory that is exhausted is one line that says what to do, and is taken for nothing else."""
+"""Running out of memory gives one line that says what to do, and is not mistaken for another failure."""
 
 import contextlib
 import subprocess
@@ -44,22 +44,22 @@ def raising(error):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["XLA", "NumPy"])
-def test_commands_say_what_needs_less(by, command, trained, shapes_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("library", ["XLA", "NumPy"])
+def test_commands_say_what_needs_less(library, command, trained, shapes_dir, tmp_path, monkeypatch):
     run = trained("pix2pix")
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     for module, name in ((translation, "run"), (model.sampling, "latents_of")):
-        monkeypatch.setattr(module, name, raising(EXHAUSTED[by]))
-    monkeypatch.setattr("i2i_jax.data.loader.batches", raising(EXHAUSTED[by]))
-    options = runs.as_flags(runs.TINY | runs.TINY_NETWORKS | {"data.prepared_dir": shapes_dir})
-    for name, given, way in (
+        monkeypatch.setattr(module, name, raising(EXHAUSTED[library]))
+    monkeypatch.setattr("i2i_jax.data.loader.batches", raising(EXHAUSTED[library]))
+    training_options = runs.as_flags(runs.TINY | runs.TINY_NETWORKS | {"data.prepared_dir": shapes_dir})
+    for name, options, advice in (
         ("translate", [f"--run={run}", f"--input={tmp_path / 'a.png'}", f"--output={tmp_path / 'out'}"], "--tile=N"),
         ("evaluate", [f"--run={run}", f"--output={tmp_path / 'figures'}"], "--batch_size=1"),
-        ("train", [f"--config={runs.CONFIGS / 'pix2pix.py'}", f"--workdir={tmp_path / 'run'}", *options], "train.microbatches"),
+        ("train", [f"--config={runs.CONFIGS / 'pix2pix.py'}", f"--workdir={tmp_path / 'run'}", *training_options], "train.microbatches"),
     ):
-        status, _, err = command(name, *given)
+        status, _, err = command(name, *options)
         assert status == 1, err
-        assert err.splitlines()[-1].startswith("error: out of memory (") and way in err.splitlines()[-1]
+        assert err.splitlines()[-1].startswith("error: out of memory (") and advice in err.splitlines()[-1]
         assert "Traceback" not in err
 
 
@@ -76,13 +76,13 @@ def test_an_image_is_not_called_damaged(monkeypatch, tmp_path):
         images.read(tmp_path / "a.png", channels=3)
 
 
-@pytest.mark.parametrize("by", ["XLA", "Python"])
-def test_a_checkpoint_is_not_set_aside(by, monkeypatch, tmp_path):
+@pytest.mark.parametrize("library", ["XLA", "Python"])
+def test_a_checkpoint_is_not_set_aside(library, monkeypatch, tmp_path):
     state = {"params": np.zeros(3, np.float32)}
     with contextlib.closing(Checkpoints(tmp_path, keep=1)) as kept:
         kept.save(1, state)
         kept.wait()
-        monkeypatch.setattr(checkpoints, "open_stored", raising(EXHAUSTED[by]))
-        with pytest.raises(type(EXHAUSTED[by])):
+        monkeypatch.setattr(checkpoints, "open_stored", raising(EXHAUSTED[library]))
+        with pytest.raises(type(EXHAUSTED[library])):
             kept.restore(jax.eval_shape(lambda: state))
     assert (tmp_path / "1").is_dir() and not list(tmp_path.glob("*.damaged"))

@@ -1,4 +1,4 @@
-"""The command: of a run and of folders, what it prints and writes, and what it answers to bad input."""
+"""The evaluate command: what it prints and writes for a run and for folders, and its errors."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def noise(width: int = 32, height: int = 32, *, seed: int = 0, grey: bool = Fals
 
 @pytest.fixture
 def copied(trained, tmp_path):
-    """A run of one's own, to write in."""
+    """A function that copies a trained run, so that the test may write into it."""
 
     def copy(name: str) -> Path:
         return Path(shutil.copytree(trained(name), tmp_path / name))
@@ -68,18 +68,18 @@ def test_of_a_run(command, copied):
 
 
 def test_the_figures_are_those_of_training(command, copied):
-    """Of the same checkpoint, pairs and samples."""
+    """For the same checkpoint, pairs and samples."""
     run = copied("bicycle")
     assert command("evaluate", f"--run={run}", "--split=val", "--metrics=l1,ssim,l1_encoded")[0] == 0
-    found = strict(run / "evaluation" / "00000002_val.json")["figures"]
+    evaluated = strict(run / "evaluation" / "00000002_val.json")["figures"]
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert set(found) == {"l1", "ssim", "l1_encoded"}
-    for name, value in found.items():
+    assert set(evaluated) == {"l1", "ssim", "l1_encoded"}
+    for name, value in evaluated.items():
         assert value == pytest.approx(row[f"eval/{name}"], abs=1e-5)
 
 
 def test_another_question_is_answered_beside_the_first(command, copied):
-    """The same one in the same place, even where a file there is broken."""
+    """Repeating an evaluation replaces its files; another one gets a number, and so does one whose place holds a broken file."""
     run = copied("segmenter")
     folder = run / "evaluation"
     folder.mkdir()
@@ -87,7 +87,7 @@ def test_another_question_is_answered_beside_the_first(command, copied):
     for options in (["--metrics=l1"], ["--metrics=psnr"], ["--metrics=l1", "--seed=1"], ["--metrics=l1"]):
         assert command("evaluate", f"--run={run}", "--inputs=1", *options)[0] == 0
     answers = {path.stem: strict(path) for path in folder.glob("*_*.json")}
-    assert {name: (list(of["figures"]), of["seed"]) for name, of in answers.items()} == {
+    assert {name: (list(answer["figures"]), answer["seed"]) for name, answer in answers.items()} == {
         "00000002_2": (["l1"], 0), "00000002_3": (["psnr"], 0), "00000002_4": (["l1"], 1),
     }  # fmt: skip
     assert (folder / "00000002.json").read_text() == "{"
@@ -95,7 +95,7 @@ def test_another_question_is_answered_beside_the_first(command, copied):
 
 
 def test_a_run_measured_by_its_saved_images(command, copied, tmp_path):
-    """Without z and dropout: `translate` keys these by file names, evaluation by places."""
+    """Without z and dropout, which `translate` seeds by file name and `evaluate` by index."""
     run = copied("segmenter")
     pairs = build.pairs(build.read_config(run), "test")
     for place in range(3):
@@ -114,7 +114,7 @@ def test_a_run_measured_by_its_saved_images(command, copied, tmp_path):
 
 
 def test_a_published_models_images(command, shared):
-    """L1, PSNR and SSIM of the published pix2pix model on facades, as measured by others' code."""
+    """L1, PSNR and SSIM of the published pix2pix model on facades equal those computed by independent code."""
     fake = shared / "data" / "facades_reference"
     if not fake.is_dir():
         pytest.skip(f"no outputs of the published model at {fake}")
@@ -126,7 +126,7 @@ def test_a_published_models_images(command, shared):
 
 
 def test_equal_images_are_infinitely_alike(command, tmp_path):
-    """In JSON that any reader reads; and images of several sizes in one folder."""
+    """Infinity is written as valid JSON; the folder holds images of several sizes."""
     save(save(tmp_path / "real", "a", noise()).parent / "real", "b", noise(20, 10, seed=1))
     status, out, err = command("evaluate", f"--real={tmp_path / 'real'}", f"--fake={tmp_path / 'real'}", f"--output={tmp_path / 'out'}")
     assert (status, err) == (0, "")
@@ -138,7 +138,7 @@ def test_equal_images_are_infinitely_alike(command, tmp_path):
 
 
 def test_sets_need_no_names(command, shared, tmp_path):
-    """Nor as many; of side-by-side images the half that is named."""
+    """Nor equal numbers of images; --direction selects the half of side-by-side images."""
     if not (shared / "weights" / "squeezenet1_1_caffe.npz").exists():
         pytest.skip(f"no weights in {shared}")
     whole, halves = ([noise(64, seed=i) for i in range(4)] for _ in range(2))
@@ -147,26 +147,26 @@ def test_sets_need_no_names(command, shared, tmp_path):
         save(tmp_path / "half", f"h{i}", halves[i][:, :32])
     for i in range(3):
         save(tmp_path / "fake", f"f{i}", noise(seed=9 + i))
-    found = []
+    distances = []
     for real, *options in (("half",), ("whole", "--direction=BtoA"), ("whole", "--direction=AtoB")):
         folders = f"--real={tmp_path / real}", f"--fake={tmp_path / 'fake'}", f"--weights={shared / 'weights'}"
         status, out, err = command("evaluate", *folders, f"--metrics=kernel_{CAFFE},frechet_{CAFFE}", *options)
         assert (status, err) == (0, "")
         assert out.splitlines()[0].endswith("reals 4, fakes 3")
-        found.append(figures(out)[f"frechet_{CAFFE}"])
-    assert found[0] == pytest.approx(found[1], rel=1e-4) != found[2]
+        distances.append(figures(out)[f"frechet_{CAFFE}"])
+    assert distances[0] == pytest.approx(distances[1], rel=1e-4) != distances[2]
     assert "note: 3 images, 512 features: the covariance is singular" in out
 
 
 def assert_refused(answer: tuple[int, str, str], status: int, message: str):
-    found, _, err = answer
-    assert (found, err.count("\n")) == (status, 1), err
+    exit_status, _, err = answer
+    assert (exit_status, err.count("\n")) == (status, 1), err
     assert err.startswith("error: "), err
     assert re.search(message, err), err
 
 
 def test_bad_folders(command, trained, tmp_path):
-    """One line, and nothing is written."""
+    """Each gives an error of one line, and nothing is written."""
     real = save(tmp_path / "real", "a", noise())
     save(real, "b", noise())
     save(tmp_path / "pair", "a", noise(64))
@@ -183,16 +183,16 @@ def test_bad_folders(command, trained, tmp_path):
     def folders(real: str, fake: str, metrics: str = "") -> list[str]:
         return [f"--real={tmp_path / real}", f"--fake={tmp_path / fake}", *([f"--metrics={metrics}"] if metrics else [])]
 
-    run, judge = "--run=any", f"--segmenter={trained('segmenter')}"
+    run, segmenter = "--run=any", f"--segmenter={trained('segmenter')}"
     for options, status, message in (
         ([], 2, "give --run=RUN, or --real=DIR and --fake=DIR"),
         ([run, *folders("real", "one")], 2, "give --run=RUN, or"),
         (folders("real", "one")[:1], 2, "give --run=RUN, or"),
         (folders("real", "one")[1:], 2, "give --run=RUN, or"),
         ([run, *folders("real", "one")[1:]], 2, "give --run=RUN, or"),
-        ([*folders("real", "one"), "--samples=2"], 2, "--samples says nothing of two folders"),
+        ([*folders("real", "one"), "--samples=2"], 2, "--samples does not apply together with --real and --fake"),
         ([run], 2, "any is no run: it has no config.json"),
-        ([run, "--max_pixels=5"], 2, "--max_pixels says nothing of a run"),
+        ([run, "--max_pixels=5"], 2, "--max_pixels does not apply together with --run"),
         (folders("none", "one"), 1, f"{tmp_path}/none: no such folder"),
         (folders("real", "empty"), 1, f"{tmp_path}/empty: has no image files"),
         (folders("real", "named"), 1, f"named/c.png: no image in {tmp_path}/real has its name"),
@@ -204,11 +204,11 @@ def test_bad_folders(command, trained, tmp_path):
         ([*folders("real", "one"), "--direction=left"], 2, "direction"),
         (folders("tiny", "tiny"), 1, "images are 6 x 6: SSIM needs at least 7 x 7"),
         (folders("real", "one", "l1,sim"), 2, r"unknown metric 'sim': one of l1, .*did you mean 'ssim'"),
-        (folders("real", "one", "latent"), 2, "--metrics: 'latent' needs the z of each case, which a folder of images has not"),
-        (folders("real", "one", "l1_encoded"), 2, "'l1_encoded' needs the encoded of each case"),
-        (folders("real", "one", "modes"), 2, "'modes' can be measured of runs only"),
+        (folders("real", "one", "latent"), 2, "--metrics: 'latent' needs the z of each example, which a folder of images does not have"),
+        (folders("real", "one", "l1_encoded"), 2, "'l1_encoded' needs the encoded of each example"),
+        (folders("real", "one", "modes"), 2, "'modes' can be measured for runs only"),
         (folders("real", "one", "segmentation"), 2, "metric 'segmentation' needs eval.segmenter"),
-        ([*folders("real", "one", "segmentation"), judge], 2, "needs the input of each case.*side-by-side .* --direction"),
+        ([*folders("real", "one", "segmentation"), segmenter], 2, "needs the input of each example.*side-by-side .* --direction"),
         ([*folders("real", "one", "segmentation"), f"--segmenter={real}"], 2, "real is no run"),
         ([*folders("real", "one", CAFFE), f"--weights={real}"], 1, "no squeezenet1_1_caffe.npz in this folder of weights"),
         ([*folders("real", "one", CAFFE), f"--weights={tmp_path / 'empty'}"], 1, "not the weights of this network"),
@@ -226,14 +226,15 @@ def test_what_pretrained_networks_cannot_measure(command, shared, tmp_path):
         pytest.skip(f"no weights in {shared}")
     real, small, pair = (save(tmp_path / name, "a", noise(*size)) for name, size in
                          {"real": (32, 32), "small": (16, 16), "pair": (64, 32)}.items())  # fmt: skip
-    for one, other, metric, message in (
+    for real_folder, fake_folder, metric, message in (
         (real, real, f"frechet_{CAFFE}", "sample has 1 images: at least 2 are needed"),
         (real, real, f"kernel_{CAFFE}", "sample has 1 images: at least 3 are needed"),
         (real, real, f"diversity_{CAFFE}", "diversity needs at least 2 samples an input: found 1"),
         (small, small, CAFFE, "images of 16x16: SqueezeNet needs at least 17x17"),
         (pair, real, f"frechet_{CAFFE}", "pair/a.png is 64x32, .* name the half that is real"),
     ):
-        options = f"--real={one}", f"--fake={other}", f"--metrics={metric}", f"--weights={weights}", f"--output={tmp_path / 'out'}"
+        folders = f"--real={real_folder}", f"--fake={fake_folder}", f"--output={tmp_path / 'out'}"
+        options = *folders, f"--metrics={metric}", f"--weights={weights}"
         assert_refused(command("evaluate", *options), 1, message)
     assert not (tmp_path / "out").exists()
 
@@ -251,7 +252,7 @@ def test_bad_options_of_a_run(command, copied, trained):
         ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "one of --config=segmenter is needed"),
         ([f"--run={run}", f"--metrics=diversity_{CAFFE}", "--samples=1"], 2, "eval.samples must be at least 2"),
         ([f"--run={run}", "--step=7"], 1, "no checkpoint 7: there is 2"),
-        ([f"--run={run}", "--step=newest"], 2, "--step is 'newest': a number or best"),
+        ([f"--run={run}", "--step=newest"], 2, "--step is 'newest': must be a number or best"),
         ([f"--run={run}", "--split=all"], 2, "split"),
         ([f"--run={run}", "--samples=0"], 2, "samples"),
         ([f"--run={run}", "--input=3"], 2, "input"),

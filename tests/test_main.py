@@ -178,7 +178,7 @@ def test_config_of_what_is_none(command, tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    return 1 / 0\n")
     (tmp_path / "three.py").write_text("def get_config():\n    return 3\n")
     for options, part in (
-        ([], "name one config, as bicycle or pix2pix:facades: one of bicycle, cae_gan"),
+        ([], "name one config, for example bicycle or pix2pix:facades: one of bicycle, cae_gan"),
         (["bycicle"], "no config of this name: one of bicycle, cae_gan"),
         (["elsewhere/bicycle.py"], "there is no file elsewhere/bicycle.py: bicycle would do"),
         ([f"{runs.CONFIGS / 'bicycle.py'}:facade"], "unknown dataset 'facade'"),

@@ -185,7 +185,7 @@ def test_wrong_usage(trained, file, tmp_path, command):
         ("pack", [run, out, "--step=7"], 1, "no checkpoint 7"),
         ("pack", [f"--run={file}", out, "--step=2"], 2, "is packed, with one step in it: leave out the step 2"),
         ("pack", [f"--run={cut}", out], 1, f"{cut}: is no model that `i2i_jax pack` wrote, or is damaged"),
-        ("evaluate", [f"--run={file}"], 2, f"--run: {file} is no folder, in which figures could be kept: --output=DIR says where"),
+        ("evaluate", [f"--run={file}"], 2, f"--run: {file} is not a folder, so the results cannot be written into it: give --output=DIR"),
     ):
         status, _, err = command(name, *options)
         assert (status, err.count("\n")) == (expected, 1), err

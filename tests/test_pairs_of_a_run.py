@@ -102,9 +102,9 @@ def test_a_broken_record_is_none(content, tmp_path):
 @pytest.mark.parametrize(
     ("there", "options", "asked", "measured", "note"),
     [
-        (("train",), {}, "test", "val", "measured on the val split, by which the best checkpoint is chosen: there is no test split"),
-        (("train",), {"data.val_fraction": 0.0}, "test", "train", "measured on the pairs that it was trained on: there is no test split"),
-        (("train",), {"data.val_fraction": 0.0}, "val", "train", "measured on the pairs that it was trained on: there is no val split"),
+        (("train",), {}, "test", "val", "measured on the val split, which also selects the best checkpoint: there is no test split"),
+        (("train",), {"data.val_fraction": 0.0}, "test", "train", "measured on the training pairs: there is no test split"),
+        (("train",), {"data.val_fraction": 0.0}, "val", "train", "measured on the training pairs: there is no val split"),
         (("train", "val"), {}, "test", "val", "measured on the val split"),
         (("train", "test"), {}, "test", "test", ""),
         (("train", "val"), {}, "val", "val", ""),
@@ -141,8 +141,8 @@ def test_data_that_was_moved(train, tmp_path, command):
     assert command("evaluate", f"--run={run}", "--split=val")[0] == 0
     (tmp_path / "pairs").rename(tmp_path / "moved")
     status, _, err = command("evaluate", f"--run={run}", "--split=val")
-    lost = f"{tmp_path / 'pairs'}, where its pairs were, is no folder"
-    assert (status, err) == (2, f"error: --run: {run}: {lost}: --data=DIR says where they are\n")
+    lost = f"its folder of pairs, {tmp_path / 'pairs'}, does not exist"
+    assert (status, err) == (2, f"error: --run: {run}: {lost}: give --data=DIR\n")
     assert command("evaluate", f"--run={run}", "--split=val", f"--data={tmp_path / 'moved'}")[0] == 0
     first, second = (json.loads((run / "evaluation" / f"00000001_val{suffix}.json").read_text()) for suffix in ("", "_2"))
     assert second["data"] == str(tmp_path / "moved")
@@ -160,15 +160,15 @@ def test_a_packed_run_is_measured_on_a_folder(train, tmp_path, command):
     assert command("pack", f"--run={train()}", f"--out={packed}")[0] == 0
     pairs, output = f"--data={tmp_path / 'pairs'}", f"--output={tmp_path / 'report'}"
     for options, message in (
-        ([output], f"--run: {packed}: it does not say where pairs are: --data=DIR says where they are"),
-        ([pairs], f"--run: {packed} is no folder, in which figures could be kept: --output=DIR says where they are written"),
-        ([output, "--direction=AtoB"], "--direction says how the pairs of --data lie"),
+        ([output], f"--run: {packed}: it does not say where its pairs are: give --data=DIR"),
+        ([pairs], f"--run: {packed} is not a folder, so the results cannot be written into it: give --output=DIR"),
+        ([output, "--direction=AtoB"], "--direction applies to the pairs of --data or --real only"),
     ):
         status, _, err = command("evaluate", f"--run={packed}", *options)
         assert status == 2 and message in err, err
     status, out, err = command("evaluate", f"--run={packed}", pairs, output)
     assert (status, err) == (0, "")
-    assert f"note: val are the pairs of {tmp_path / 'pairs'} that training would hold out: --split=all measures every pair" in out
+    assert f"note: the val split is the pairs of {tmp_path / 'pairs'} that training would hold out: --split=all measures all pairs" in out
     assert json.loads((tmp_path / "report" / "evaluation.json").read_text())["split"] == "val"
     assert (tmp_path / "report" / "evaluation.html").is_file()
 

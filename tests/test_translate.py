@@ -1,3 +1,5 @@
+"""The translate command: which images it writes for inputs of every kind, its options, and its errors."""
+
 import zlib
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from PIL import Image
 from i2i_jax import build, sampling
 from i2i_jax.config import override
 from i2i_jax.data import augment, images
-from i2i_jax.inference import translation
+from i2i_jax.inference import image_files, translation
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ def noise(width: int, height: int, channels: int, *, seed: int = 0) -> np.ndarra
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Inputs alone, of every size and kind."""
+    """A folder of inputs of various sizes and image types."""
     folder = tmp_path_factory.mktemp("photos")
     for seed, (name, size) in enumerate(SIZES.items()):
         Image.fromarray(noise(*size, 3, seed=seed)).save(folder / f"{name}.png")
@@ -41,7 +43,7 @@ def small_batches(monkeypatch):
 
 @pytest.fixture
 def translate(command, trained, tmp_path):
-    """Into a folder of `tmp_path`; returns the outputs by file name, without its extension."""
+    """A function that translates into a folder of `tmp_path` and returns the outputs by file name without extension."""
 
     def translate(run: str, source: Path, *options: str, to: str = "out") -> dict[str, np.ndarray]:
         output = tmp_path / to
@@ -53,37 +55,37 @@ def translate(command, trained, tmp_path):
     return translate
 
 
-def assert_same(found: dict, expected: dict):
-    assert found.keys() == expected.keys()
+def assert_same(outputs: dict, expected: dict):
+    assert outputs.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+        np.testing.assert_array_equal(outputs[name], expected[name], err_msg=name)
 
 
 def test_every_size_and_kind(translate, photos, tmp_path):
-    found = translate("bicycle", photos)
-    assert set(found) == {*SIZES, "grey", "see through", "deep"}
-    for name, image in found.items():
+    outputs = translate("bicycle", photos)
+    assert set(outputs) == {*SIZES, "grey", "see through", "deep"}
+    for name, image in outputs.items():
         width, height = SIZES.get(name, (64, 64))
         assert (image.shape, image.dtype) == ((height, width, 3), np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "inputs" / "wide.png")), noise(*SIZES["wide"], 3, seed=1))
     text = (tmp_path / "out" / "index.html").read_text()
-    for path in [*found, *(f"inputs/{name}" for name in found)]:
+    for path in [*outputs, *(f"inputs/{name}" for name in outputs)]:
         assert f'src="{path.replace(" ", "%20")}.png"' in text
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.endswith(".tmp")]
 
-    # 16 bits and 8 of the same picture are one picture: only the name, and so z, may differ.
+    # The same picture at 16 and at 8 bits gives the same output, apart from z, which depends on the file name.
     synced = translate("bicycle", photos, "--sync", to="synced")
     np.testing.assert_allclose(synced["deep"].astype(int), synced["grey"].astype(int), atol=1)
-    assert not np.array_equal(found["deep"], found["grey"])
+    assert not np.array_equal(outputs["deep"], outputs["grey"])
 
 
 @pytest.mark.parametrize("run", ["bicycle", "pix2pix"])
 def test_samples_are_a_function_of_the_seed_and_the_files_name(translate, photos, run):
-    found = translate(run, photos, "--samples=2")
-    assert len(found) == 2 * 7
-    assert_same(translate(run, photos, "--samples=2", "--seed=0", to="again"), found)
+    outputs = translate(run, photos, "--samples=2")
+    assert len(outputs) == 2 * 7
+    assert_same(translate(run, photos, "--samples=2", "--seed=0", to="again"), outputs)
     alone = translate(run, photos / "fits.png", "--samples=2", to="alone")
-    assert_same(alone, {name: found[name] for name in ("fits_001", "fits_002")})
+    assert_same(alone, {name: outputs[name] for name in ("fits_001", "fits_002")})
     assert not np.array_equal(alone["fits_001"], alone["fits_002"])
     other = translate(run, photos / "fits.png", "--samples=2", "--seed=1", to="other")
     assert not np.array_equal(other["fits_001"], alone["fits_001"])
@@ -101,21 +103,21 @@ def test_sync_gives_all_inputs_the_same_latents(translate, tmp_path):
 
 
 def test_outputs_are_those_of_sampling(translate, trained, photos):
-    """With the newest checkpoint and with the best, z drawn for the name, the style that of the encoder's mean."""
+    """With the best checkpoint and a numbered one, z drawn for the file name; with --style, z is the encoder's mean."""
     game, state = build.load(trained("bicycle"))
     image = augment.scale(images.read(photos / "wide.png", channels=3)[None])
     z_key, key = jax.random.split(jax.random.fold_in(jax.random.key(5), zlib.crc32(b"wide.png")))
     z = sampling.latents(z_key, 1, 1, game.networks.latent_dim)
     expected = augment.to_uint8(sampling.translate(game.networks, state, image, z, key)[0, 0])
     for step in ("best", "2"):
-        found = translate("bicycle", photos / "wide.png", "--seed=5", f"--step={step}", to=step)
-        np.testing.assert_allclose(found["wide"].astype(int), expected.astype(int), atol=1)
+        outputs = translate("bicycle", photos / "wide.png", "--seed=5", f"--step={step}", to=step)
+        np.testing.assert_allclose(outputs["wide"].astype(int), expected.astype(int), atol=1)
 
     style = augment.scale(images.read(photos / "fits.png", channels=3)[None])
     mean = sampling.encode(game.networks, state, style).mean
     expected = augment.to_uint8(sampling.translate(game.networks, state, image, mean[None], key)[0, 0])
-    found = translate("bicycle", photos / "wide.png", f"--style={photos / 'fits.png'}", to="styled")
-    np.testing.assert_allclose(found["wide"].astype(int), expected.astype(int), atol=1)
+    outputs = translate("bicycle", photos / "wide.png", f"--style={photos / 'fits.png'}", to="styled")
+    np.testing.assert_allclose(outputs["wide"].astype(int), expected.astype(int), atol=1)
 
 
 def test_size(translate, photos):
@@ -149,13 +151,13 @@ def test_what_cannot_be_translated_is_named_and_nothing_is_written(command, trai
     (empty / "run").mkdir()
     (empty / "run" / "config.json").write_bytes((trained("bicycle") / "config.json").read_bytes())
     cases = [
-        ([run, f"--input={empty}"], 2, f"--input: {empty} has no image (.png, "),
-        ([run, f"--input={empty / 'none'}"], 2, f"--input: there is no {empty / 'none'}"),
+        ([run, f"--input={empty}"], 2, f"--input: {empty} has no images (.png, "),
+        ([run, f"--input={empty / 'none'}"], 2, f"--input: {empty / 'none'} does not exist"),
         ([run, f"--input={bad}"], 1, f"{bad / 'b.png'}: is not an image"),
         ([f"--run={empty}", photo], 2, f"{empty} is no run: it has no config.json"),
         ([f"--run={empty / 'run'}", photo], 1, f"{empty / 'run' / 'checkpoints'}: no checkpoint"),
         ([run, photo, "--step=7"], 1, "no checkpoint 7: there is 2"),
-        ([run, photo, "--step=newest"], 2, "--step is 'newest': a number or best"),
+        ([run, photo, "--step=newest"], 2, "--step is 'newest': must be a number or best"),
         ([run, photo, "--samples=0"], 2, "samples"),
         ([run, photo, f"--style={bad / 'b.png'}"], 1, f"{bad / 'b.png'}: is not an image"),
         ([pix2pix, photo, f"--style={bad / 'a.png'}"], 2, "--style: pix2pix has no encoder"),
@@ -170,7 +172,7 @@ def test_what_cannot_be_translated_is_named_and_nothing_is_written(command, trai
 
 
 def test_images_that_break_off(command, trained, tmp_path):
-    """Their headers are whole, so it shows only then: all others are translated."""
+    """Truncated files have a valid header, so the error shows only when they are decoded: all others are translated."""
     for name in "abc":
         Image.fromarray(noise(64, 64, 3)).save(tmp_path / f"{name}.png")
     for name in "ab":
@@ -205,8 +207,8 @@ def test_ctrl_c_leaves_whole_files_only(command, trained, tmp_path, monkeypatch)
 
 
 def test_tile(translate, photos, command, trained, tmp_path):
-    found = translate("bicycle", photos / "strip.png", "--tile=64", "--samples=2")
-    assert {name: image.shape for name, image in found.items()} == dict.fromkeys(("strip_001", "strip_002"), (300, 17, 3))
+    outputs = translate("bicycle", photos / "strip.png", "--tile=64", "--samples=2")
+    assert {name: image.shape for name, image in outputs.items()} == dict.fromkeys(("strip_001", "strip_002"), (300, 17, 3))
     output = tmp_path / "refused"
     status, _, err = command(
         "translate", f"--run={trained('bicycle')}", f"--input={photos / 'wide.png'}", f"--output={output}", "--tile=100"
@@ -216,7 +218,7 @@ def test_tile(translate, photos, command, trained, tmp_path):
 
 
 def test_a_tiff_in_tiles_is_translated_without_being_decoded_at_once(translate, tmp_path, monkeypatch):
-    """To the same pixels as another file of the same name: latents and dropout go with that."""
+    """It gives the same pixels as a PNG of the same file name, which seeds latents and dropout."""
     pixels = noise(150, 100, 3)
     Image.fromarray(pixels).save(tmp_path / "whole.png")
     (tmp_path / "in_tiles").mkdir()
@@ -242,23 +244,20 @@ def test_a_limit_of_pixels_is_named_and_raised(command, translate, trained, tmp_
 
 
 def test_options_that_would_do_nothing(command, trained, tmp_path, photos, monkeypatch):
-    given = f"--run={trained('pix2pix')}", f"--input={photos / 'fits.png'}", f"--output={tmp_path / 'out'}"
-    status, _, err = command("translate", *given, "--frames=3")
-    assert (status, err) == (2, "error: --frames is of --interpolate: leave it out, or name a film\n")
+    required = f"--run={trained('pix2pix')}", f"--input={photos / 'fits.png'}", f"--output={tmp_path / 'out'}"
+    status, _, err = command("translate", *required, "--frames=3")
+    assert (status, err) == (2, "error: --frames applies only together with --interpolate: leave it out, or add --interpolate=mp4\n")
     read = build.read_config
     monkeypatch.setattr(build, "read_config", lambda run: override(read(run), {"sampling.dropout": False}))
-    status, _, err = command("translate", *given, "--samples=3")
-    assert (status, err) == (2, "error: --samples: pix2pix without dropout makes one image of an input: leave it out\n")
+    status, _, err = command("translate", *required, "--samples=3")
+    assert (status, err) == (2, "error: --samples: pix2pix without dropout has only one translation of an input: leave it out\n")
     assert not (tmp_path / "out").exists()
 
 
-def test_tiff_where_png_has_no_such_channels(tmp_path, command):
-    assert command("translate", "--help")[0] == 0
-    from i2i_jax.commands import translate
-
+def test_tiff_where_png_has_no_such_channels(tmp_path):
     pixels = noise(5, 4, 6)
-    (tmp_path / "x.tif").write_bytes(translate._encoded(pixels))
+    (tmp_path / "x.tif").write_bytes(image_files.encode(pixels))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "x.tif"), pixels)
     for channels in (1, 3, 4):
-        (tmp_path / "x.png").write_bytes(translate._encoded(pixels[..., :channels]))
+        (tmp_path / "x.png").write_bytes(image_files.encode(pixels[..., :channels]))
         np.testing.assert_array_equal(images.read(tmp_path / "x.png", channels=channels), pixels[..., :channels])

@@ -1,9 +1,10 @@
-"""Reports what a folder of pairs holds, before hours of training on it: python -m i2i_jax check DIR [--sheet=FILE]
+"""Checks a folder of pairs before you train on it for hours: python -m i2i_jax check DIR [--sheet=FILE]
 
 i2i check PAIRS
-i2i check PAIRS --sheet=pairs.png        and shows some of them
+i2i check PAIRS --sheet=pairs.png        also writes a contact sheet of some pairs
 
-Pairs and splits, sizes and kinds of images, what cannot be used, near-duplicates. Exit status 1 where something cannot be used.
+Reports the number of pairs in each split, sizes and types of the images, pairs that cannot be used, and near-duplicates. Exits with 1
+if a pair cannot be used.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from absl import flags
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError, DataConfig
 
-_SHEET = flags.DEFINE_string("sheet", None, "Where a contact sheet is written, as pairs.png.")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse an image of more pixels than this.", lower_bound=1)
+_SHEET = flags.DEFINE_string("sheet", None, "Write a contact sheet to this file, for example pairs.png.")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse images with more pixels than this.", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -23,14 +24,14 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("name one folder of pairs")
     from i2i_jax.data import inspect_pairs
 
-    found = inspect_pairs.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
-    with app.listing():
-        print(*inspect_pairs.report(found), sep="\n")
-    if _SHEET.value and found.good:
-        inspect_pairs.save_sheet(Path(_SHEET.value), found, max_pixels=_MAX_PIXELS.value)
+    survey = inspect_pairs.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
+    with app.ignore_closed_pipe():
+        print(*inspect_pairs.report(survey), sep="\n")
+    if _SHEET.value and survey.good:
+        inspect_pairs.save_sheet(Path(_SHEET.value), survey, max_pixels=_MAX_PIXELS.value)
         print(f"written: {_SHEET.value}")
-    if found.problems:
-        app.fail(f"{argv[1]}: {len(found.problems)} of {len(found.seen)} pairs cannot be used", 1)
+    if survey.problems:
+        app.fail(f"{argv[1]}: {len(survey.problems)} of {len(survey.seen)} pairs cannot be used", 1)
 
 
 def cli() -> None:

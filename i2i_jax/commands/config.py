@@ -1,8 +1,8 @@
-"""Shows the options of a config, as train takes them, each with its type and what it means: python -m i2i_jax config NAME[:DATASET]
+"""Shows all options of a config, with their values, types and meaning: python -m i2i_jax config NAME[:DATASET]
 
 i2i config bicycle
 i2i config pix2pix:facades
-i2i config mine.py          a file of your own
+i2i config mine.py          a config file of your own
 """
 
 import textwrap
@@ -15,12 +15,13 @@ from i2i_jax.config import OPTIONS, TYPES, Config, ConfigError, flatten
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
-        raise ConfigError(f"name one config, as bicycle or pix2pix:facades: one of {', '.join(configs.NAMES)}, or a file")
-    with app.listing():
+        raise ConfigError(f"name one config, for example bicycle or pix2pix:facades: one of {', '.join(configs.NAMES)}, or a file")
+    with app.ignore_closed_pipe():
         print(*_lines(configs.read(argv[1])), sep="\n")
 
 
 def _lines(config: Config) -> Iterator[str]:
+    """Each option as a flag of train, then its type, default, allowed values and meaning."""
     defaults = flatten(Config())
     for name, value in flatten(config).items():
         default = "" if value == defaults[name] else f"default {defaults[name]}"

@@ -1,4 +1,4 @@
-"""Writes a generator for programs that have jax and not this package, as StableHLO: python -m i2i_jax export --run=RUN --out=FILE
+"""Exports a generator as StableHLO, for programs that have jax but not this package: python -m i2i_jax export --run=RUN --out=FILE
 
 i2i export --run=runs/bicycle-shapes --out=shapes.stablehlo
 """
@@ -11,8 +11,8 @@ from absl import flags
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 
-_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, packed in a file, or hf://USER/NAME.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The file to write; FILE.json, its card, says how it is used.", required=True)
+_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The file to write; FILE.json beside it describes how to use it.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
 
@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> None:
     out = Path(_OUT.value or "")
     if out.is_dir():
         raise ConfigError(f"--out: {out} is a folder: name a file in it")
-    difference = export.to_stablehlo(model.load(_RUN.value or "", step=app.checkpoint(_STEP.value)), out)
-    print(f"exported to {out}, {out.stat().st_size / 1e6:.1f} MB; its images differ by {difference:.2g} from the model's at most")
+    difference = export.to_stablehlo(model.load(_RUN.value or "", step=app.parse_step(_STEP.value)), out)
+    print(f"exported to {out}, {out.stat().st_size / 1e6:.1f} MB; its images differ from the model's by at most {difference:.2g}")
 
 
 def cli() -> None:

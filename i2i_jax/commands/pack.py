@@ -1,4 +1,4 @@
-"""Packs a run into one file, to be used in its place: python -m i2i_jax pack --run=RUN --out=FILE.safetensors
+"""Packs a run into one file, which can be used wherever a run is expected: python -m i2i_jax pack --run=RUN --out=FILE.safetensors
 
 i2i pack --run=runs/bicycle-shapes --step=best --out=shapes.safetensors
 """
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     out = Path(_OUT.value or "")
     if out.is_dir():
         raise ConfigError(f"--out: {out} is a folder: name a file in it")
-    model_card.pack(_RUN.value or "", out, step=app.checkpoint(_STEP.value))
+    model_card.pack(_RUN.value or "", out, step=app.parse_step(_STEP.value))
     print(f"packed into {out}: {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -1,4 +1,4 @@
-"""Puts a packed model on the Hugging Face hub (extra `hub`): python -m i2i_jax push --run=RUN --to=hf://USER/NAME
+"""Uploads a packed run to the Hugging Face hub (extra `hub`): python -m i2i_jax push --run=RUN --to=hf://USER/NAME
 
 i2i push --run=runs/bicycle-shapes --to=hf://USER/shapes
 """
@@ -9,15 +9,15 @@ from absl import flags
 
 from i2i_jax.commands import app
 
-_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, packed in a file, or hf://USER/NAME.", required=True)
-_TO = flags.DEFINE_string("to", None, "The model's name on the hub, hf://USER/NAME; a new one is private.", required=True)
+_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
+_TO = flags.DEFINE_string("to", None, "The repository on the hub, hf://USER/NAME; if it is new, it is created as private.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 
 
 def main(argv: Sequence[str]) -> None:
     from i2i_jax.interop import model_card
 
-    print(f"pushed: {model_card.push(_RUN.value or '', _TO.value or '', step=app.checkpoint(_STEP.value))}")
+    print(f"pushed: {model_card.push(_RUN.value or '', _TO.value or '', step=app.parse_step(_STEP.value))}")
 
 
 def cli() -> None:

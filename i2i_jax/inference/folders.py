@@ -1,0 +1,197 @@
+"""Translates an image, or a folder of images, into a folder with a page that shows the results."""
+
+import dataclasses
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from i2i_jax import build
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
+from i2i_jax.data import images, loader
+from i2i_jax.inference import image_files, jobs, model, tiling, translation, video
+from i2i_jax.inference.jobs import Job, Size
+from i2i_jax.pages import grids
+from i2i_jax.pages.translation import Translated, write_translation
+from i2i_jax.storage import files
+
+Unreadable = dict[Path, images.ImageError]  # inputs that turned out to be damaged, and why
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is translated, by which run, and where the results are written.
+
+    Attributes:
+      run: the trained run: its folder, a packed file, or hf://USER/NAME.
+      input: an image, or a folder of images.
+      output: the folder to write to; created if it does not exist.
+      step: the checkpoint; defaults to the newest.
+      samples: translations of each input.
+      sync: whether all inputs get the same latents.
+      seed: seed of the latents and of dropout.
+      style: a target image whose latent is used instead of random ones.
+      size: resize the inputs to a square of this many pixels first.
+      tile: translate in overlapping square tiles of this many pixels.
+      max_pixels: refuse larger images; defaults to the run's `data.max_pixels`.
+      pairs: whether the inputs are side-by-side pairs, of which the input half is translated; if None, images that look like pairs
+        are refused.
+      video: write a video instead of images: mp4, gif or webp.
+      frames: of a video, frames from one sample to the next.
+    """
+
+    run: str
+    input: Path
+    output: Path
+    step: int | Literal["best"] | None = None
+    samples: int = 1
+    sync: bool = False
+    seed: int = 0
+    style: Path | None = None
+    size: int | None = None
+    tile: int | None = None
+    max_pixels: int | None = None
+    pairs: bool | None = None
+    video: str | None = None
+    frames: int = 25
+
+
+def translate(request: Request) -> None:
+    """Translates all inputs, writes a page of them and prints where it is.
+
+    The header of every input is checked before anything is written. If the pixels of an input turn out to be damaged, all others
+    are translated, then ImageError is raised.
+
+    Raises:
+      ConfigError: if the run does not exist, or the request does not fit it.
+      ImageError: if an input or the style image cannot be used.
+      CheckpointError, PackedError, HubError: if the run cannot be loaded.
+      VideoError, MissingExtra: if the video cannot be written.
+    """
+    config = build.read_config(request.run)
+    config.data.max_pixels = request.max_pixels or config.data.max_pixels
+    _check_request(request, config)
+    planned = jobs.plan(request.input, request.output, samples=request.samples, config=config)
+    sizes = jobs.read_sizes(planned, config, pairs=bool(request.pairs))
+    if request.pairs is None:
+        jobs.refuse_pairs(planned, sizes, run=request.run, config=config)
+    trained = model.load(request.run, step=request.step)
+    unreadable: Unreadable = {}
+    sources = [
+        _source(request, job, _grid(request, size, trained.networks.generator), config, unreadable)
+        for job, size in zip(planned, sizes, strict=True)
+    ]
+    if request.video:
+        _write_video(request, trained, sources, unreadable)
+    else:
+        _write_images(request, trained, sources, config)
+        _write_page(request, [job for job in planned if job.source not in unreadable])
+        _raise_unreadable(unreadable)
+
+
+def _check_request(request: Request, config: Config) -> None:
+    """Raises ConfigError if all samples would be equal, or if a video has nothing to interpolate."""
+    is_random = config.objective not in WITHOUT_LATENT or (config.model.dropout and config.sampling.dropout)
+    if request.samples > 1 and not is_random:
+        raise ConfigError(f"--samples: {config.objective} without dropout has only one translation of an input: leave it out")
+    if request.video and config.objective in WITHOUT_LATENT:
+        raise ConfigError(f"--interpolate: {config.objective} has no latent to walk through")
+    if request.video and (request.samples < 2 or request.style):
+        raise ConfigError("--interpolate walks from sample to sample: give --samples=2 or more, and no --style")
+
+
+def _grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
+    height, width = (request.size, request.size) if request.size else size
+    options = {"size_multiple": generator.size_multiple, "receptive_radius": generator.receptive_radius}
+    return tiling.grid(height, width, tile=request.tile, **options)
+
+
+def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unreadable: Unreadable) -> translation.Source:
+    """A source for `translation.run`, its latents keyed by the file's name; an input that cannot be read goes into `unreadable`."""
+
+    def read() -> np.ndarray | images.Tiled | None:
+        try:
+            return _read(request, job.source, config)
+        except images.ImageError as error:
+            unreadable[job.source] = error
+            return None
+
+    def write(image: Any, outputs: np.ndarray) -> None:
+        preview = image.thinned if isinstance(image, images.Tiled) else image
+        for path, pixels in zip((*job.outputs, job.preview), (*outputs, grids.to_8_bits(preview)), strict=True):
+            files.atomic_write(path, image_files.encode(pixels))
+
+    return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
+
+
+def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
+    """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
+    channels, max_pixels = config.data.input_channels, config.data.max_pixels
+    by_tiles = request.tile and not (request.size or request.video or request.pairs)
+    if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels)):
+        _ = tiled.thinned  # decodes every tile, so that damage is found before anything is translated
+        return tiled
+    if request.pairs:
+        left, right = images.read_halves(file, channels=(channels, channels), max_pixels=max_pixels)
+        image = left if config.data.direction == "AtoB" else right
+    else:
+        image = images.read(file, channels=channels, max_pixels=max_pixels)
+    return loader.resize(image, request.size) if request.size else image
+
+
+def _write_images(request: Request, trained: model.Model, sources: Sequence[translation.Source], config: Config) -> None:
+    latents = _style_latents(request, trained, config)
+    with tqdm(total=len(sources), unit="image", disable=len(sources) == 1) as progress:
+        for _ in translation.run(
+            trained.networks,
+            trained.state,
+            build.mode(config),
+            sources,
+            samples=request.samples,
+            seed=request.seed,
+            sync=request.sync,
+            latents=latents,
+        ):
+            progress.update()
+
+
+def _style_latents(request: Request, trained: model.Model, config: Config) -> Callable[[Any], np.ndarray] | None:
+    """Latents [n, d] of the style image, the same for all samples; None without a style image."""
+    if request.style is None:
+        return None
+    style_image = images.read(request.style, channels=config.data.target_channels, max_pixels=config.data.max_pixels)
+    try:
+        mean = trained.encode(style_image)
+    except ConfigError as error:
+        raise ConfigError(f"--style: {error}") from None
+    return lambda key: np.tile(mean, (request.samples, 1))
+
+
+def _write_video(request: Request, trained: model.Model, sources: Sequence[translation.Source], unreadable: Unreadable) -> None:
+    path = request.output / f"interpolation.{request.video}"
+    video.check(path, inputs=len(sources))
+    options = {"samples": request.samples, "seed": request.seed, "frames": request.frames}
+    walks = video.walked(trained.networks, trained.state, build.mode(trained.config), sources, **options)
+    if unreadable:
+        raise unreadable[min(unreadable)]
+    video.write(path, iter(tqdm(video.grid(walks), total=len(walks[0].outputs), unit="frame", disable=None)))
+    print(f"written: {path}")
+
+
+def _write_page(request: Request, finished: Sequence[Job]) -> None:
+    if not finished:
+        return
+    style = request.style.resolve() if request.style else None
+    rows = [Translated(job.preview, job.outputs, style) for job in finished]
+    write_translation(request.output, rows, title=f"Translations by {request.run}")
+    print(f"{len(finished)} translated: open {request.output / 'index.html'}")
+
+
+def _raise_unreadable(unreadable: Unreadable) -> None:
+    if unreadable:
+        others = f"; and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        raise images.ImageError(f"{unreadable[min(unreadable)]}{others}")
