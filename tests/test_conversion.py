@@ -300,7 +300,7 @@ def test_wrong_usage(tmp_path, command, trained):
         ({"model.skip": False}, "generator: neither project has a U-Net without skips"),
         ({"model.upsample": "bilinear"}, "generator: neither project has a U-Net with skip_order encoder_first and bilinear upsampling"),
         ({"model.generator": "resnet_6", "model.upsample": "bilinear"}, "no PyTorch layout is known for a ResNet with bilinear"),
-        ({"model.norm": "none", "model.discriminator_scales": 2}, "discriminator: neither project has discriminators at many scales"),
+        ({"model.norm": "none", "model.discriminator_scales": 2}, "discriminator: neither project has multi-scale discriminators"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
