@@ -1,4 +1,7 @@
-"""Paired image-to-image translation in JAX. `i2i_jax.load` opens a trained model; importing the package imports nothing heavy."""
+"""Paired image-to-image translation in JAX.
+
+`i2i_jax.load` opens a trained model. Importing the package does not import jax.
+"""
 
 import importlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""The run's page in a real browser: what a mouse, a keyboard and a phone do to it."""
+"""The page of a run in a real browser, used by mouse, keyboard and phone."""
 
 import json
 import shutil
@@ -28,9 +28,9 @@ def browser():
 def run(tmp_path_factory) -> Path:
     """A finished run of 300 rows, evaluated and sampled three times."""
     folder = tmp_path_factory.mktemp("run")
-    described = config.Config()
-    described.train.steps = 3000
-    (folder / "config.json").write_text(config.to_json(described))
+    options = config.Config()
+    options.train.steps = 3000
+    (folder / "config.json").write_text(config.to_json(options))
     (folder / "command.txt").write_text("i2i train --config=bicycle")
     random = np.random.default_rng(0)
     with (folder / "metrics.jsonl").open("w") as file:
@@ -45,23 +45,23 @@ def run(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def opened(browser, run):
-    """Opens the page at a width and in a colour scheme; nothing may be logged, requested or go wrong."""
-    contexts, complaints = [], []
+    """Opens the page at a width and in a colour scheme; fails on console messages, errors and network requests."""
+    contexts, problems = [], []
 
     def open(width: int = 1200, scheme: str = "light", **options):
         context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, **options)
         contexts.append(context)
         tab = context.new_page()
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or complaints.append(request.url))
+        tab.on("console", lambda message: problems.append(message.text))
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or problems.append(request.url))
         tab.goto((run / "index.html").as_uri())
         return tab
 
     yield open
     for context in contexts:
         context.close()
-    assert not complaints
+    assert not problems
 
 
 def curves(tab) -> list[str]:
@@ -81,7 +81,7 @@ def test_smoothing_by_keyboard(opened):
     assert tab.locator("#smoothing-value").text_content() == "0.99"
     assert curves(tab)[0] != before[0]
     tab.keyboard.press("Home")
-    assert tab.locator("#charts .raw").count() == 0  # the curve is the values themselves
+    assert tab.locator("#charts .raw").count() == 0  # without smoothing the curve is the raw values
     values = tab.locator("#charts .legend span").all_text_contents()
     assert values[1:] == ["1.000", "0.500"]
 
@@ -110,7 +110,7 @@ def test_zoom_by_mouse_and_keyboard(opened):
     assert steps_shown(tab) == whole
 
 
-def test_terms_can_be_hidden_and_the_scale_be_logarithmic(opened):
+def test_hiding_terms_and_log_scale(opened):
     tab = opened()
     tab.get_by_role("button", name="l1").first.click()
     assert len(curves(tab)) == 2
@@ -120,7 +120,7 @@ def test_terms_can_be_hidden_and_the_scale_be_logarithmic(opened):
     assert len(curves(tab)) == 3 and curves(tab)[0] != before[0]
 
 
-def test_what_was_measured_has_a_chart_each(opened):
+def test_each_metric_has_a_chart(opened):
     tab = opened()
     assert tab.locator("#figures h3").all_text_contents() == ["psnr ↑", "l1 ↓"]
     assert tab.locator("#figures .top span").all_text_contents() == ["30.00 · step 3,000", "3.3e-4 · step 3,000"]
@@ -148,15 +148,15 @@ def test_samples_by_slider_buttons_and_arrows(opened):
     assert shown() == "00002000"
     assert tab.locator("#sample-image").evaluate("image => image.naturalWidth") > 0
     tab.reload()
-    assert shown() == "00002000"  # a page that is written again is where it was
+    assert shown() == "00002000"  # a reload keeps the sample
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone(opened, scheme):
     tab = opened(375, scheme, has_touch=True)
     assert tab.evaluate("document.documentElement.scrollWidth") == 375
-    for place in range(tab.locator(".chart").count()):
-        box = tab.locator(".chart").nth(place).bounding_box()
+    for i in range(tab.locator(".chart").count()):
+        box = tab.locator(".chart").nth(i).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 375
     paper, ink = tab.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
     light = [sum(map(int, colour[4:-1].split(","))) for colour in (paper, ink)]

@@ -1,4 +1,4 @@
-"""PyTorch's files become runs and come back: real files, with the networks of the public projects in them."""
+"""Conversion of real PyTorch files, with networks of the public projects, to runs and back."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ torch = pytest.importorskip("torch", reason="writes PyTorch's files")
 
 NAMES = {"G": "latest_net_G.pth", "E": "latest_net_E.pth", "D": "latest_net_D.pth", "D2": "latest_net_D2.pth"}
 
-# Networks of the public code that make one system, and what its config must say.
+# Networks of the public code that form one system, and the config expected for it.
 BICYCLE = {"objective": "bicycle_gan", "model.norm": "instance", "model.skip_order": "decoder_first", "model.latent_dim": 8,
            "model.width": 2, "data.input_channels": 3, "model.dropout": False, "sampling.dropout": False}  # fmt: skip
 PIX2PIX = {"objective": "pix2pix", "model.width": 2, "data.input_channels": 3, "data.target_channels": 3, "model.conditional": True,
@@ -68,7 +68,7 @@ SYSTEMS = {
 
 
 def save(folder, networks, *, prefix="", zipped=True):
-    """Writes state dicts by PyTorch's names; returns the files."""
+    """Writes state dicts under PyTorch's file names; returns the files."""
     folder.mkdir(exist_ok=True)
     for name, state in networks.items():
         arrays = {key: value if key.endswith("tracked") else np.float32(value) for key, value in state.items()}
@@ -81,39 +81,39 @@ def read(file):
     return {key: value.numpy() for key, value in torch.load(file, weights_only=True).items()}
 
 
-def assert_equal(found, expected):
-    assert found.keys() == expected.keys()
+def assert_equal(actual, expected):
+    assert actual.keys() == expected.keys()
     for key, value in expected.items():
-        np.testing.assert_array_equal(found[key], value, err_msg=key)
-        assert found[key].dtype == value.dtype
+        np.testing.assert_array_equal(actual[key], value, err_msg=key)
+        assert actual[key].dtype == value.dtype
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_golden_networks_through_files(system, tmp_path):
-    """The run makes what the public code made, in float32 and, to more digits than float32 has, in float64.
+    """The run reproduces the outputs of the public code in float32 and, to more digits than float32 has, in float64.
 
-    The files hold float32, which all golden weights are; running statistics were computed in float64.
+    The files are in float32, as are all golden weights; only running statistics were computed in float64.
     """
     if missing := [name for name in system.split() if f"{name}.npz" not in golden.ALL]:
         pytest.skip(f"no {missing[0]}.npz: set I2I_SHARED")
-    files = {of.meta["net"]: of for of in (golden.load(golden.ALL[f"{name}.npz"]) for name in system.split())}
-    named = save(tmp_path / "files", {net: of.under("state/") for net, of in files.items()})
-    config, *_ = conversion.from_torch(named, tmp_path / "run", {})
+    records = {record.meta["net"]: record for record in (golden.load(golden.ALL[f"{name}.npz"]) for name in system.split())}
+    files = save(tmp_path / "files", {net: record.under("state/") for net, record in records.items()})
+    config, *_ = conversion.from_torch(files, tmp_path / "run", {})
     flat = flatten(config)
     assert {name: flat[name] for name in SYSTEMS[system]} == SYSTEMS[system]
 
     game, state = build.load(tmp_path / "run", networks=None)
-    for net, of in files.items():
+    for net, record in records.items():
         role = golden.OURS[net]
         variables = {"params": state.params[role], "batch_stats": state.batch_stats[role]}
-        golden.assert_makes_what_theirs_made(of, getattr(game.networks, role), variables, 1e-4)
+        golden.assert_makes_what_theirs_made(record, getattr(game.networks, role), variables, 1e-4)
         with jax.enable_x64(True):
             exact = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
-            golden.assert_makes_what_theirs_made(of, getattr(game.networks, role), exact, 1e-9, kinds=("output/",))
+            golden.assert_makes_what_theirs_made(record, getattr(game.networks, role), exact, 1e-9, kinds=("output/",))
 
 
 def random_state(module, channels, latent=0):
-    """PyTorch's state dict of `module` with random numbers everywhere: in biases that a norm cancels and in counters too."""
+    """PyTorch's state dict of `module` with random numbers, also in biases that a norm cancels, and with nonzero counters."""
     arguments = [(1, 64, 64, channels)] + ([(1, latent)] if latent else [])
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: module.init(rngs, *map(jnp.zeros, arguments)))
@@ -149,7 +149,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_files_come_back_bit_for_bit(family, tmp_path, command):
-    """Whatever a norm cancels or only counts, too; without the prefix of nn.DataParallel."""
+    """Including cancelled biases and counters, but without the prefix of nn.DataParallel."""
     networks = FAMILIES[family]()
     files = save(tmp_path / "files", networks, prefix="module." if "E" in networks else "", zipped=family != "pix2pix")
     status, out, err = command("convert", "--from=torch", *map(str, files), f"--out={tmp_path / 'run'}")
@@ -164,8 +164,8 @@ def test_files_come_back_bit_for_bit(family, tmp_path, command):
         assert_equal(read(tmp_path / "back" / NAMES[name]), state)
 
 
-def test_a_trained_run_comes_back_from_files(trained, tmp_path, command):
-    """All four networks; and the run of them translates."""
+def test_a_trained_run_survives_the_round_trip(trained, tmp_path, command):
+    """All four networks; the new run can translate."""
     files = [str(tmp_path / "files" / name) for name in NAMES.values()]
     for options in (
         ["--to=torch", f"--run={trained('bicycle')}", f"--out={tmp_path / 'files'}"],
@@ -185,7 +185,7 @@ def test_a_trained_run_comes_back_from_files(trained, tmp_path, command):
 
 
 def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, trained):
-    """Those that there are; the others, and all optimizers, are new."""
+    """The other networks, and all optimizers, are newly initialised."""
     files = save(tmp_path / "files", {"G": unet("batch")})
     conversion.from_torch(files, tmp_path / "run", {})
     config = override(
@@ -207,7 +207,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         runs.get_config("finetune", "")
 
 
-# ---- files that are none
+# ---- invalid files
 
 
 class Code:
@@ -252,7 +252,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.filterwarnings("ignore:Sparse")
-def test_a_bad_file_is_named_in_one_line_and_leaves_nothing(kind, tmp_path, command):
+def test_an_invalid_file_is_named_in_one_line_and_nothing_is_written(kind, tmp_path, command):
     content, message = BAD[kind]
     file = tmp_path / "latest_net_G.pth"
     file.write_bytes(content())
@@ -300,11 +300,11 @@ def test_wrong_usage(tmp_path, command, trained):
         ({"model.skip": False}, "generator: neither project has a U-Net without skips"),
         ({"model.upsample": "bilinear"}, "generator: neither project has a U-Net with skip_order encoder_first and bilinear upsampling"),
         ({"model.generator": "resnet_6", "model.upsample": "bilinear"}, "no PyTorch layout is known for a ResNet with bilinear"),
-        ({"model.norm": "none", "model.discriminator_scales": 2}, "discriminator: neither project has discriminators at many scales"),
+        ({"model.norm": "none", "model.discriminator_scales": 2}, "discriminator: neither project has multi-scale discriminators"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
-def test_what_neither_project_can_hold_is_not_written(options, message, tmp_path):
+def test_networks_that_neither_project_has_are_refused(options, message, tmp_path):
     config = override(presets.pix2pix("shapes"), runs.TINY | runs.TINY_NETWORKS | {"model.generator": "unet_64"} | options)
     state = jax.tree.map(jnp.zeros_like, jax.eval_shape(build.game(config).init, jax.random.key(0), build.example_batch(config)))
     (tmp_path / "run").mkdir()
@@ -317,7 +317,7 @@ def test_what_neither_project_can_hold_is_not_written(options, message, tmp_path
 
 
 def mangled(state, rng):
-    """Tensors dropped, renamed, reshaped, cut, made of another type or not a number, or put where they do not belong."""
+    """A copy in which one tensor is dropped, renamed, reshaped, emptied, enlarged, of another type, NaN or another tensor."""
     state, key = dict(state), str(rng.choice(list(state)))
     value, other = state[key], str(rng.choice(list(state)))
     change = rng.integers(8)
@@ -341,22 +341,20 @@ def mangled(state, rng):
 
 
 def test_two_hundred_damaged_files(tmp_path, monkeypatch):
-    """Each is refused in one line that names it, or it is a network after all; nothing of it is left or run."""
-    monkeypatch.setattr(
-        conversion, "_save", lambda folder, config, state, leftover_tensors: None
-    )  # what is made of a good file takes longer
+    """Each is refused in one line that names it, or accepted as a network; no code in it is run and nothing is left behind."""
+    monkeypatch.setattr(conversion, "_save", lambda folder, config, state, leftover_tensors: None)  # which is slow
     whole = {key: torch.from_numpy(np.array(value)) for key, value in unet("batch").items()}
     contents = [saved_bytes(whole), saved_bytes(whole, _use_new_zipfile_serialization=False), saved_bytes({"a": Code(), **whole})]
-    rng, file, taken = np.random.default_rng(0), tmp_path / "latest_net_G.pth", 0
-    for case in range(200):
-        file.write_bytes(damage.torn(contents[case % 3], rng) if case < 120 else saved_bytes(mangled(whole, rng)))
+    rng, file, accepted = np.random.default_rng(0), tmp_path / "latest_net_G.pth", 0
+    for i in range(200):
+        file.write_bytes(damage.torn(contents[i % 3], rng) if i < 120 else saved_bytes(mangled(whole, rng)))
         try:
             conversion.from_torch([file], tmp_path / "run", {})
         except (TorchFileError, ConversionError, ConfigError) as error:
             assert str(error).startswith(f"{file}: ") and "\n" not in str(error), error
             assert not (tmp_path / "run").exists()
         else:
-            taken += 1
+            accepted += 1
             (tmp_path / "run").rmdir()
-    assert 0 < taken < 100
+    assert 0 < accepted < 100
     assert list(tmp_path.iterdir()) == [file]

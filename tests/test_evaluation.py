@@ -1,4 +1,4 @@
-"""Figures: the same however the cases are dealt to batches and devices, and right where they are known."""
+"""Evaluation: figures do not depend on batches and devices, and are correct for examples with known results."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from i2i_jax.data.pairs import Pair
 from i2i_jax.devices import parallel
 from i2i_jax.evaluation import build_metrics, evaluate
 from i2i_jax.evaluation.evaluate import EvalBatch
-from i2i_jax.metrics import EvalExamples
+from i2i_jax.metrics import EvalExamples, lpips
 from i2i_jax.metrics.weights import WeightsError
 from i2i_jax.sampling import Mode
 from i2i_jax.train_state import TrainState
@@ -44,7 +44,7 @@ class Noise:
 
 @pytest.fixture(scope="module")
 def system():
-    """With an encoder, z and dropout: all that is drawn for a case."""
+    """Has an encoder, z and dropout: everything that is random in a translation."""
     options = tiny.config_of("bicycle_gan")
     options.model.dropout = True
     game = tiny.game_of(options)
@@ -58,13 +58,16 @@ def translations(system, places, *, devices=1, batch_size=5, dropout=True, **opt
     return list(evaluate.translations(networks, Mode(dropout=dropout), Noise(), **options)(state, places))
 
 
-def joined(parts: list[EvalBatch]) -> EvalExamples:
-    """Without the filler."""
-    return jax.tree.map(lambda *x: np.concatenate([a[: part.count] for a, part in zip(x, parts, strict=True)]), *(p.cases for p in parts))
+def joined(batches: list[EvalBatch]) -> EvalExamples:
+    """All examples without the padding."""
+    counts = [batch.count for batch in batches]
+    return jax.tree.map(
+        lambda *x: np.concatenate([a[:count] for a, count in zip(x, counts, strict=True)]), *(batch.examples for batch in batches)
+    )
 
 
 @pytest.fixture(scope="module")
-def cases(system) -> EvalExamples:
+def examples(system) -> EvalExamples:
     return joined(translations(system, range(5)))
 
 
@@ -77,70 +80,70 @@ def small_metrics():
     return metrics("l1", "psnr", "ssim", "l1_encoded", "latent")
 
 
-def measured(cases: EvalExamples, *names, **options) -> dict:
-    count = len(next(x for x in cases if x is not None))
-    return evaluate.evaluate([EvalBatch(cases, count)], metrics(*names, **options)).figures
+def measured(examples: EvalExamples, *names, **options) -> dict:
+    count = len(next(x for x in examples if x is not None))
+    return evaluate.evaluate([EvalBatch(examples, count)], metrics(*names, **options)).figures
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("devices", "batch_size"), [(1, 1), (2, 2), (8, 5)])
-def test_batches_and_devices_do_not_matter(system, cases, devices, batch_size):
-    parts = translations(system, range(5), devices=devices, batch_size=batch_size)
+def test_batches_and_devices_do_not_matter(system, examples, devices, batch_size):
+    batches = translations(system, range(5), devices=devices, batch_size=batch_size)
     rows = max(batch_size, devices)
-    assert [part.count for part in parts] == [min(rows, 5 - start) for start in range(0, 5, rows)]
-    assert all(len(part.cases.target) == rows for part in parts)
-    np.testing.assert_array_equal(joined(parts).z, cases.z)
-    found = evaluate.evaluate(parts, small_metrics())
-    expected = evaluate.evaluate([EvalBatch(cases, 5)], small_metrics())
+    assert [batch.count for batch in batches] == [min(rows, 5 - start) for start in range(0, 5, rows)]
+    assert all(len(batch.examples.target) == rows for batch in batches)
+    np.testing.assert_array_equal(joined(batches).z, examples.z)
+    result = evaluate.evaluate(batches, small_metrics())
+    expected = evaluate.evaluate([EvalBatch(examples, 5)], small_metrics())
     assert (
-        found.figures.keys() == expected.figures.keys() == found.standard_errors().keys() | {"active_dimensions", "kl", "kl_by_dimension"}
+        result.figures.keys() == expected.figures.keys() == result.standard_errors().keys() | {"active_dimensions", "kl", "kl_by_dimension"}
     )
     for name, value in expected.figures.items():
-        np.testing.assert_allclose(found.figures[name], value, rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(result.figures[name], value, rtol=1e-5, err_msg=name)
     for name, values in expected.by_case.items():
         assert values.shape == (5,)
-        np.testing.assert_allclose(found.by_case[name], values, rtol=1e-4, err_msg=name)
-        assert found.standard_errors()[name] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-3)
+        np.testing.assert_allclose(result.by_case[name], values, rtol=1e-4, err_msg=name)
+        assert result.standard_errors()[name] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-3)
 
 
-def test_what_fills_a_batch_is_not_counted(cases):
+def test_padding_is_not_measured(examples):
     def broken(x):
         return np.concatenate([x, np.full_like(x, np.nan)])
 
-    filled = evaluate.evaluate([EvalBatch(jax.tree.map(broken, cases), 5)], small_metrics())
-    for name, value in evaluate.evaluate([EvalBatch(cases, 5)], small_metrics()).figures.items():
+    filled = evaluate.evaluate([EvalBatch(jax.tree.map(broken, examples), 5)], small_metrics())
+    for name, value in evaluate.evaluate([EvalBatch(examples, 5)], small_metrics()).figures.items():
         np.testing.assert_allclose(filled.figures[name], value, rtol=1e-5, err_msg=name)
 
 
-def test_a_case_depends_on_its_place_alone(system, cases):
-    found = joined(translations(system, [3, 1], batch_size=1))
+def test_an_example_depends_on_its_index_alone(system, examples):
+    result = joined(translations(system, [3, 1], batch_size=1))
     for name in ("input", "target", "samples", "encoded", "z", "recovered"):
-        np.testing.assert_allclose(getattr(found, name), getattr(cases, name)[[3, 1]], rtol=1e-4, atol=1e-5, err_msg=name)
-    assert not np.allclose(cases.samples[:, 0], cases.samples[:, 1])
+        np.testing.assert_allclose(getattr(result, name), getattr(examples, name)[[3, 1]], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert not np.allclose(examples.samples[:, 0], examples.samples[:, 1])
 
 
-def test_seed_and_sync(system, cases):
+def test_seed_and_sync(system, examples):
     other = joined(translations(system, range(5), seed=1))
-    assert not np.allclose(other.samples, cases.samples)
-    np.testing.assert_array_equal(other.target, cases.target)
-    np.testing.assert_allclose(other.posterior.mean, cases.posterior.mean, rtol=1e-5)
+    assert not np.allclose(other.samples, examples.samples)
+    np.testing.assert_array_equal(other.target, examples.target)
+    np.testing.assert_allclose(other.posterior.mean, examples.posterior.mean, rtol=1e-5)
     synced = joined(translations(system, range(5), sync=True))
-    np.testing.assert_array_equal(synced.z, np.broadcast_to(cases.z[:1], cases.z.shape))
-    assert len(np.unique(cases.z)) == cases.z.size
+    np.testing.assert_array_equal(synced.z, np.broadcast_to(examples.z[:1], examples.z.shape))
+    assert len(np.unique(examples.z)) == examples.z.size
 
 
-def test_cases_are_those_of_sampling_at_8_bits(system):
+def test_examples_equal_sampling_at_8_bits(system):
     networks, state = system
-    found = joined(translations(system, [2], batch_size=1, dropout=False))
+    result = joined(translations(system, [2], batch_size=1, dropout=False))
     inputs, targets = (augment.scale(image)[None] for image in Noise()[2])
     encode = jax.jit(lambda images: sampling.encode(networks, state, images))
     translate = jax.jit(lambda z: sampling.translate(networks, state, inputs, z, jax.random.key(0)))
     posterior = encode(targets)
-    for latents, images in ((found.z, found.samples), (posterior.mean[:, None], found.encoded[:, None])):
-        expected = augment.to_uint8(translate(jnp.broadcast_to(latents, found.z.shape)))[:, : images.shape[1]]
+    for latents, images in ((result.z, result.samples), (posterior.mean[:, None], result.encoded[:, None])):
+        expected = augment.to_uint8(translate(jnp.broadcast_to(latents, result.z.shape)))[:, : images.shape[1]]
         np.testing.assert_allclose((images + 1) * 127.5, expected, atol=1e-3)
-    np.testing.assert_allclose(found.recovered[0, :1], encode(jnp.asarray(found.samples[0, :1])).mean, atol=1e-2)
-    np.testing.assert_allclose(found.posterior.log_var, posterior.log_var, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(result.recovered[0, :1], encode(jnp.asarray(result.samples[0, :1])).mean, atol=1e-2)
+    np.testing.assert_allclose(result.posterior.log_var, posterior.log_var, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -149,53 +152,53 @@ def test_the_encoder_normalises_as_the_mode_says(running_average):
     game = tiny.game_of(tiny.config_of("bicycle_gan", norm="batch"))
     networks, state = game.networks, tiny.state_of(game, tiny.batch_of(2))
     options = {"size": tiny.SIDE, "samples": 2, "batch_size": 1, "mesh": parallel.make_mesh(jax.devices()[:1])}
-    found = joined(list(evaluate.translations(networks, Mode(running_average=running_average), Noise(), **options)(state, [2])))
+    result = joined(list(evaluate.translations(networks, Mode(running_average=running_average), Noise(), **options)(state, [2])))
     variables = {"params": state.params["encoder"], "batch_stats": state.batch_stats["encoder"]}
 
     def encode(image):
         image = jnp.asarray(image)
         return networks.encoder.apply(variables, image, use_running_average=running_average, mutable=["batch_stats"])[0]
 
-    np.testing.assert_allclose(found.posterior.mean, encode(augment.scale(Noise()[2].target)[None]).mean, rtol=1e-4, atol=1e-5)
-    for recovered, sample in zip(found.recovered[0], found.samples[0], strict=True):
-        np.testing.assert_allclose(recovered, encode(sample[None]).mean[0], atol=1e-2)  # of samples that were not yet rounded
+    np.testing.assert_allclose(result.posterior.mean, encode(augment.scale(Noise()[2].target)[None]).mean, rtol=1e-4, atol=1e-5)
+    for recovered, sample in zip(result.recovered[0], result.samples[0], strict=True):
+        np.testing.assert_allclose(recovered, encode(sample[None]).mean[0], atol=1e-2)  # the package encodes unrounded samples
 
 
-def test_samples_that_would_be_equal_are_made_once():
+def test_equal_samples_are_translated_once():
     options = tiny.config_of("pix2pix")
     options.model.dropout = True
     game = tiny.game_of(options)
     system = game.networks, tiny.state_of(game, tiny.batch_of(2))
     for dropout, count in ((True, 2), (False, 1)):
-        found = joined(translations(system, [0], dropout=dropout, batch_size=1))
-        assert found.samples.shape == (1, count, tiny.SIDE, tiny.SIDE, 3)
-        assert found.encoded is found.posterior is found.recovered is None
+        result = joined(translations(system, [0], dropout=dropout, batch_size=1))
+        assert result.samples.shape == (1, count, tiny.SIDE, tiny.SIDE, 3)
+        assert result.encoded is result.posterior is result.recovered is None
 
 
-def test_every_metric_has_its_figures():
+def test_every_metric_can_be_built():
     assert set(build_metrics._METRICS) == set(METRICS)
-    assert set(PERCEPTUAL) == set(build_metrics.lpips.DISTANCES)
+    assert set(PERCEPTUAL) == set(lpips.DISTANCES)
 
 
-def test_distortion_is_the_mean_over_samples_and_cases():
+def test_distortion_is_the_mean_over_samples_and_examples():
     target = jnp.zeros((2, 8, 8, 3))
     off = jnp.asarray([[0.2, 0.6], [0.2, 0.2]])  # on [-1, 1]: 0.1, 0.3; 0.1, 0.1
-    cases = EvalExamples(target=target, samples=jnp.broadcast_to(off[..., None, None, None], (2, 2, 8, 8, 3)))
-    found = measured(cases, "l1", "psnr", "ssim")
-    assert found["l1"] == pytest.approx(0.15)
-    assert found["psnr"] == pytest.approx((20 - 20 * np.log10(0.3) + 20 + 20) / 4, rel=1e-6)
-    assert found["ssim"] < 1
-    same = measured(cases._replace(samples=jnp.zeros((2, 2, 8, 8, 3))), "l1", "psnr", "ssim")
+    examples = EvalExamples(target=target, samples=jnp.broadcast_to(off[..., None, None, None], (2, 2, 8, 8, 3)))
+    result = measured(examples, "l1", "psnr", "ssim")
+    assert result["l1"] == pytest.approx(0.15)
+    assert result["psnr"] == pytest.approx((20 - 20 * np.log10(0.3) + 20 + 20) / 4, rel=1e-6)
+    assert result["ssim"] < 1
+    same = measured(examples._replace(samples=jnp.zeros((2, 2, 8, 8, 3))), "l1", "psnr", "ssim")
     assert same == {"l1": 0, "psnr": np.inf, "ssim": pytest.approx(1)}
 
 
-def test_a_mean_that_is_infinite_has_no_standard_error():
-    cases = EvalExamples(target=jnp.zeros((2, 8, 8, 3)), samples=jnp.zeros((2, 1, 8, 8, 3)).at[1].set(0.2))
-    found = evaluate.evaluate([EvalBatch(cases, 2)], metrics("l1", "psnr"))
-    assert found.standard_errors() == {"l1": pytest.approx(0.05, rel=1e-5)}
+def test_an_infinite_mean_has_no_standard_error():
+    examples = EvalExamples(target=jnp.zeros((2, 8, 8, 3)), samples=jnp.zeros((2, 1, 8, 8, 3)).at[1].set(0.2))
+    result = evaluate.evaluate([EvalBatch(examples, 2)], metrics("l1", "psnr"))
+    assert result.standard_errors() == {"l1": pytest.approx(0.05, rel=1e-5)}
 
 
-def test_modes_of_known_cases():
+def test_modes_of_known_examples():
     outline, material = shapes.example("test", 0)
     answers = jnp.stack([augment.scale(shapes.render(shapes.coverage(outline), m)) for m in range(6)])
     image, target = augment.scale(np.stack([outline] * 3, -1)), answers[material]
@@ -207,29 +210,29 @@ def test_modes_of_known_cases():
     np.testing.assert_array_equal(both.by_case["modes"], [6, 1])
 
 
-def test_latents_of_known_cases():
+def test_latents_of_known_examples():
     z = jnp.zeros((4, 2, 3))
-    mean = jnp.asarray([[0, 1, 0.0], [0, -1, 0.01], [0, 1, 0], [0, -1, 0]])  # of the three dimensions one is active
-    cases = EvalExamples(z=z, recovered=z.at[..., 0].add(0.3), posterior=Gaussian(mean, jnp.zeros((4, 3))))
-    found = measured(cases, "latent")
-    assert found["kl_by_dimension"] == pytest.approx([0, 0.5, 1e-4 / 8], rel=1e-3)
-    assert found["kl"] == pytest.approx(0.5 + 1e-4 / 8)
-    assert (found["latent_consistency"], found["active_dimensions"]) == (pytest.approx(0.1), 1)
-    assert "active_dimensions" not in measured(jax.tree.map(lambda x: x[:1], cases), "latent")
+    mean = jnp.asarray([[0, 1, 0.0], [0, -1, 0.01], [0, 1, 0], [0, -1, 0]])  # one of the three dimensions is active
+    examples = EvalExamples(z=z, recovered=z.at[..., 0].add(0.3), posterior=Gaussian(mean, jnp.zeros((4, 3))))
+    result = measured(examples, "latent")
+    assert result["kl_by_dimension"] == pytest.approx([0, 0.5, 1e-4 / 8], rel=1e-3)
+    assert result["kl"] == pytest.approx(0.5 + 1e-4 / 8)
+    assert (result["latent_consistency"], result["active_dimensions"]) == (pytest.approx(0.1), 1)
+    assert "active_dimensions" not in measured(jax.tree.map(lambda x: x[:1], examples), "latent")
 
 
 @pytest.fixture(scope="module")
 def photos(shared):
-    """EvalExamples whose samples are the target, then blurred more and more."""
+    """Examples whose samples are the target, then blurred more and more."""
     file = shared / "weights" / "squeezenet1_1_caffe.npz"
     files = sorted((shared / "data" / "facades" / "test").glob("*.jpg"))[:4]
     if not file.exists() or not files:
         pytest.skip(f"no {file.name} or no photos in {shared}")
-    found = [Image.open(file).convert("RGB").crop((64, 64, 112, 112)) for file in files]
+    originals = [Image.open(file).convert("RGB").crop((64, 64, 112, 112)) for file in files]
 
     def blurred(radius: float) -> EvalExamples:
-        images = [photo.filter(ImageFilter.GaussianBlur(radius)) if radius else photo for photo in found]
-        return EvalExamples(target=scaled(found), samples=jnp.stack([scaled(images)] * 2, 1))
+        images = [photo.filter(ImageFilter.GaussianBlur(radius)) if radius else photo for photo in originals]
+        return EvalExamples(target=scaled(originals), samples=jnp.stack([scaled(images)] * 2, 1))
 
     return [blurred(radius) for radius in (0, 1, 4)]
 
@@ -239,37 +242,37 @@ def scaled(images: list) -> jax.Array:
 
 
 def test_perceptual_distances_of_photos(photos, shared):
-    """One set of metrics for all cases: compiled once."""
+    """One set of metrics for all examples, so that they are compiled once."""
     chosen = metrics(CAFFE, f"diversity_{CAFFE}", f"frechet_{CAFFE}", f"kernel_{CAFFE}", pretrained_dir=str(shared / "weights"))
     file = shared / "weights" / "squeezenet1_1_caffe.npz"
     for metric in chosen.values():
         assert metric.weights == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
-    found = [evaluate.evaluate([EvalBatch(cases, 4)], chosen) for cases in photos]
-    same, *_, worst = (each.figures for each in found)
+    results = [evaluate.evaluate([EvalBatch(examples, 4)], chosen) for examples in photos]
+    same, *_, worst = (result.figures for result in results)
     assert same[CAFFE] == same[f"diversity_{CAFFE}"] == worst[f"diversity_{CAFFE}"] == 0
     for name in (CAFFE, f"frechet_{CAFFE}", f"kernel_{CAFFE}"):
-        assert same[name] < found[1].figures[name] < worst[name]
-    assert same[f"frechet_{CAFFE}"] < 0.01 * worst[f"frechet_{CAFFE}"]  # not 0: the unbiased covariance of a set is not that of its double
+        assert same[name] < results[1].figures[name] < worst[name]
+    assert same[f"frechet_{CAFFE}"] < 0.01 * worst[f"frechet_{CAFFE}"]  # not 0: covariances are unbiased, and one set is twice as large
     assert worst[f"kernel_{CAFFE}_low"] < worst[f"kernel_{CAFFE}"] < worst[f"kernel_{CAFFE}_high"]
-    assert "4 images" in found[0].notes[0] and "covariance is singular" in found[0].notes[0]
+    assert "4 images" in results[0].notes[0] and "covariance is singular" in results[0].notes[0]
 
     unlike = photos[0]._replace(samples=jnp.concatenate([photos[0].samples[:, :1], photos[2].samples[:, :1]], 1))
     assert evaluate.evaluate([EvalBatch(unlike, 4)], chosen).figures[f"diversity_{CAFFE}"] == pytest.approx(worst[CAFFE], rel=1e-5)
 
 
 def test_two_sets_need_no_pairs(photos, shared):
-    """Targets and samples apart give the figures that they give in cases; equal sets have no distance."""
+    """Targets and samples in separate batches give the same figures as in pairs; the distance of equal sets is 0."""
     chosen = metrics(f"frechet_{CAFFE}", f"kernel_{CAFFE}", pretrained_dir=str(shared / "weights"))
-    same, alone = (cases._replace(samples=cases.samples[:, :1]) for cases in (photos[0], photos[2]))
+    same, alone = (examples._replace(samples=examples.samples[:, :1]) for examples in (photos[0], photos[2]))
     apart = [EvalBatch(EvalExamples(samples=alone.samples), 4), EvalBatch(EvalExamples(target=alone.target), 4)]
     expected = evaluate.evaluate([EvalBatch(alone, 4)], chosen).figures
-    found = evaluate.evaluate([EvalBatch(same, 4)], chosen).figures[f"frechet_{CAFFE}"]
-    assert found == pytest.approx(0, abs=1e-9 * expected[f"frechet_{CAFFE}"])
+    result = evaluate.evaluate([EvalBatch(same, 4)], chosen).figures[f"frechet_{CAFFE}"]
+    assert result == pytest.approx(0, abs=1e-9 * expected[f"frechet_{CAFFE}"])
     for name, value in evaluate.evaluate(apart, chosen).figures.items():
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, err_msg=name)
 
 
-def test_weights_that_are_not_there(tmp_path):
+def test_missing_and_wrong_weights(tmp_path):
     with pytest.raises(WeightsError, match="no squeezenet1_1_caffe.npz in this folder"):
         metrics(CAFFE, pretrained_dir=str(tmp_path))
     np.savez(tmp_path / "squeezenet1_1_caffe.npz", x=np.zeros(3))
@@ -278,7 +281,7 @@ def test_weights_that_are_not_there(tmp_path):
 
 
 class Same(nn.Module):
-    """A generator that gives back its input."""
+    """A generator that returns its input."""
 
     size_multiple = 1
 
@@ -288,7 +291,7 @@ class Same(nn.Module):
 
 @pytest.fixture
 def perfect_segmenter(monkeypatch):
-    """For images of 4 pixels a side that are label maps themselves."""
+    """For images of 4x4 pixels that are label maps themselves."""
     options = tiny.config_of("segmenter")
     game = build.game(options)
     options.data.crop_size = 4
@@ -299,15 +302,15 @@ def perfect_segmenter(monkeypatch):
 
 
 def test_segmentation_of_known_label_maps(perfect_segmenter):
-    """Of 16 pixels 8 are windows and 8 doors; of the samples' 32 a quarter of the windows is told as doors."""
+    """8 of 16 pixels are windows, 8 are doors; a quarter of the window pixels of the two samples is segmented as door."""
     palette = palettes.PALETTES["facades"].classes
     labels = augment.scale(np.array([palette["window"], palette["door"]], np.uint8).repeat(8, 0).reshape(1, 4, 4, 3))
     wrong = labels.at[0, 0].set(labels[0, 3])
-    cases = EvalExamples(input=labels, target=labels, samples=jnp.stack([labels, wrong], 1))
-    [(name, metric)] = metrics("segmentation", segmenter="runs/judge").items()
-    assert list(metric.weights) == ["judge, step 7"]
-    found = evaluate.evaluate([EvalBatch(cases, 1)], {name: metric}).figures
-    assert found == {
+    examples = EvalExamples(input=labels, target=labels, samples=jnp.stack([labels, wrong], 1))
+    [(name, metric)] = metrics("segmentation", segmenter="runs/segmenter").items()
+    assert list(metric.weights) == ["segmenter, step 7"]
+    result = evaluate.evaluate([EvalBatch(examples, 1)], {name: metric}).figures
+    assert result == {
         "pixel_accuracy": pytest.approx(28 / 32),
         "class_accuracy": pytest.approx((12 / 16 + 1) / 2),
         "iou": pytest.approx((12 / 16 + 16 / 20) / 2),
@@ -319,11 +322,11 @@ def test_segmentation_of_known_label_maps(perfect_segmenter):
 
 @pytest.mark.parametrize("size", [2, 8])
 def test_segmentation_at_the_segmenters_size(perfect_segmenter, size):
-    """Of images that are quarters of one colour each, whose edges a resize blends; the truth keeps its classes."""
+    """Each quarter of the image has one colour; resizing blends the edges of images, but not of the ground truth."""
     palette = palettes.PALETTES["facades"].classes
     quarters = np.array([[palette["window"], palette["door"]], [palette["shop"], palette["window"]]], np.uint8)
     labels = augment.scale(quarters.repeat(size // 2, 0).repeat(size // 2, 1)[None])
-    [metric] = metrics("segmentation", segmenter="runs/judge").values()
+    [metric] = metrics("segmentation", segmenter="runs/segmenter").values()
     measured = metric.measure(EvalExamples(input=labels, target=labels, samples=labels[:, None]))
     np.testing.assert_array_equal(measured["real"], measured["fake"])
     assert measured["real"].shape == (1, 12, 13)
@@ -331,7 +334,7 @@ def test_segmentation_at_the_segmenters_size(perfect_segmenter, size):
     assert {name: count for name, count in by_class.items() if count} == {"window": 8, "door": 4, "shop": 4}
 
 
-def test_segmenters_that_cannot_judge(trained, tmp_path):
+def test_runs_that_are_no_segmenter(trained, tmp_path):
     for segmenter, message in (
         ("", r"metric 'segmentation' needs eval.segmenter \(--segmenter\)"),
         (str(tmp_path), "is no run: it has no config.json"),

@@ -1,4 +1,4 @@
-"""Artifacts make what the model makes, in a program that knows jax alone."""
+"""Exported artifacts give the model's images in a program that has jax but not this package."""
 
 import json
 import re
@@ -27,24 +27,24 @@ SCRIPT = next(block for block in re.findall(r"```python\n(.*?)```", DOCS, re.DOT
 
 @pytest.mark.parametrize("name", ["bicycle", "pix2pix"])
 def test_the_documented_script(name, trained, tmp_path, command):
-    """It has ten lines, imports jax and NumPy only, and gets the model's images: of another size, of two inputs, with dropout."""
+    """It has ten lines, imports only jax and NumPy, and gives the model's images for two inputs of another size, with dropout."""
     artifact = tmp_path / "model.stablehlo"
     status, out, err = command("export", f"--run={trained(name)}", f"--out={artifact}")
     assert (status, err) == (0, ""), err
     assert re.fullmatch(rf"exported to {artifact}, \d+\.\d MB; its images differ from the model's by at most \S+\n", out), out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.stablehlo", "model.stablehlo.json"]
     for private in (Path(i2i_jax.__file__).parents[1], trained(name), Path(jax.__file__).parents[1]):
-        assert str(private).encode() not in artifact.read_bytes(), "places of this machine"
+        assert str(private).encode() not in artifact.read_bytes(), "contains paths of this machine"
     assert len(SCRIPT.splitlines()) <= 10 and set(re.findall(r"^import (.*)", SCRIPT, re.MULTILINE)) == {"json", "jax.export, numpy as np"}
-    done = "np.savez('images.npz', images=images, **{'of_' + name: value for name, value in inputs.items()})"
-    subprocess.run([sys.executable, "-I", "-c", SCRIPT + done], cwd=tmp_path, check=True)
-    with np.load(tmp_path / "images.npz") as found:
+    saving = "np.savez('images.npz', images=images, **{'input_' + name: value for name, value in inputs.items()})"
+    subprocess.run([sys.executable, "-I", "-c", SCRIPT + saving], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "images.npz") as saved:
         model = i2i_jax.load(trained(name))
-        z = found["of_z"] if name == "bicycle" else np.zeros((2, 0), np.float32)
-        key = jax.random.key(int(found["of_seed"]) if name == "pix2pix" else 0)
-        expected = model.translate(model.state, found["of_images"], z[:, None], key)[:, 0]
-        np.testing.assert_allclose(found["images"], expected, atol=1e-5)
-        assert np.ptp(found["images"]) > 0.01
+        z = saved["input_z"] if name == "bicycle" else np.zeros((2, 0), np.float32)
+        key = jax.random.key(int(saved["input_seed"]) if name == "pix2pix" else 0)
+        expected = model.translate(model.state, saved["input_images"], z[:, None], key)[:, 0]
+        np.testing.assert_allclose(saved["images"], expected, atol=1e-5)
+        assert np.ptp(saved["images"]) > 0.01
     card = json.loads((tmp_path / "model.stablehlo.json").read_text())
     assert 0 <= card.pop("difference") <= 1e-5
     assert card == json.loads(json.dumps(model_card.card(model.config, model.networks, model.state))) | {
@@ -71,7 +71,7 @@ def model_of(options):
     ],
     ids=["unet", "resnet"],
 )  # fmt: skip
-def test_every_network_takes_any_size(options, tmp_path):
+def test_every_network_can_be_exported_for_any_size(options, tmp_path):
     model = model_of(options)
     assert export.to_stablehlo(model, tmp_path / "model") <= 1e-5
     inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
@@ -81,7 +81,7 @@ def test_every_network_takes_any_size(options, tmp_path):
 
 
 @pytest.mark.parametrize("difference", [2e-4, np.nan])
-def test_what_differs_is_not_written(difference, trained, tmp_path, monkeypatch):
+def test_artifacts_that_differ_are_not_written(difference, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_program", lambda model: lambda images, z: images)
     monkeypatch.setattr(export, "_difference", lambda model, artifact: difference)
     with pytest.raises(ExportError, match=f"not written: its images differ by {difference} from the model's, more than 0.0001"):
@@ -89,7 +89,7 @@ def test_what_differs_is_not_written(difference, trained, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_usage(trained, tmp_path, command):
+def test_invalid_arguments(trained, tmp_path, command):
     for options, expected, message in (
         ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is no run: it has no config.json"),
         ([f"--run={trained('bicycle')}", f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),

@@ -1,4 +1,4 @@
-"""PyTorch state dicts: to our parameters and back, and refused in one line where they do not fit."""
+"""Conversion of PyTorch state dicts to our parameters and back, and the errors for those that do not fit."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 each_norm = pytest.mark.parametrize("norm", NORMS)
 
 
-def made(kind, norm):
+def filled(kind, norm):
     """A module and its variables, filled with random numbers."""
     make, inputs = KINDS[kind]
     module, rng = make(norm), np.random.default_rng(0)
@@ -47,7 +47,7 @@ def assert_same(a, b):
 @each_norm
 @each_kind
 def test_round_trip(kind, norm):
-    module, params, stats = made(kind, norm)
+    module, params, stats = filled(kind, norm)
     state = state_dict_from_params(module, params, stats)
     assert_same(params_from_state_dict(module, state), params)
     assert_same(batch_stats_from_state_dict(module, state), stats)
@@ -58,8 +58,8 @@ def test_round_trip(kind, norm):
 
 @each_kind
 def test_cancelled_biases_are_written_as_zeros(kind):
-    """PyTorch's networks with instance norm have one for every convolution."""
-    module, params, _ = made(kind, "instance")
+    """PyTorch's networks with instance norm have a bias in every convolution."""
+    module, params, _ = filled(kind, "instance")
     state = state_dict_from_params(module, params)
     weights = {key.removesuffix(".weight") for key in state if key.endswith(".weight")}
     assert {key.removesuffix(".bias") for key in state if key.endswith(".bias")} == weights
@@ -68,8 +68,8 @@ def test_cancelled_biases_are_written_as_zeros(kind):
     assert len(zeros) == len(weights) - kept > 0
 
 
-def test_cancelled_biases_are_dropped_whatever_they_are():
-    module, params, _ = made("multi-scale", "instance")
+def test_cancelled_biases_are_dropped_whatever_their_values():
+    module, params, _ = filled("multi-scale", "instance")
     state = state_dict_from_params(module, params)
     state["model_0.2.bias"] = np.ones_like(state["model_0.2.bias"])
     assert_same(params_from_state_dict(module, state), params)
@@ -77,8 +77,8 @@ def test_cancelled_biases_are_dropped_whatever_they_are():
 
 @pytest.mark.parametrize("kind", ["bicycle unet, z at all", "bicycle unet, z at input", "multi-scale", "resnet encoder", "conv encoder"])
 def test_running_means_do_not_contain_the_dropped_biases(kind):
-    """BicycleGAN's convolutions keep their bias before a batch norm, whose running mean then holds it."""
-    module, params, stats = made(kind, "batch")
+    """BicycleGAN's convolutions have a bias before a batch norm, so PyTorch's running mean includes it."""
+    module, params, stats = filled(kind, "batch")
     state = state_dict_from_params(module, params, stats)
     cancelled = [key for key, value in state.items() if key.endswith(".bias") and not value.any()]
     assert cancelled
@@ -91,14 +91,14 @@ def test_running_means_do_not_contain_the_dropped_biases(kind):
 
 
 def test_prefix_of_data_parallel_is_stripped():
-    module, params, stats = made("patchgan", "batch")
+    module, params, stats = filled("patchgan", "batch")
     state = {f"module.{key}": value for key, value in state_dict_from_params(module, params, stats).items()}
     assert_same(params_from_state_dict(module, state), params)
     assert_same(batch_stats_from_state_dict(module, state), stats)
 
 
 def test_statistics_of_instance_norms_in_old_files_are_ignored():
-    module, params, _ = made("patchgan", "instance")
+    module, params, _ = filled("patchgan", "instance")
     state = state_dict_from_params(module, params)
     old = {"model.3.running_mean": np.ones(4), "model.3.running_var": np.ones(4), "model.3.num_batches_tracked": np.zeros(())}
     assert_same(params_from_state_dict(module, state | old), params)
@@ -106,27 +106,27 @@ def test_statistics_of_instance_norms_in_old_files_are_ignored():
 
 @each_kind
 def test_every_missing_key_is_named(kind):
-    module, params, stats = made(kind, "batch")
+    module, params, stats = filled(kind, "batch")
     whole = state_dict_from_params(module, params, stats)
     for key in list(whole)[:: max(1, len(whole) // 6)]:
         if key.endswith("num_batches_tracked"):
             continue
         if key.endswith(".bias") and not whole[key].any():
-            continue  # cancelled
+            continue  # cancelled: it may be missing
         read = batch_stats_from_state_dict if "running" in key else params_from_state_dict
         with pytest.raises(StateDictError, match=f"^the state dict has no '{key}'"):
             read(module, {k: v for k, v in whole.items() if k != key})
 
 
 def test_unknown_key_is_named():
-    module, params, stats = made("resnet", "batch")
+    module, params, stats = filled("resnet", "batch")
     state = state_dict_from_params(module, params, stats) | {"model.99.weight": np.ones(3)}
     with pytest.raises(StateDictError, match=r"^the state dict has 1 keys that this network does not have, first 'model.99.weight'$"):
         params_from_state_dict(module, state)
 
 
-def test_bias_that_counts_but_that_this_network_does_not_have_is_refused():
-    module, params, _ = made("pix2pix unet", "none")
+def test_an_effective_bias_that_this_network_does_not_have_is_refused():
+    module, params, _ = filled("pix2pix unet", "none")
     state = state_dict_from_params(module, params) | {"model.model.0.bias": np.ones(2, np.float32)}
     with pytest.raises(StateDictError, match="first 'model.model.0.bias'"):
         params_from_state_dict(module, state)
@@ -134,15 +134,15 @@ def test_bias_that_counts_but_that_this_network_does_not_have_is_refused():
 
 @each_kind
 def test_network_of_another_width_is_refused(kind):
-    module, params, stats = made(kind, "batch")
+    module, params, stats = filled(kind, "batch")
     state = state_dict_from_params(module, params, stats)
     narrower = module.clone(width=1) if hasattr(module, "width") else module.clone(scales=tuple(s.clone(width=1) for s in module.scales))
     with pytest.raises(StateDictError, match=r"^'[\w.]+' has shape \(.*\): this network needs \(.*\)$"):
         params_from_state_dict(narrower, state)
 
 
-def test_wrong_shape_is_told_in_pytorch_order():
-    module, params, stats = made("pix2pix unet", "batch")
+def test_wrong_shapes_are_reported_in_pytorch_order():
+    module, params, stats = filled("pix2pix unet", "batch")
     state = state_dict_from_params(module, params, stats)
     state["model.model.3.weight"] = state["model.model.3.weight"].transpose(1, 0, 2, 3)
     with pytest.raises(StateDictError, match=r"^'model.model.3.weight' has shape \(2, 4, 4, 4\): this network needs \(4, 2, 4, 4\)$"):
@@ -150,7 +150,7 @@ def test_wrong_shape_is_told_in_pytorch_order():
 
 
 def test_running_statistics_of_another_width_are_refused():
-    module, params, stats = made("patchgan", "batch")
+    module, params, stats = filled("patchgan", "batch")
     state = state_dict_from_params(module, params, stats) | {"model.3.running_var": np.ones(7)}
     with pytest.raises(StateDictError, match=r"^'model.3.running_var' has shape \(7,\): this network needs \(4,\)$"):
         batch_stats_from_state_dict(module, state)
@@ -174,7 +174,7 @@ def test_network_without_a_pytorch_counterpart_is_refused():
 
 
 def test_kernels_are_written_in_pytorch_order():
-    module, params, _ = made("pix2pix unet", "none")
+    module, params, _ = filled("pix2pix unet", "none")
     state = state_dict_from_params(module, params)
     np.testing.assert_array_equal(state["model.model.0.weight"][1, 2, 0, 3], params["down_0"]["kernel"][0, 3, 2, 1])
     np.testing.assert_array_equal(state["model.model.3.weight"][1, 0, 0, 3], params["up_0"]["kernel"][3, 0, 1, 0])  # flipped

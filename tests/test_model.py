@@ -1,4 +1,4 @@
-"""`load` and what it gives: the same translations as `sampling` makes, for every kind of NumPy image."""
+"""`i2i_jax.load` and its models: the same translations as `sampling`, for every kind of image."""
 
 import doctest
 
@@ -34,30 +34,30 @@ def pixels(*shape, seed=0):
 
 
 def test_documentation(trained, tmp_path, monkeypatch):
-    """Its examples, with the quickstart's run."""
+    """The docstrings' examples, with the quickstart's run."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "bicycle-shapes").symlink_to(trained("bicycle"))
     monkeypatch.chdir(tmp_path)
-    found = doctest.testmod(model)
-    assert found.attempted > 10 and not found.failed
+    results = doctest.testmod(model)
+    assert results.attempted > 10 and not results.failed
 
 
-def test_translations_are_those_of_sampling(any_model):
-    """Of one image, padded and cropped back; the seed draws what is random."""
+def test_translations_equal_sampling(any_model):
+    """An image of another size is padded and cropped back; the seed determines latents and dropout."""
     networks, state = any_model.networks, any_model.state
     image = pixels(60, 70, 3)
-    found = any_model(image, n=2, seed=3)
+    outputs = any_model(image, n=2, seed=3)
     z_key, dropout_key = jax.random.split(jax.random.key(3))
     z, mode = sampling.latents(z_key, 1, 2, networks.latent_dim), build.mode(any_model.config)
     expected = sampling.translate(networks, state, augment.scale(image[None]), z, dropout_key, mode=mode)
-    assert np.abs(found - augment.to_uint8(expected[0]).astype(int)).max() <= 1  # jit rounds otherwise
-    np.testing.assert_array_equal(found, any_model(image, n=2, seed=3))
-    for other in (found[::-1], any_model(image, n=2, seed=4)):
-        assert not np.array_equal(found, other)
+    assert np.abs(outputs - augment.to_uint8(expected[0]).astype(int)).max() <= 1  # jit rounds differently
+    np.testing.assert_array_equal(outputs, any_model(image, n=2, seed=3))
+    for other in (outputs[::-1], any_model(image, n=2, seed=4)):
+        assert not np.array_equal(outputs, other)
 
 
 def test_kinds_of_images(any_model):
-    """Floats give floats, what is 8 or 16 bits gives 8; one image is a batch of one."""
+    """Float inputs give floats, 8-bit and 16-bit inputs give 8 bits; a single image equals a batch of one."""
     image = pixels(64, 64, 3)
     as_integers = any_model(image)
     assert (as_integers.shape, as_integers.dtype) == ((1, 64, 64, 3), np.uint8)
@@ -69,21 +69,21 @@ def test_kinds_of_images(any_model):
     np.testing.assert_array_equal(any_model(image[None]), as_integers[None])
 
 
-@pytest.mark.parametrize("given", ["PIL image", "path", "str", "list", "tuple", "PIL images", "files", "jax"])
-def test_what_people_have(given, bicycle, tmp_path):
-    """Images of Pillow's, files, and lists of either, as well as arrays."""
+@pytest.mark.parametrize("kind", ["PIL image", "path", "str", "list", "tuple", "PIL images", "files", "jax"])
+def test_files_pillow_images_and_lists(kind, bicycle, tmp_path):
+    """Pillow images, files and lists of either give the same as arrays."""
     array = pixels(64, 64, 3)
     drawing, file = PIL.Image.fromarray(array), tmp_path / "drawing.png"
     drawing.save(file)
     one = {"PIL image": drawing, "path": file, "str": str(file), "jax": jnp.asarray(array)}
     many = {"list": [array] * 2, "tuple": (array,) * 2, "PIL images": [drawing] * 2, "files": [file, drawing]}
-    same, expected = (one[given], array) if given in one else (many[given], np.stack([array] * 2))
+    same, expected = (one[kind], array) if kind in one else (many[kind], np.stack([array] * 2))
     np.testing.assert_array_equal(bicycle(same, n=2), bicycle(expected, n=2))
     np.testing.assert_array_equal(bicycle.encode(same), bicycle.encode(expected))
 
 
-def test_pillows_images_become_what_the_model_reads(bicycle):
-    """As a file of them would: a palette gives its colours, grey is repeated, transparency is over white."""
+def test_pillow_images_are_converted(bicycle):
+    """Like image files: a palette is resolved to its colours, grey is repeated, transparency is blended with white."""
     transparent = PIL.Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     white = np.full((64, 64, 3), 255, np.uint8)
     for image in (transparent, PIL.Image.new("L", (64, 64), 255), PIL.Image.fromarray(white).quantize(), PIL.Image.new("1", (64, 64), 1)):
@@ -100,20 +100,20 @@ def test_pillows_images_become_what_the_model_reads(bicycle):
         (lambda folder: PIL.Image.new("F", (64, 64)), "image: has 32-bit samples: must be 8 or 16 bit"),
     ],
 )
-def test_what_nobody_can_translate(make, message, bicycle, tmp_path):
+def test_invalid_files_and_lists(make, message, bicycle, tmp_path):
     for use in (bicycle, bicycle.encode):
         with pytest.raises(ImageError, match=message):
             use(make(tmp_path))
 
 
-@pytest.mark.parametrize("given", [None, {"image": 1}, [None], 3])
-def test_what_is_neither_array_nor_image(given):
-    with pytest.raises(ImageError, match="images are a (NoneType|dict|int): must be an array, an image of Pillow's, a path, or a list of"):
-        model._array(given, 3, DataConfig())
+@pytest.mark.parametrize("source", [None, {"image": 1}, [None], 3])
+def test_neither_array_nor_image(source):
+    with pytest.raises(ImageError, match="images are a (NoneType|dict|int): must be an array, a Pillow image, a path, or a list of"):
+        model._array(source, 3, DataConfig())
 
 
-def test_styles_are_those_of_the_runs_mode():
-    """With batch norm and the training's statistics, as imported runs have it."""
+def test_encode_uses_the_runs_mode():
+    """With batch norm, and with or without running statistics (imported runs use them)."""
     config = tiny.config_of("bicycle_gan", norm="batch")
     game = tiny.game_of(config)
     config.data.crop_size = tiny.SIDE
@@ -125,7 +125,7 @@ def test_styles_are_those_of_the_runs_mode():
         np.testing.assert_allclose(model.Model(config, game.networks, state).encode(target), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_inputs_of_a_batch_are_translated_each_for_itself(any_model):
+def test_inputs_of_a_batch_are_independent(any_model):
     batch = np.stack([pixels(64, 64, 3)] * 2)
     first, second = any_model(batch, n=2)
     assert not np.array_equal(first, second)
@@ -133,8 +133,8 @@ def test_inputs_of_a_batch_are_translated_each_for_itself(any_model):
     np.testing.assert_array_equal(any_model(batch, n=2)[0], first)
 
 
-def test_latents_of_ones_own(bicycle):
-    """For all inputs, one or many, or for each."""
+def test_given_latents(bicycle):
+    """[d] or [n, d] for all inputs, or [b, n, d] for each."""
     batch = pixels(2, 64, 64, 3)
     z = np.random.default_rng(1).normal(size=(2, 3, 2))
     each = bicycle(batch, z=z)
@@ -144,8 +144,7 @@ def test_latents_of_ones_own(bicycle):
     assert not np.array_equal(each[0, 0], each[0, 1])
 
 
-def test_the_style_of_a_target(bicycle):
-    """Resized as training did."""
+def test_encode_resizes_as_training_did(bicycle):
     target = pixels(70, 90, 3)
     resized = augment.scale(loader.resize(target, 64)[None])
     expected = sampling.encode(bicycle.networks, bicycle.state, resized).mean
@@ -165,13 +164,13 @@ def test_the_style_of_a_target(bicycle):
         (lambda image: image * np.nan, r"images reach from nan to nan: floats must be in \[-1, 1\]"),
     ],
 )
-def test_what_is_no_image(make, message, bicycle):
+def test_invalid_images(make, message, bicycle):
     for use in (bicycle, bicycle.encode):
         with pytest.raises(ImageError, match=message):
             use(make(pixels(64, 64, 3)))
 
 
-def test_wrong_use(bicycle, trained, tmp_path):
+def test_invalid_arguments(bicycle, trained, tmp_path):
     image, z = pixels(64, 64, 3), np.zeros(2)
     for options, message in (
         ({"n": 0}, "n is 0: must be at least 1"),

@@ -1,4 +1,4 @@
-"""The notebooks of colab/, executed from top to bottom at a tiny size."""
+"""The notebooks of colab/, executed from top to bottom with tiny networks."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 
 @pytest.fixture
 def execute(monkeypatch, tmp_path):
-    """Runs a notebook with other values of its parameters; returns all that its cells showed, as text."""
+    """Runs a notebook with other parameters; returns the output of all cells as text."""
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", jax.config.jax_compilation_cache_dir)
@@ -29,19 +29,19 @@ def execute(monkeypatch, tmp_path):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
 
     def execute(name: str, **parameters: object) -> str:
-        made = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
-        [cell] = [cell for cell in made.cells if "parameters" in cell.metadata.get("tags", [])]
+        document = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
+        [cell] = [cell for cell in document.cells if "parameters" in cell.metadata.get("tags", [])]
         assert {name for name in parameters if f"\n{name} = " not in f"\n{cell.source}"} == set()
         cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
-        nbclient.NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
-        outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
+        nbclient.NotebookClient(document, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+        outputs = [output for cell in document.cells for output in cell.get("outputs", [])]
         return "".join(output.get("text", "") or str(output.get("data", "")) for output in outputs)
 
     return execute
 
 
 @pytest.mark.slow
-def test_training_goes_on_shows_its_samples_and_is_packed(execute, trained, shapes_dir, tmp_path):
+def test_training_resumes_shows_samples_and_is_archived(execute, trained, shapes_dir, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained("pix2pix"), run)
     options = runs.TINY | runs.TINY_NETWORKS | {"data.prepared_dir": str(shapes_dir), "train.steps": 3, "train.sample_every": 3}
@@ -64,15 +64,15 @@ def test_translation_shows_its_outputs(execute, trained, tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_are_kept_clean(path):
-    made = nbformat.read(path, as_version=4)
-    nbformat.validate(made)
-    for cell in made.cells:
+    document = nbformat.read(path, as_version=4)
+    nbformat.validate(document)
+    for cell in document.cells:
         assert not cell.get("outputs") and cell.get("execution_count") is None
         assert set(cell.metadata) <= {"tags"}
-    assert set(made.metadata) <= {"accelerator", "colab", "kernelspec", "language_info"}
+    assert set(document.metadata) <= {"accelerator", "colab", "kernelspec", "language_info"}
 
 
-def test_a_training_that_fails_raises(tmp_path, monkeypatch, capsys):
+def test_a_failed_training_raises(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with pytest.raises(notebook.subprocess.CalledProcessError):
         notebook.train(tmp_path, "--config=none.py")
@@ -82,7 +82,7 @@ def test_a_training_that_fails_raises(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("devices", "config", "batch"), [(1, "bicycle", None), (8, "bicycle", 16), (8, "pix2pix:facades", 8), (4, "pix2pix:maps", 4)]
 )
-def test_a_new_run_has_pairs_for_every_device(tmp_path, monkeypatch, devices, config, batch):
+def test_the_batch_of_a_new_run_has_pairs_for_every_device(tmp_path, monkeypatch, devices, config, batch):
     monkeypatch.setattr(notebook, "_devices", lambda: (devices, "tpu", "TPU v3"))
     option = [f"--config.data.batch_size={batch}"] if batch else []
     assert notebook._batch(tmp_path, [f"--config={config}", "--config.train.steps=2"]) == option

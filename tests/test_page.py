@@ -1,3 +1,5 @@
+"""The pages of runs, evaluations and translations: content, escaping and links."""
+
 import json
 import math
 import os
@@ -33,7 +35,7 @@ EVALUATION = {
 
 
 class Page(HTMLParser):
-    """What a browser would see: elements with their attributes, text outside of scripts and styles, and scripts."""
+    """The parsed page: elements with their attributes, scripts, and text outside of scripts and styles."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -78,32 +80,32 @@ def run_folder(workdir: Path, *, rows: int = 30, total: int = 6000) -> Path:
     return workdir
 
 
-def written(workdir: Path) -> Page:
+def page_of(workdir: Path) -> Page:
     write_run(workdir)
     return Page(workdir / "index.html")
 
 
-def test_the_page_of_a_run_shows_progress_curves_samples_evaluation_and_config(tmp_path):
-    found = written(run_folder(tmp_path / "my run"))
-    assert "my run" in found.text
+def test_the_page_of_a_run(tmp_path):
+    page = page_of(run_folder(tmp_path / "my run"))
+    assert "my run" in page.text
     for text in ("3,000 of 6,000", "bicycle_gan · shapes · training", "0:05:00", "20.0", "2.0e-4", "0.1250", "Infinity", "weights.l1"):
-        assert text in found.text
-    assert found.data["charts"][0]["steps"] == list(range(100, 3001, 100))
-    assert {chart["name"]: [term["name"] for term in chart["terms"]] for chart in found.data["charts"]} == {
+        assert text in page.text
+    assert page.data["charts"][0]["steps"] == list(range(100, 3001, 100))
+    assert {chart["name"]: [term["name"] for term in chart["terms"]] for chart in page.data["charts"]} == {
         "Generator": ["gan", "l1"],
         "Discriminator": ["gan"],
     }
-    assert found.data["charts"][0]["terms"][1]["values"] == [float(i) for i in range(1, 31)]
-    assert found.data["charts"][0]["terms"][0]["colour"] == found.data["charts"][1]["terms"][0]["colour"]
-    assert [sample["step"] for sample in found.data["samples"]] == [1000, 2000]
-    assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in found.data["samples"])
-    assert found.data["finished"] is False
+    assert page.data["charts"][0]["terms"][1]["values"] == [float(i) for i in range(1, 31)]
+    assert page.data["charts"][0]["terms"][0]["colour"] == page.data["charts"][1]["terms"][0]["colour"]
+    assert [sample["step"] for sample in page.data["samples"]] == [1000, 2000]
+    assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in page.data["samples"])
+    assert page.data["finished"] is False
 
 
 def test_a_run_at_its_last_step_is_finished(tmp_path):
-    found = written(run_folder(tmp_path, total=3000))
-    assert found.data["finished"] is True
-    assert "finished" in found.text and "time left" not in found.text
+    page = page_of(run_folder(tmp_path, total=3000))
+    assert page.data["finished"] is True
+    assert "finished" in page.text and "time left" not in page.text
 
 
 @pytest.mark.parametrize("name", ["run", "translation"])
@@ -112,17 +114,17 @@ def test_a_page_loads_nothing_from_elsewhere(tmp_path, name):
     write_run(tmp_path) if name == "run" else write_translation(tmp_path, [Translated("a.png", ["b.png"])], title="x")
     text = (tmp_path / "index.html").read_text()
     assert not re.search(r"https?:|//[a-z]+\.|@import|\bfetch\(|XMLHttpRequest|\burl\((?!#)", text)
-    found = Page(tmp_path / "index.html")
-    assert not [value for value in found.attributes("src") + found.attributes("href") if ":" in value and value != "data:,"]
+    page = Page(tmp_path / "index.html")
+    assert not [value for value in page.attributes("src") + page.attributes("href") if ":" in value and value != "data:,"]
 
 
 def test_an_empty_folder_has_a_page(tmp_path):
-    found = written(tmp_path)
-    assert "none yet" in found.text
-    assert found.data["charts"] == found.data["figures"] == found.data["samples"] == []
+    page = page_of(tmp_path)
+    assert "none yet" in page.text
+    assert page.data["charts"] == page.data["figures"] == page.data["samples"] == []
 
 
-def test_what_cannot_be_read_is_left_out(tmp_path):
+def test_unreadable_files_are_left_out(tmp_path):
     run_folder(tmp_path)
     (tmp_path / "config.json").write_text("{")
     (tmp_path / "evaluation/00003000.json").write_bytes(b'{"step": 30\xff')
@@ -130,10 +132,10 @@ def test_what_cannot_be_read_is_left_out(tmp_path):
     (tmp_path / "samples/notes.png").write_bytes(b"")
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3100, "gen')
-    found = written(tmp_path)
-    assert found.data["charts"][0]["steps"][-1] == 3000
-    assert [sample["step"] for sample in found.data["samples"]] == [1000, 2000, 3000]
-    assert found.data["sample_size"] is None
+    page = page_of(tmp_path)
+    assert page.data["charts"][0]["steps"][-1] == 3000
+    assert [sample["step"] for sample in page.data["samples"]] == [1000, 2000, 3000]
+    assert page.data["sample_size"] is None
 
 
 def test_everything_from_files_is_escaped(tmp_path):
@@ -145,59 +147,59 @@ def test_everything_from_files_is_escaped(tmp_path):
     (workdir / "evaluation/<i>.json").write_text(json.dumps({HOSTILE: HOSTILE}))
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 3100, f"generator/{HOSTILE}": "NaN"}) + "\n")
-    found = written(workdir)
-    assert len(found.scripts) == 2
-    assert found.text.count(HOSTILE) == 7  # the command; option and value; evaluation's column and cell; the path; the warning
-    assert "a<b>&c" in found.text
-    assert HOSTILE in [term["name"] for term in found.data["charts"][0]["terms"]]
+    page = page_of(workdir)
+    assert len(page.scripts) == 2
+    assert page.text.count(HOSTILE) == 7  # command; option name and value; data path; column and cell of the evaluation; warning
+    assert "a<b>&c" in page.text
+    assert HOSTILE in [term["name"] for term in page.data["charts"][0]["terms"]]
 
 
 def test_the_page_of_an_evaluation(tmp_path):
     path, sheet = tmp_path / "00002000.html", tmp_path / "00002000" / "first.png"
     write_evaluation(path, EVALUATION, {"best by l1": sheet}, title="<run>")
-    found = Page(path)
+    page = Page(path)
     for text in ("<run>", "step2000", "splittest", "l10.1250± 0.0625↓", "psnrInfinity↑", "lpips_v0.1_alex0.5000↓", "<few> images", "5eed"):
-        assert text in found.text
-    assert "kl_by_dimension" not in found.text
-    assert found.attributes("src") == ["00002000/first.png"]
-    assert "best by l1" in found.text
+        assert text in page.text
+    assert "kl_by_dimension" not in page.text
+    assert page.attributes("src") == ["00002000/first.png"]
+    assert "best by l1" in page.text
 
 
-def test_the_runs_page_leads_to_its_evaluations(tmp_path):
+def test_the_page_of_a_run_links_to_its_evaluations(tmp_path):
     run_folder(tmp_path)
-    assert "evaluation/00002000.html" not in written(tmp_path).attributes("href")
+    assert "evaluation/00002000.html" not in page_of(tmp_path).attributes("href")
     write_evaluation(tmp_path / "evaluation" / "00002000.html", EVALUATION, {}, title="x")
-    found = written(tmp_path)
-    assert "evaluation/00002000.html" in found.attributes("href")
+    page = page_of(tmp_path)
+    assert "evaluation/00002000.html" in page.attributes("href")
     columns = re.findall('<th scope="col">([^<]*)</th>', (tmp_path / "index.html").read_text())
     assert columns == ["", "step", "split", "l1", "psnr", "lpips_v0.1_alex"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_a_gap_and_a_warning(tmp_path, value):
+def test_nan_and_inf_are_gaps_and_a_warning(tmp_path, value):
     with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.write(1, {"generator/gan": 1.0})
         log.write(2, {"generator/gan": value})
         log.write(3, {"generator/gan": 3.0})
-    found = written(tmp_path)
-    assert found.data["charts"][0]["terms"][0]["values"] == [1.0, None, 3.0]
-    assert "Not finite at step 2: generator/gan" in found.text
+    page = page_of(tmp_path)
+    assert page.data["charts"][0]["terms"][0]["values"] == [1.0, None, 3.0]
+    assert "NaN or Inf at step 2: generator/gan" in page.text
 
 
 @pytest.mark.parametrize("rows", [999, 1000, 12_345])
 def test_long_runs_are_thinned_evenly_and_end_at_the_last_row(tmp_path, rows):
-    found = written(run_folder(tmp_path, rows=rows, total=2_000_000))
-    steps = found.data["charts"][0]["steps"]
+    page = page_of(run_folder(tmp_path, rows=rows, total=2_000_000))
+    steps = page.data["charts"][0]["steps"]
     assert len(steps) <= MAX_POINTS
     assert steps[-1] == rows * 100
     assert len(set(np.diff(steps)[:-1])) == 1
-    assert found.data["charts"][0]["terms"][1]["values"] == [step / 100 for step in steps]
+    assert page.data["charts"][0]["terms"][1]["values"] == [step / 100 for step in steps]
     assert (tmp_path / "index.html").stat().st_size < 200_000
 
 
-def test_points_stay_where_they_are_as_a_run_grows(tmp_path):
-    before = written(run_folder(tmp_path, rows=5000)).data["charts"][0]["steps"]
-    after = written(run_folder(tmp_path, rows=5001 + 300)).data["charts"][0]["steps"]
+def test_the_same_rows_are_shown_as_a_run_grows(tmp_path):
+    before = page_of(run_folder(tmp_path, rows=5000)).data["charts"][0]["steps"]
+    after = page_of(run_folder(tmp_path, rows=5001 + 300)).data["charts"][0]["steps"]
     assert set(before[:-1]) < set(after)
 
 
@@ -208,30 +210,30 @@ def test_a_translated_folder_shows_each_input_style_and_output(tmp_path):
         Translated(tmp_path / "in put/b.png", [output / "b.png"]),
     ]
     write_translation(output, rows, title="<b>maps</b>")
-    found = Page(output / "index.html")
-    sources = found.attributes("src")
+    page = Page(output / "index.html")
+    sources = page.attributes("src")
     assert not any(set(source) & set("#?:<> ") for source in sources)
     resolved = [Path(os.path.normpath(output / unquote(source))) for source in sources]
     assert resolved == [rows[0].input, rows[0].style, *rows[0].outputs, rows[1].input, *rows[1].outputs]
-    assert found.attributes("loading") == ["lazy"] * 6
+    assert page.attributes("loading") == ["lazy"] * 6
     for text in ("<b>maps</b>", "2 images", "a#1?.png", "b.png", "input", "style", "output"):
-        assert text in found.text
+        assert text in page.text
 
 
-def test_a_large_translated_folder_has_several_pages_that_lead_to_each_other(tmp_path):
+def test_a_large_translated_folder_has_several_linked_pages(tmp_path):
     rows = [Translated(tmp_path / f"{i:04d}.png", []) for i in range(2 * ROWS + 1)]
     write_translation(tmp_path, rows, title="x")
     names = ["index.html", "page_0002.html", "page_0003.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     pages = [Page(tmp_path / name) for name in names]
-    assert [source for found in pages for source in found.attributes("src")] == [f"{i:04d}.png" for i in range(len(rows))]
-    for name, found in zip(names, pages, strict=True):
-        assert "401 images" in found.text
-        assert [a["href"] for tag, a in found.elements if tag == "a" and "html" in a["href"]] == 2 * names
-        assert {a["href"] for _, a in found.elements if "aria-current" in a} == {name}
+    assert [source for page in pages for source in page.attributes("src")] == [f"{i:04d}.png" for i in range(len(rows))]
+    for name, page in zip(names, pages, strict=True):
+        assert "401 images" in page.text
+        assert [a["href"] for tag, a in page.elements if tag == "a" and "html" in a["href"]] == 2 * names
+        assert {a["href"] for _, a in page.elements if "aria-current" in a} == {name}
 
 
-def test_a_file_name_that_is_no_text_has_a_page(tmp_path):
+def test_a_file_name_that_is_not_utf8(tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
     write_translation(tmp_path, [Translated(tmp_path / name, [])], title="x")
     assert "caf%E9.png" in (tmp_path / "index.html").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Architectures told from keys and shapes alone, without PyTorch."""
+"""Recognising architectures from keys and shapes alone, without PyTorch."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ BICYCLE = {"skip_order": "decoder_first"}
 
 
 def state_of(module, channels, latent=0):
-    """Zeros under PyTorch's names, which take no memory."""
+    """A state dict of zeros under PyTorch's names, broadcast so that they take no memory."""
     arguments = [(1, 512, 512, channels)] + ([(1, latent)] if latent else [])
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: module.init(rngs, *map(jnp.zeros, arguments)))
@@ -36,13 +36,13 @@ def patches(channels, *, layers=3, width=4, scales=1, norm="instance"):
     return state_of(MultiScale(tuple(PatchGAN(layers, max(1, width // 2**i), norm) for i in range(scales))), channels)
 
 
-def reading(given=None, **states):
-    return imported.read_config({role: recognise(state) for role, state in states.items()}, states, given or {})
+def reading(overrides=None, **states):
+    return imported.read_config({role: recognise(state) for role, state in states.items()}, states, overrides or {})
 
 
-def options(expected, given=None, **states):
-    """The config's values of what is expected."""
-    flat = flatten(reading(given, **states).config)
+def options(expected, overrides=None, **states):
+    """The config's values of the options in `expected`."""
+    flat = flatten(reading(overrides, **states).config)
     return {name: flat[name] for name in expected}
 
 
@@ -82,7 +82,7 @@ def options(expected, given=None, **states):
                 "model.skip_order": "decoder_first",
             },
         ),
-        (  # the discriminator sees the input, so that says how many of the generator's channels are an image
+        (  # the conditional discriminator reveals how many of the generator's channels are an image
             lambda: {
                 "generator": generator("unet_128", 1, 6, norm="instance", latent_at="input", **BICYCLE),
                 "discriminator": patches(4, scales=3, layers=2),
@@ -95,7 +95,7 @@ def options(expected, given=None, **states):
                 "model.discriminator_layers": 2,
             },
         ),
-        (  # BicycleGAN's own pix2pix: batch norm with biases, its skips the other way round, tested with running statistics
+        (  # BicycleGAN's own pix2pix: batch norm with biases, skips in the other order, tested with running statistics
             lambda: {"generator": generator("unet_128", 4, norm="batch", latent_at="input", **BICYCLE)},
             {
                 "objective": "pix2pix",
@@ -105,7 +105,7 @@ def options(expected, given=None, **states):
                 "model.dropout": False,
             },
         ),
-        (  # seven channels to pix2pix, which has no bias before a batch norm, are an image
+        (  # without biases before batch norms this is pix2pix, so all seven channels are an image
             lambda: {"generator": generator("unet_128", 7, norm="batch")},
             {"objective": "pix2pix", "data.input_channels": 7},
         ),
@@ -157,29 +157,29 @@ def options(expected, given=None, **states):
     ],
     ids=lambda value: "" if callable(value) else ",".join(map(str, value.values())),
 )
-def test_told_from_keys_and_shapes(states, expected):
+def test_options_inferred_from_keys_and_shapes(states, expected):
     assert options(expected, **states()) == expected
 
 
-def test_what_no_file_tells_is_assumed_and_said():
+def test_options_that_cannot_be_inferred_are_assumed_and_listed():
     unet = generator("unet_64", 3, norm="instance")
     alone = reading(generator=unet)
     assert alone.assumed == {"model.skip_order": "encoder_first", "model.dropout": True, "data.direction": "AtoB", "data.crop_size": 64}
-    told = reading({"model.dropout": False, "data.direction": "BtoA", "data.path": "pairs"}, generator=unet)
-    assert told.assumed == {"model.skip_order": "encoder_first", "data.crop_size": 64}
-    assert (told.config.model.dropout, told.config.sampling.dropout, told.config.data.path) == (False, False, "pairs")
-    for said, sampled in (({}, True), ({"sampling.dropout": False}, False), ({"sampling.dropout": True, "model.dropout": True}, True)):
-        assert reading(said, generator=unet).config.sampling.dropout == sampled
+    overridden = reading({"model.dropout": False, "data.direction": "BtoA", "data.path": "pairs"}, generator=unet)
+    assert overridden.assumed == {"model.skip_order": "encoder_first", "data.crop_size": 64}
+    assert (overridden.config.model.dropout, overridden.config.sampling.dropout, overridden.config.data.path) == (False, False, "pairs")
+    for overrides, dropout in (({}, True), ({"sampling.dropout": False}, False), ({"sampling.dropout": True, "model.dropout": True}, True)):
+        assert reading(overrides, generator=unet).config.sampling.dropout == dropout
     larger = reading({"data.crop_size": 320}, generator=unet).config.data
     assert (larger.crop_size, larger.load_size) == (320, round(320 * 286 / 256))
-    # The same keys, with discriminators that only BicycleGAN has.
+    # The same keys, with a multi-scale discriminator, which only BicycleGAN has.
     family = reading(generator=unet, discriminator=patches(6, scales=2))
     assert family.config.model.skip_order == "decoder_first" and "model.skip_order" not in family.assumed
     whole = reading(generator=generator("unet_64", 3, 8, norm="instance", **BICYCLE), encoder=encoder("resnet_64", 8))
     assert whole.assumed == {"objective": "bicycle_gan", "model.dropout": False, "data.direction": "AtoB"}
 
 
-def test_many_channels_without_another_file_are_taken_for_an_image_and_a_latent():
+def test_many_input_channels_are_assumed_to_be_an_image_and_a_latent():
     unet = generator("unet_64", 3, 4, norm="instance", latent_at="input", **BICYCLE)
     guessed = reading(generator=unet)
     assert (guessed.config.objective, guessed.config.model.latent_dim) == ("pix2pix_noise", 4)
@@ -188,11 +188,11 @@ def test_many_channels_without_another_file_are_taken_for_an_image_and_a_latent(
         "objective": "pix2pix",
         "data.input_channels": 7,
     }
-    told = reading({"model.latent_dim": 6}, generator=unet)
-    assert told.config.data.input_channels == 1 and "data.input_channels" not in told.assumed
+    overridden = reading({"model.latent_dim": 6}, generator=unet)
+    assert overridden.config.data.input_channels == 1 and "data.input_channels" not in overridden.assumed
 
 
-PARAMETERS = {  # of the public networks: BatchNorm's weights and biases are parameters, its statistics are not
+PARAMETERS = {  # parameter counts of the public networks, without BatchNorm's running statistics
     "pix2pix U-Net-256": (lambda: generator("unet_256", 3, width=64, norm="batch"), 54_413_955),
     "pix2pix U-Net-128, instance": (lambda: generator("unet_128", 3, width=64, norm="instance"), 41_825_667),
     "pix2pix ResNet-9": (lambda: generator("resnet_9", 3, width=64, norm="batch", dropout=True), 11_383_427),
@@ -212,16 +212,16 @@ PARAMETERS = {  # of the public networks: BatchNorm's weights and biases are par
 
 @pytest.mark.parametrize("network", PARAMETERS)
 def test_networks_of_full_width(network):
-    """Written with as many parameters as PyTorch counts, and recognised."""
+    """They have as many parameters as in PyTorch, and are recognised."""
     make, count = PARAMETERS[network]
     state = make()
     assert sum(value.size for key, value in state.items() if key.endswith((".weight", ".bias"))) == count
     name = network.split(",")[0].split()[1].lower().replace("u-net-", "unet_").replace("resnet-", "resnet_")
-    given = {"data.input_channels": 3} if "input" in network else {}
-    assert options(["model.generator", "model.width"], given, generator=state) == {"model.generator": name, "model.width": 64}
+    overrides = {"data.input_channels": 3} if "input" in network else {}
+    assert options(["model.generator", "model.width"], overrides, generator=state) == {"model.generator": name, "model.width": 64}
 
 
-def test_what_is_no_network_of_the_two_projects():
+def test_other_networks_are_refused():
     with pytest.raises(StateDictError, match=r"^no network of pix2pix or BicycleGAN \(first key: 'features.0.weight'\)$"):
         recognise({"features.0.weight": np.zeros((4, 3, 3, 3)), "features.0.bias": np.zeros(4)})
     for empty in ({}, {"model.down.0.weight": np.zeros(3)}):
@@ -232,7 +232,7 @@ def test_what_is_no_network_of_the_two_projects():
 @pytest.mark.parametrize(
     "make", [lambda: generator("unet_64", 3, norm="batch"), lambda: encoder("conv_64", 4), lambda: patches(3, scales=2)]
 )
-def test_a_key_that_is_missing_or_one_too_many_is_named(make):
+def test_missing_and_unexpected_keys_are_named(make):
     whole = make()
     for key in list(whole)[::5]:
         if key.endswith("tracked") or (key.endswith(".bias") and key.removesuffix("bias") + "running_mean" not in whole):
@@ -282,6 +282,6 @@ def test_networks_that_do_not_belong_together(states, message):
         reading(**states())
 
 
-def test_an_option_out_of_its_bounds_is_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(ConfigError, match="data.load_size 60 is smaller than data.crop_size 64"):
         reading({"data.load_size": 60}, generator=generator("unet_64", 3, norm="batch"))

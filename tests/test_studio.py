@@ -1,3 +1,5 @@
+"""What the studio computes, without its page."""
+
 import sys
 from types import SimpleNamespace
 
@@ -27,7 +29,7 @@ def pix2pix(trained):
     return session.opened(trained("pix2pix"))
 
 
-def test_what_is_warm_compiles_nothing_more(bicycle, pix2pix):
+def test_an_opened_model_compiles_nothing_more(bicycle, pix2pix):
     for model in (bicycle, pix2pix):
         for picture in (drawing(), drawing(64, 64), drawing(30, 200)):
             session.samples(model, picture, seed=1, number=2)
@@ -36,15 +38,15 @@ def test_what_is_warm_compiles_nothing_more(bicycle, pix2pix):
     assert (bicycle.translate._cache_size(), bicycle._encode._cache_size()) == (1, 1)
 
 
-def test_samples_are_those_of_the_model_and_the_seed(bicycle):
-    found = session.samples(bicycle, drawing(), seed=7, number=3)
+def test_samples_equal_those_of_the_model(bicycle):
+    outputs = session.samples(bicycle, drawing(), seed=7, number=3)
     expected = bicycle(loader.resize(drawing(), 64), n=3, seed=7)
-    np.testing.assert_allclose(np.stack(found).astype(int), expected.astype(int), atol=1)
-    for again, sample in zip(session.samples(bicycle, drawing(), seed=7, number=2), found, strict=False):
+    np.testing.assert_allclose(np.stack(outputs).astype(int), expected.astype(int), atol=1)
+    for again, sample in zip(session.samples(bicycle, drawing(), seed=7, number=2), outputs, strict=False):
         np.testing.assert_array_equal(again, sample)
-    assert not np.array_equal(session.samples(bicycle, drawing(), seed=8, number=1)[0], found[0])
+    assert not np.array_equal(session.samples(bicycle, drawing(), seed=8, number=1)[0], outputs[0])
     z = session.latents(bicycle, seed=7, number=3)
-    np.testing.assert_array_equal(session.translated(bicycle, drawing(), z[2]), found[2])
+    np.testing.assert_array_equal(session.translated(bicycle, drawing(), z[2]), outputs[2])
 
 
 def test_a_model_without_latent_differs_by_dropout(pix2pix):
@@ -61,13 +63,13 @@ def test_outputs_have_the_inputs_proportions(bicycle, size, expected):
     assert session.translated(bicycle, drawing(*size), np.zeros(2, np.float32)).shape == (*expected, 3)
 
 
-def test_the_way_between_two_latents_has_both_ends_and_keeps_their_length():
+def test_interpolation_includes_both_ends_and_keeps_the_norm():
     start, end = np.array([2, 0], np.float32), np.array([0, 2], np.float32)
-    way = session.between(start, end, 5)
-    np.testing.assert_allclose(way[[0, 4]], [start, end], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(way, axis=1), 2, rtol=1e-5)
-    np.testing.assert_allclose(way[2], np.sqrt([2, 2]), rtol=1e-5)
-    np.testing.assert_allclose(way[1], sampling.slerp(*map(jnp.asarray, (start, end, np.float32(0.25)))), rtol=1e-5)
+    path = session.between(start, end, 5)
+    np.testing.assert_allclose(path[[0, 4]], [start, end], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(path, axis=1), 2, rtol=1e-5)
+    np.testing.assert_allclose(path[2], np.sqrt([2, 2]), rtol=1e-5)
+    np.testing.assert_allclose(path[1], sampling.slerp(*map(jnp.asarray, (start, end, np.float32(0.25)))), rtol=1e-5)
 
 
 def test_uploads_are_read_within_limits(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The studio in a real browser: skipped where Gradio, Playwright or Chromium is missing."""
+"""The studio in a real browser; skipped if Gradio, Playwright or Chromium is missing."""
 
 import io
 import json
@@ -30,11 +30,11 @@ PATIENCE = 60_000  # milliseconds
 
 @pytest.fixture(scope="module")
 def studio(trained, tmp_path_factory):
-    """Its address and the number of its process, of two runs. When it is ended, it leaves nothing."""
+    """A server with two runs: its address and process id. It must leave no files behind."""
     kept = tmp_path_factory.mktemp("kept")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     command = [sys.executable, "-m", "i2i_jax", "studio", f"--port={port}", *(f"--run={trained(name)}" for name in ("bicycle", "pix2pix"))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "GRADIO_SERVER_NAME": "0.0.0.0", "TMPDIR": str(kept)}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as server:
@@ -60,19 +60,19 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    """Open, with its brush chosen; nothing is asked of anyone but the studio."""
-    page, asked = browser.new_page(viewport={"width": 1280, "height": 1000}), []
+    """The open page, with the brush selected; it may send requests to the studio only."""
+    page, requested = browser.new_page(viewport={"width": 1280, "height": 1000}), []
     page.set_default_timeout(PATIENCE)
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(address)
     page.locator('[aria-label="Brush"][style*="color-accent"]').wait_for()
     yield page
     page.close()
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [url for url in requested if not url.startswith((address, "data:", "blob:"))] == []
 
 
 def draw(page) -> None:
-    """A ring."""
+    """Draws a ring."""
     box = page.locator("canvas").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     for i in range(25):
@@ -95,7 +95,7 @@ def put(page, button: str, file: Path) -> None:
     page.get_by_test_id(f"{button}-upload-button").set_input_files(file)
 
 
-def test_an_artists_way(page, tmp_path):
+def test_a_session(page, tmp_path):
     page.get_by_role("button", name="Translate").click()
     page.get_by_text("there is no input: draw one, or upload an image").first.wait_for()
     draw(page)
@@ -113,16 +113,16 @@ def test_an_artists_way(page, tmp_path):
     samples.nth(2).click()
     wait_for_another(page, middle)
     slider = page.get_by_label("range slider for z1")
-    taken, z = shown(page), float(slider.input_value())
+    before, z = shown(page), float(slider.input_value())
     assert z != 0
     slider.focus()
     for _ in range(20):
         page.keyboard.press("ArrowRight" if z < 2 else "ArrowLeft")
-    wait_for_another(page, taken)
+    wait_for_another(page, before)
 
     moved = shown(page)
     Image.fromarray(np.full((50, 50, 3), (30, 180, 40), np.uint8)).save(tmp_path / "style.png")
-    put(page, "Take the style of an image", tmp_path / "style.png")
+    put(page, "Use the style of an image", tmp_path / "style.png")
     wait_for_another(page, moved)
 
     page.get_by_role("button", name="Walk").click()
@@ -148,7 +148,7 @@ def test_uploads(page, tmp_path):
     assert size == [128, 64]
 
 
-def test_another_run_without_latent(page):
+def test_changing_to_a_run_without_latent(page):
     page.get_by_label("Run").click()
     page.get_by_role("option").nth(1).click()
     page.get_by_label("range slider for z1").wait_for(state="hidden")
@@ -158,14 +158,14 @@ def test_another_run_without_latent(page):
 
 
 @pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=../../../etc/passwd", "file=/etc/passwd"])
-def test_no_file_but_its_own_is_served(address, path):
+def test_other_files_are_not_served(address, path):
     with pytest.raises(urllib.error.HTTPError) as error:
         urllib.request.urlopen(f"{address}/{path}")
     assert error.value.code in (403, 404)
     error.value.close()
 
 
-def test_what_is_too_heavy_is_refused_by_the_server_too(address):
+def test_the_server_refuses_large_files(address):
     with pytest.raises(urllib.error.HTTPError) as error:
         uploaded(address, bytes(21 * 2**20))
     assert error.value.code == 413
@@ -173,7 +173,7 @@ def test_what_is_too_heavy_is_refused_by_the_server_too(address):
 
 
 def uploaded(address: str, file: bytes) -> dict:
-    """As a page does it, without a page."""
+    """Uploads a file as the page does, but without a browser."""
     body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.png\r\n\r\n" + file + b"\r\n--x--\r\n"
     request = urllib.request.Request(f"{address}/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
     with urllib.request.urlopen(request) as response:
@@ -185,13 +185,13 @@ def answered(address: str, function: int, *arguments) -> bool:
     session = secrets.token_hex(8)
     join = json.dumps({"fn_index": function, "data": arguments, "session_hash": session}).encode()
     urllib.request.urlopen(urllib.request.Request(f"{address}/gradio_api/queue/join", join, {"Content-Type": "application/json"})).close()
-    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={session}") as told:
-        ends = (json.loads(line[5:]) for line in told if line.startswith(b"data:"))
+    with urllib.request.urlopen(f"{address}/gradio_api/queue/data?session_hash={session}") as events:
+        ends = (json.loads(line[5:]) for line in events if line.startswith(b"data:"))
         return next(end["success"] for end in ends if end["msg"] == "process_completed")
 
 
-def test_fifty_at_once_take_the_memory_of_one(studio):
-    """Uploads of 4 million pixels, to be drawn on or to be translated."""
+def test_fifty_requests_at_once_take_the_memory_of_one(studio):
+    """Uploads of 4 million pixels are opened in the canvas or translated."""
     address, pid = studio
     with urllib.request.urlopen(f"{address}/config") as response:
         config = json.load(response)
@@ -207,6 +207,7 @@ def test_fifty_at_once_take_the_memory_of_one(studio):
         return answered(address, functions["make"], run, {"background": file, "layers": [], "composite": file}, 1, number)
 
     def peak() -> float:
+        """Peak memory of the server in MB."""
         return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
     assert ask(0)
@@ -214,19 +215,19 @@ def test_fifty_at_once_take_the_memory_of_one(studio):
     alone = peak()
     with ThreadPoolExecutor(50) as pool:
         assert all(pool.map(ask, range(50)))
-    assert peak() - alone < 150  # megabytes; the pixels of 50 are 600
+    assert peak() - alone < 150  # MB; 50 decoded uploads would take 600
 
 
-def test_no_address_is_fetched_in_place_of_an_upload():
+def test_urls_are_not_downloaded_instead_of_uploads():
     import gradio
 
     from i2i_jax.studio import page  # noqa: F401
 
-    with pytest.raises(gradio.Error, match="the studio fetches nothing"):
+    with pytest.raises(gradio.Error, match="the studio downloads nothing"):
         gradio.Image().async_move_resource_to_block_cache("http://127.0.0.1/picture.png").send(None)
 
 
-def test_it_listens_to_this_machine_alone(address):
+def test_it_listens_on_loopback_only(address):
     port = int(address.rsplit(":", 1)[1])
     own = socket.gethostbyname(socket.gethostname())
     if own.startswith("127."):

@@ -1,4 +1,4 @@
-"""Tiles cover an image, their shares sum to one, and of a network that sees only so far they make what it makes of the whole."""
+"""Tiles cover an image, their weights sum to one, and a network with a finite receptive field gives the same by tiles as on the whole."""
 
 import jax
 import jax.numpy as jnp
@@ -18,47 +18,47 @@ def samples_of(tiles):
     return [np.stack([tile, 255.0 - tile]).astype(np.float32) for tile in tiles]
 
 
-def drawn(seed: int):
-    """An image size and options of a grid, most of them possible."""
+def random_options(seed: int):
+    """An image size and the options of a grid, most of them valid."""
     rng = np.random.default_rng(seed)
     multiple = int(rng.choice([1, 4, 16, 64]))
     height, width = (int(x) for x in rng.integers(1, 300, 2))
-    reach = None if seed % 2 else int(rng.integers(0, 20))
+    radius = None if seed % 2 else int(rng.integers(0, 20))
     return (
         height,
         width,
-        {"size_multiple": multiple, "receptive_radius": reach, "tile": multiple * int(rng.integers(1, 200 // multiple + 1))},
+        {"size_multiple": multiple, "receptive_radius": radius, "tile": multiple * int(rng.integers(1, 200 // multiple + 1))},
     )
 
 
-def test_any_image_is_that_of_its_tiles():
-    possible = 0
+def test_blending_restores_a_cut_image():
+    valid = 0
     for seed in range(100):
-        height, width, options = drawn(seed)
+        height, width, options = random_options(seed)
         try:
             grid = tiling.grid(height, width, **options)
         except ConfigError:
             continue
-        possible += 1
+        valid += 1
         image = np.random.default_rng(seed).integers(0, 256, (height, width, 2), np.uint8)
         tiles = list(tiling.cut(image, grid))
         assert len(tiles) == grid.number
         assert {tile.shape for tile in tiles} == {(*grid.tile, 2)}
         assert all(side % options["size_multiple"] == 0 and side <= max(options["tile"], options["size_multiple"]) for side in grid.tile)
-        found = blended(samples_of(tiles), grid)
-        assert (found.shape, found.dtype) == ((2, height, width, 2), np.float32)
-        np.testing.assert_allclose(found, np.stack([image, 255.0 - image]), atol=1e-3)
+        restored = blended(samples_of(tiles), grid)
+        assert (restored.shape, restored.dtype) == ((2, height, width, 2), np.float32)
+        np.testing.assert_allclose(restored, np.stack([image, 255.0 - image]), atol=1e-3)
         for axis in grid:
             total = np.zeros(axis.padded)
-            for start, share in zip(axis.starts, axis.weights, strict=True):
+            for start, weight in zip(axis.starts, axis.weights, strict=True):
                 assert start % (1 if options["receptive_radius"] is None else options["size_multiple"]) == 0
-                total[start : start + axis.tile] += share
+                total[start : start + axis.tile] += weight
             np.testing.assert_allclose(total, 1, atol=1e-6)
             assert (axis.weights >= 0).all()
-    assert possible > 50
+    assert valid > 50
 
 
-def test_what_tiles_disagree_on_changes_gradually():
+def test_differences_between_tiles_are_blended_gradually():
     grid = tiling.grid(64, 300, size_multiple=64, tile=64)
     steps = [np.full((1, 64, 64, 1), 100.0 * (i % 2), np.float32) for i in range(grid.number)]
     row = blended(steps, grid)[0, 0, :, 0]
@@ -66,7 +66,7 @@ def test_what_tiles_disagree_on_changes_gradually():
     assert np.abs(np.diff(row)).max() < 100 * np.pi / 2 / 16 + 1  # the steepest slope of a raised cosine 16 pixels wide
 
 
-def test_what_is_nearer_to_a_cut_than_the_reach_is_left_out():
+def test_pixels_within_the_receptive_radius_of_a_cut_are_discarded():
     grid = tiling.grid(100, 100, size_multiple=4, receptive_radius=10, tile=40)
     for axis in grid:
         assert not axis.weights[1:, :10].any() and not axis.weights[:-1, -10:].any()
@@ -87,14 +87,14 @@ def test_an_image_no_larger_than_a_tile_is_not_cut(size):
         (64, 4, 84, "--tile is 64: must be a multiple of 4, at least 196"),
     ],
 )
-def test_a_tile_that_cannot_be(tile, size_multiple, receptive_radius, message):
+def test_invalid_tiles(tile, size_multiple, receptive_radius, message):
     with pytest.raises(ConfigError) as error:
         tiling.grid(500, 500, size_multiple=size_multiple, receptive_radius=receptive_radius, tile=tile)
     assert str(error.value) == message
 
 
 def local_network(norm: str, upsample: str):
-    """A small ResNet that does not look at the image's own statistics: (network, image -> output [h, w, c])."""
+    """A small ResNet without statistics over the image: (network, image -> output [h, w, c])."""
     network = ResNet(channels=2, blocks=1, width=4, norm=norm, upsample=upsample, kernel_init=jax.nn.initializers.he_normal())
     variables = network.init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)), use_running_average=True)
     if "batch_stats" in variables:
@@ -103,7 +103,7 @@ def local_network(norm: str, upsample: str):
 
 
 @pytest.mark.parametrize(("norm", "upsample"), [("none", "transposed"), ("batch", "transposed"), ("none", "bilinear")])
-def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whole(norm, upsample):
+def test_tiles_of_a_local_network_equal_the_whole_image(norm, upsample):
     network, run = local_network(norm, upsample)
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
     grid = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.receptive_radius, tile=76)
@@ -113,22 +113,22 @@ def test_tiles_of_a_network_that_sees_only_so_far_make_what_it_makes_of_the_whol
     whole = np.asarray(run(padded / np.float32(127.5) - 1))[:90, :130]
     assert whole.std() > 0.05
     np.testing.assert_allclose(tiled, whole, atol=2e-6)
-    # With less than what the network sees left out, it would not be.
+    # Discarding less than the receptive radius gives another result.
     narrow = tiling.grid(90, 130, size_multiple=network.size_multiple, receptive_radius=network.receptive_radius // 4, tile=76)
     other = blended((np.asarray(run(tile / np.float32(127.5) - 1))[None] for tile in tiling.cut(image, narrow)), narrow)[0]
     assert np.abs(other - whole).max() > 1e-3
 
 
 @pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
-def test_reach_is_how_far_a_resnet_sees(upsample):
+def test_receptive_radius_of_a_resnet(upsample):
     network, _ = local_network("none", upsample)
     image = jnp.full((1, 120, 8, 3), 1e-3)
-    variables = jax.tree.map(lambda x: 0.1 * jnp.abs(x), network.init(jax.random.key(0), image))  # nothing is cut off
+    variables = jax.tree.map(lambda x: 0.1 * jnp.abs(x), network.init(jax.random.key(0), image))  # so that no ReLU is inactive
     column = jax.jit(jax.jacobian(lambda rows: network.apply(variables, image + rows[None, :, None, None])[0, 48:72, 4, 0]))
     seen = np.asarray(column(jnp.zeros(120))) != 0
-    furthest = max(max(np.abs(np.flatnonzero(row) - place)) for place, row in enumerate(seen, 48))
+    furthest = max(max(np.abs(np.flatnonzero(row) - position)) for position, row in enumerate(seen, 48))
     assert furthest == network.receptive_radius
 
 
-def test_a_unet_sees_everything():
+def test_a_unet_has_no_receptive_radius():
     assert UNet(channels=3).receptive_radius is None

@@ -225,7 +225,7 @@ def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shape
     with pytest.raises(Diverged, match="generator/l1 is nan at step 3; the checkpoint of step 2 is the last good one"):
         runs.train(config, tmp_path)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal()) == ["2"]
-    assert "Not finite at step 3: generator/l1" in (tmp_path / "index.html").read_text()
+    assert "NaN or Inf at step 3: generator/l1" in (tmp_path / "index.html").read_text()
     monkeypatch.undo()
     assert int(runs.train(config, tmp_path).step) == 6
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]

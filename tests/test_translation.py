@@ -1,4 +1,4 @@
-"""Many images at once: what is made of one depends on no other, and no more is held at a time than is needed."""
+"""Translating many images: each result is independent of the other images, and few images are in memory at a time."""
 
 import threading
 
@@ -22,7 +22,7 @@ def noise(size: tuple[int, int], seed: int, dtype=np.uint8) -> np.ndarray:
 
 
 class Folder:
-    """Images in memory; `written` has what was made of each, and `held` how many were read and not yet written, at most."""
+    """Images in memory. `written` has the translations of each; `held` is the peak number of images read but not yet written."""
 
     def __init__(self, images: dict[str, np.ndarray | None], **options):
         self.images, self.written, self.held = images, {}, 0
@@ -38,8 +38,8 @@ class Folder:
                 self.held = max(self.held, self._reads - len(self.written))
             return image
 
-        def write(given, outputs):
-            np.testing.assert_array_equal(given, image)
+        def write(read_image, outputs):
+            np.testing.assert_array_equal(read_image, image)
             with self._lock:
                 self.written[name] = outputs
 
@@ -59,15 +59,15 @@ def small_batches(monkeypatch):
 
 def translated(system, images: dict[str, np.ndarray | None], *, samples: int = 2, **options) -> dict[str, np.ndarray]:
     folder = Folder(images)
-    done = list(translation.run(*system, sampling.Mode(), folder.sources, samples=samples, **options))
-    assert sorted(source.key for source in done) == sorted(sum(name.encode()) for name in folder.written)
+    finished = list(translation.run(*system, sampling.Mode(), folder.sources, samples=samples, **options))
+    assert sorted(source.key for source in finished) == sorted(sum(name.encode()) for name in folder.written)
     return folder.written
 
 
 @pytest.fixture(scope="module")
 def images():
-    found = {name: noise(size, seed) for seed, (name, size) in enumerate(zip("abcdef", SIZES, strict=True))}
-    return found | {"deep": noise((16, 16), 9, np.uint16)}
+    images = {name: noise(size, seed) for seed, (name, size) in enumerate(zip("abcdef", SIZES, strict=True))}
+    return images | {"deep": noise((16, 16), 9, np.uint16)}
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def outputs(system, images):
         return translated(system, images)
 
 
-def test_outputs_are_those_of_sampling(system, images, outputs):
+def test_outputs_equal_sampling(system, images, outputs):
     networks, state = system
     run = jax.jit(lambda image, z, key: sampling.translate(networks, state, image, z, key))
     for name in ("a", "b", "deep"):
@@ -88,11 +88,11 @@ def test_outputs_are_those_of_sampling(system, images, outputs):
     assert not np.array_equal(outputs["a"][0], outputs["a"][1])
 
 
-def test_outputs_depend_on_no_other_image(system, images, outputs, monkeypatch):
+def test_outputs_do_not_depend_on_other_images(system, images, outputs, monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
     few = translated(system, {name: images[name] for name in ("e", "deep", "b")})
-    for name, found in few.items():
-        np.testing.assert_array_equal(found, outputs[name])
+    for name, translations in few.items():
+        np.testing.assert_array_equal(translations, outputs[name])
 
 
 def test_sync_and_style(system, images, outputs):
@@ -102,19 +102,19 @@ def test_sync_and_style(system, images, outputs):
     np.testing.assert_array_equal(synced["a"], synced["c"])
     assert not np.array_equal(synced["a"], outputs["a"])
     styled = translated(system, twins, latents=lambda _: np.ones((2, networks.latent_dim), np.float32))
-    for found in (*styled["a"], *styled["c"]):
-        np.testing.assert_array_equal(found, styled["a"][0])
+    for output in (*styled["a"], *styled["c"]):
+        np.testing.assert_array_equal(output, styled["a"][0])
 
 
-def test_what_cannot_be_read_is_passed_over(system, images, outputs):
-    found = translated(system, {"x": None, "a": images["a"], "y": None, "c": images["c"]})
-    assert found.keys() == {"a", "c"}
-    np.testing.assert_array_equal(found["a"], outputs["a"])
+def test_unreadable_images_are_skipped(system, images, outputs):
+    written = translated(system, {"x": None, "a": images["a"], "y": None, "c": images["c"]})
+    assert written.keys() == {"a", "c"}
+    np.testing.assert_array_equal(written["a"], outputs["a"])
 
 
 @pytest.fixture
 def copying(system, monkeypatch):
-    """Runs a folder through networks that give the image itself; returns the shapes of all batches."""
+    """Translates a folder with networks that return their input; returns the shapes of all batches."""
     shapes = []
 
     def translator(networks, state, mode, mesh, *, samples, **options):
@@ -136,7 +136,7 @@ def copying(system, monkeypatch):
     return run
 
 
-def test_a_shape_has_one_size_of_batch(copying):
+def test_batches_of_one_shape_have_one_size(copying):
     folder = Folder({str(i): noise([(16, 16), (20, 9), (100, 100)][i % 3], i) for i in range(20)})
     shapes = copying(folder)
     assert set(shapes) == {(4, 16, 16, 3), (2, 24, 16, 3), (1, 104, 104, 3)}
@@ -153,7 +153,7 @@ def test_tiles(copying):
         np.testing.assert_array_equal(folder.written[name], np.stack([image] * 2))
 
 
-def test_few_images_are_held_at_a_time(copying, monkeypatch):
+def test_few_images_are_in_memory_at_a_time(copying, monkeypatch):
     monkeypatch.setattr(translation, "AHEAD_PIXELS", 10 * 16 * 16)
     image = noise((16, 16), 0)
     folder = Folder(dict.fromkeys(map(str, range(300)), image))
@@ -162,7 +162,7 @@ def test_few_images_are_held_at_a_time(copying, monkeypatch):
     assert folder.held < 40
 
 
-def test_what_goes_wrong_in_writing_is_raised(copying):
+def test_errors_in_writing_are_raised(copying):
     folder = Folder({"a": noise((16, 16), 0)})
 
     def write(image, outputs):

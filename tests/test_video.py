@@ -1,4 +1,4 @@
-"""Films of walks through the latents."""
+"""Videos of walks through the latents."""
 
 import subprocess
 
@@ -15,13 +15,13 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def smooth(number: int) -> list[np.ndarray]:
-    """Frames of odd sides in which a light moves."""
+    """Frames with odd height and width in which a bright spot moves."""
     y, x = np.mgrid[:51, :75]
     return [np.repeat((255 * np.exp(-((x - 7 * i) ** 2 + (y - 25) ** 2) / 200)).astype(np.uint8)[..., None], 3, 2) for i in range(number)]
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
-def test_an_animation_holds_its_frames_and_goes_round(tmp_path, kind):
+def test_an_animation_has_all_frames_and_loops(tmp_path, kind):
     frames, path = smooth(5), tmp_path / "new" / f"film.{kind}"
     video.write(path, iter(frames))
     with Image.open(path) as film:
@@ -32,39 +32,39 @@ def test_an_animation_holds_its_frames_and_goes_round(tmp_path, kind):
     assert [file.name for file in path.parent.iterdir()] == [f"film.{kind}"]
 
 
-def test_mp4_holds_its_frames(tmp_path):
+def test_mp4_has_all_frames(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="mp4 needs the extra `video`")
     frames, path = smooth(5), tmp_path / "film.mp4"
     video.write(path, iter(frames))
     decode = [ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     decoded = subprocess.run(decode, capture_output=True, check=True)
     assert all(part in decoded.stderr.decode() for part in ("Video: h264", "yuv420p", "76x52", f"{video.FPS} fps"))
-    found = np.frombuffer(decoded.stdout, np.uint8).reshape(-1, 52, 76, 3)[:, :51, :75]
-    assert len(found) == 5
-    for shown, frame in zip(found, frames, strict=True):
+    shown_frames = np.frombuffer(decoded.stdout, np.uint8).reshape(-1, 52, 76, 3)[:, :51, :75]
+    assert len(shown_frames) == 5
+    for shown, frame in zip(shown_frames, frames, strict=True):
         assert np.abs(shown.astype(int) - frame).mean() < 6
 
 
 @pytest.mark.parametrize(("inputs", "across", "down"), [(1, 1, 1), (2, 1, 2), (5, 2, 3), (36, 4, 9)])
 def test_a_grid_shows_each_input_beside_its_output(inputs, across, down):
-    films = [video.Walked(noise(96, 96, 3, seed=i), [noise(96, 96, 3, seed=100 * i + n) for n in range(2)]) for i in range(inputs)]
-    frames = list(video.grid(films))
+    walks = [video.Walked(noise(96, 96, 3, seed=i), [noise(96, 96, 3, seed=100 * i + n) for n in range(2)]) for i in range(inputs)]
+    frames = list(video.grid(walks))
     assert len(frames) == 2
     side = 96 + grids.GAP
     assert frames[0].shape == (grids.LABEL_HEIGHT + down * side, grids.GAP + 2 * across * side, 3)
-    for place, film in enumerate(films):
-        top, left = grids.LABEL_HEIGHT + place // across * side, grids.GAP + 2 * (place % across) * side
+    for index, walk in enumerate(walks):
+        top, left = grids.LABEL_HEIGHT + index // across * side, grids.GAP + 2 * (index % across) * side
         for n, frame in enumerate(frames):
-            np.testing.assert_array_equal(frame[top : top + 96, left : left + 96], film.input)
-            np.testing.assert_array_equal(frame[top : top + 96, left + side :][:, :96], film.outputs[n])
+            np.testing.assert_array_equal(frame[top : top + 96, left : left + 96], walk.input)
+            np.testing.assert_array_equal(frame[top : top + 96, left + side :][:, :96], walk.outputs[n])
 
 
 @pytest.mark.slow
 def test_interpolation_walks_through_the_samples_of_sync(command, trained, tmp_path):
-    """The same walk for all inputs, of any size; at its stations it shows what --sync gives."""
+    """The walk is the same for inputs of all sizes, and passes through the samples that --sync gives."""
     (tmp_path / "in").mkdir()
     for name, shape in (("a", (64, 64, 3)), ("b", (64, 64, 3)), ("c", (70, 40, 3))):
-        Image.fromarray(noise(*shape, seed=ord(name) // 99)).save(tmp_path / "in" / f"{name}.png")  # a is b
+        Image.fromarray(noise(*shape, seed=ord(name) // 99)).save(tmp_path / "in" / f"{name}.png")  # a and b are the same image
     common = [f"--run={trained('bicycle')}", f"--input={tmp_path / 'in'}", "--samples=3", "--seed=4"]
     kept = {}
 
@@ -92,7 +92,7 @@ def test_interpolation_walks_through_the_samples_of_sync(command, trained, tmp_p
     assert min(changes) > 0
 
 
-def test_what_cannot_be_filmed(command, trained, tmp_path, monkeypatch):
+def test_invalid_videos(command, trained, tmp_path, monkeypatch):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     bicycle, pix2pix = f"--run={trained('bicycle')}", f"--run={trained('pix2pix')}"
     for options, expected, message in (
@@ -100,7 +100,7 @@ def test_what_cannot_be_filmed(command, trained, tmp_path, monkeypatch):
         ([bicycle], 2, "--interpolate walks from sample to sample: give --samples=2 or more"),
         ([bicycle, "--samples=3", f"--style={tmp_path / 'a.png'}"], 2, "and no --style"),
         ([bicycle, "--samples=3", "--interpolate=avi"], 2, "interpolate"),
-        ([bicycle, "--samples=3"], 1, "a film has room for 0 inputs, not 1"),
+        ([bicycle, "--samples=3"], 1, "a video has room for 0 inputs, not 1"),
         ([bicycle, "--samples=3", "--interpolate=mp4"], 1, 'this needs imageio_ffmpeg: pip install "i2i-jax[video]"'),
     ):
         monkeypatch.setattr(video, "MOST", 0 if "room" in message else 36)

@@ -1,4 +1,4 @@
-"""How good a generator is, on pairs it was not trained on."""
+"""Evaluates a generator, or images from elsewhere, on pairs: makes the translations and computes the metrics."""
 
 import itertools
 import warnings
@@ -24,21 +24,27 @@ from i2i_jax.types import Batch, Gaussian
 
 
 class EvalBatch(NamedTuple):
-    """A batch of cases, of which the first `count` are to be measured; the rest fill it up."""
+    """A batch of examples. The first `count` are measured; the rest is padding, so that all batches have one shape."""
 
-    cases: EvalExamples
+    examples: EvalExamples
     count: int
 
 
 class Evaluation(NamedTuple):
-    """`by_case` has the figures that are a mean over cases, case by case; `notes` what is to be known about the others."""
+    """The results of an evaluation.
+
+    Attributes:
+        figures: the value of each metric over all examples.
+        by_case: for figures that are a mean over examples, the value of each example, [n].
+        notes: warnings that the metrics raised, for instance about too few images.
+    """
 
     figures: Figures
     by_case: dict[str, np.ndarray]
     notes: list[str]
 
     def standard_errors(self) -> dict[str, float]:
-        """Of the figures that are a mean over cases, where all are finite."""
+        """The standard error of each figure that is a mean over examples; figures with NaN or Inf are left out."""
         return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_case.items() if len(x) > 1 and np.isfinite(x).all()}
 
 
@@ -60,107 +66,149 @@ def translations(
     sync: bool = False,
     mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Iterable[int]], Iterator[EvalBatch]]:
-    """A function from a state and places in `pairs` to the cases there, `batch_size` at a time on this process's devices.
+    """Builds a function that translates pairs with the networks of a state.
 
-    What becomes of a pair depends on the state, `seed` and its place alone. `sync` gives all inputs the same latents.
-    Of each input `distinct(networks, mode, samples)` translations are made.
+    The result for a pair depends only on the state, `seed` and the pair's index, not on the batch that it is in.
+
+    Args:
+        networks: the networks; with an encoder the examples also have `encoded`, `posterior` and `recovered`.
+        mode: how the generator runs at inference (dropout, batch statistics).
+        pairs: the pairs to translate.
+        size: pixels of a side of the square that pairs are resized to.
+        samples: translations of each input; only one if they cannot differ (see `distinct`).
+        batch_size: inputs translated at a time; rounded up to a multiple of the number of devices.
+        seed: seed of the latents and of dropout.
+        sync: give all inputs the same latents.
+        mesh: devices; defaults to those of this process.
+
+    Returns:
+        A function `(state, indices) -> batches` that yields the examples for `pairs[index]`, in the order of `indices`.
     """
     mesh = mesh or parallel.make_mesh(jax.local_devices())
     batch_size += -batch_size % mesh.size
     samples = distinct(networks, mode, samples)
     key = jax.random.key(seed)
 
-    def translated(state: TrainState, inputs: _Inputs) -> EvalExamples:
-        return jax.vmap(lambda one: _case(networks, mode, state, one, key))(inputs)
+    def translate_batch(state: TrainState, inputs: _Inputs) -> EvalExamples:
+        return jax.vmap(lambda example: _translate(networks, mode, state, example, key))(inputs)
 
-    translate = parallel.shard_batch(translated, mesh)
+    translate = parallel.shard_batch(translate_batch, mesh)
 
-    def run(state: TrainState, places: Iterable[int]) -> Iterator[EvalBatch]:
+    def run(state: TrainState, indices: Iterable[int]) -> Iterator[EvalBatch]:
         state = jax.device_put(parallel.local(TrainState(state.step, state.params, state.batch_stats, {})), parallel.replicated(mesh))
-        places = np.asarray(list(places))
-        for start in range(0, len(places), batch_size):
-            here = places[start : start + batch_size]
-            filled = np.resize(here, batch_size)
-            raw = loader.fixed(pairs, [int(place) for place in filled], size=size)
-            z = sampling.latents_of(key, jnp.asarray(filled * (not sync)), samples, networks.latent_dim)
-            inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(filled))
-            yield EvalBatch(translate(state, inputs), len(here))
+        indices = np.asarray(list(indices))
+        for start in range(0, len(indices), batch_size):
+            chosen = indices[start : start + batch_size]
+            padded = np.resize(chosen, batch_size)
+            raw = loader.fixed(pairs, [int(index) for index in padded], size=size)
+            z = sampling.latents_of(key, jnp.asarray(padded * (not sync)), samples, networks.latent_dim)
+            inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(padded))
+            yield EvalBatch(translate(state, inputs), len(chosen))
 
     return run
 
 
 def distinct(networks: models.Networks, mode: sampling.Mode, samples: int) -> int:
-    """How many of `samples` translations of an input can differ: without z and without dropout only one."""
+    """How many of `samples` translations of one input can differ: all of them, or 1 if there is neither z nor dropout."""
     return samples if networks.latent_dim or mode.dropout else 1
 
 
 def of_outputs(
     outputs: Sequence[Output], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
 ) -> Callable[[Iterable[int]], Iterator[EvalBatch]]:
-    """A function from places in `outputs` to the cases there, `batch_size` at a time on all devices, as read from their files."""
+    """Builds a function that reads outputs of some model, with the real images that they belong to, from their files.
+
+    Args:
+        outputs: for each example the real file and the files of its samples.
+        direction: if real files are side-by-side pairs: "AtoB" (the target is on the right) or "BtoA".
+        batch_size: examples read at a time; rounded up to a multiple of the number of devices.
+        max_pixels: refuse larger images.
+
+    Returns:
+        A function `indices -> batches` that yields the examples for `outputs[index]`, sharded over all devices.
+    """
     how = {"direction": direction, "max_pixels": max_pixels}
-    return lambda places: _batches((read(outputs[place], **how) for place in places), batch_size)
+    return lambda indices: _batches((read(outputs[index], **how) for index in indices), batch_size)
 
 
 def of_images(
     reals: Sequence[Path], fakes: Sequence[Path], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
 ) -> Iterator[EvalBatch]:
-    """EvalExamples that have a target, then cases that have a sample: what is compared as two sets needs no pairs."""
-    most = {"max_pixels": max_pixels}
-    like = images.size(fakes[0], channels=images.colours(fakes[0], **most), **most)
-    yield from _batches((Read(None, real(file, direction=direction, like=like, **most)[1], None) for file in reals), batch_size)
-    yield from _batches((Read(None, None, pixels(file, **most)[None]) for file in fakes), batch_size)
+    """Reads two sets of images that are not paired, for metrics such as FID that compare sets.
+
+    Args:
+        reals: real images.
+        fakes: generated images.
+        direction: as in `of_outputs`.
+        batch_size: images read at a time; rounded up to a multiple of the number of devices.
+        max_pixels: refuse larger images.
+
+    Yields:
+        Batches of examples that have only a target, then batches of examples that have only a sample.
+    """
+    limit = {"max_pixels": max_pixels}
+    like = images.size(fakes[0], channels=images.colours(fakes[0], **limit), **limit)
+    yield from _batches((Read(None, real(file, direction=direction, like=like, **limit)[1], None) for file in reals), batch_size)
+    yield from _batches((Read(None, None, pixels(file, **limit)[None]) for file in fakes), batch_size)
 
 
-def _batches(found: Iterable[Read], batch_size: int) -> Iterator[EvalBatch]:
+def _batches(examples: Iterable[Read], batch_size: int) -> Iterator[EvalBatch]:
     mesh = parallel.make_mesh()
     batch_size += -batch_size % mesh.size
-    for alike in _alike(found, batch_size):
-        arrays = (None if x[0] is None else np.resize(np.stack(x), (batch_size, *x[0].shape)) for x in zip(*alike, strict=True))
+    for group in _grouped(examples, batch_size):
+        arrays = (None if x[0] is None else np.resize(np.stack(x), (batch_size, *x[0].shape)) for x in zip(*group, strict=True))
         inputs, targets, samples = (None if x is None else augment.scale(parallel.global_batch(x, mesh)) for x in arrays)
-        yield EvalBatch(EvalExamples(inputs, targets, samples), len(alike))
+        yield EvalBatch(EvalExamples(inputs, targets, samples), len(group))
 
 
-def _alike(found: Iterable[Read], size: int) -> Iterator[list[Read]]:
-    """Batches of at most `size`, each of images of one shape and type."""
-    for _, group in itertools.groupby(found, key=lambda one: [None if x is None else (x.shape, x.dtype) for x in one]):
-        while batch := list(itertools.islice(group, size)):
+def _grouped(examples: Iterable[Read], size: int) -> Iterator[list[Read]]:
+    """Groups of at most `size` consecutive examples whose images have the same shape and type."""
+    for _, alike in itertools.groupby(examples, key=lambda example: [None if x is None else (x.shape, x.dtype) for x in example]):
+        while batch := list(itertools.islice(alike, size)):
             yield batch
 
 
-def _case(networks: models.Networks, mode: sampling.Mode, state: TrainState, one: _Inputs, key: jax.Array) -> EvalExamples:
-    image, target = (x[None] for x in one.pair)
-    key = jax.random.fold_in(key, one.index)
-    fakes = sampling.translate(networks, state, image, one.z[None], key, mode=mode)
-    made = EvalExamples(*one.pair, samples=_eight_bits(fakes[0]), z=one.z)
+def _translate(networks: models.Networks, mode: sampling.Mode, state: TrainState, inputs: _Inputs, key: jax.Array) -> EvalExamples:
+    """Translates one pair (`inputs` without the batch axis)."""
+    image, target = (x[None] for x in inputs.pair)
+    key = jax.random.fold_in(key, inputs.index)
+    fakes = sampling.translate(networks, state, image, inputs.z[None], key, mode=mode)
+    examples = EvalExamples(*inputs.pair, samples=_as_saved(fakes[0]), z=inputs.z)
     if "encoder" not in state.params:
-        return made
+        return examples
     posterior = sampling.encode(networks, state, target, mode=mode)
     encoded = sampling.translate(networks, state, image, posterior.mean[None], key, mode=mode)
-    return made._replace(
-        encoded=_eight_bits(encoded[0, 0]),
+    return examples._replace(
+        encoded=_as_saved(encoded[0, 0]),
         posterior=Gaussian(*(x[0] for x in posterior)),
         recovered=sampling.encode(networks, state, fakes[0], mode=mode).mean,
     )
 
 
-def _eight_bits(images: Float[Array, "..."]) -> Float[Array, "..."]:
-    """As they are once they are saved."""
+def _as_saved(images: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Rounds images to the 8-bit values that a saved file has."""
     return jnp.round((images + 1) * 127.5) / 127.5 - 1
 
 
 def evaluate(batches: Iterable[EvalBatch], metrics: Mapping[str, Metric]) -> Evaluation:
-    """The figures of all `metrics`, over all cases; they do not depend on how the cases are dealt to batches and devices."""
+    """Computes all metrics over all examples.
+
+    The figures do not depend on how the examples are split into batches and over devices.
+
+    Args:
+        batches: the examples; padding is ignored.
+        metrics: metrics by name. Metrics with the same `measure` share one call of it for each batch.
+    """
     collected: dict[Callable, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-    for cases, count in batches:
+    for examples, count in batches:
         for measure in dict.fromkeys(metric.measure for metric in metrics.values()):
-            for name, values in measure(cases).items():
+            for name, values in measure(examples).items():
                 collected[measure][name].append(np.asarray(values)[:count])
     measured = {measure: {name: np.concatenate(x) for name, x in by_name.items()} for measure, by_name in collected.items()}
     figures: Figures = {}
-    with warnings.catch_warnings(record=True) as noted:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for metric in metrics.values():
             figures |= metric.summarise(measured[metric.measure])
     by_case = {name: x for by_name in measured.values() for name, x in by_name.items() if name in figures and x.ndim == 1}
-    return Evaluation(figures, by_case, [str(note.message) for note in noted])
+    return Evaluation(figures, by_case, [str(warning.message) for warning in caught])

@@ -1,4 +1,4 @@
-"""A trained model from Python: NumPy images in, NumPy images out."""
+"""The Python API of a trained model: NumPy images in, NumPy images out."""
 
 import dataclasses
 import functools
@@ -17,14 +17,22 @@ from i2i_jax.data import augment, images, loader
 from i2i_jax.data.images import ImageError
 from i2i_jax.train_state import TrainState
 
-Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or a file of one
+Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or the path of an image file
 Images = Image | Sequence[Image]  # or [b, h, w, c]
 
 
 def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Model":
-    """The model of a run (its folder, packed in a file, or hf://USER/NAME) at `step` (default: the newest).
+    """Loads the model of a run.
 
-    Raises ConfigError, CheckpointError, PackedError or HubError.
+    Args:
+        path: the run's folder, a packed file, or hf://USER/NAME.
+        step: the checkpoint: a step or "best"; defaults to the newest.
+
+    Raises:
+        ConfigError: if `path` is not a run, or its config is not valid.
+        CheckpointError: if there is no such checkpoint, or it cannot be read.
+        PackedError: if a packed file cannot be read.
+        HubError: if a model cannot be downloaded from the Hugging Face Hub.
     """
     game, state = build.load(path, step=step)
     return Model(build.read_config(path), game.networks, state)
@@ -32,10 +40,10 @@ def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Mod
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """Translates images of any size: one, [h, w, c], or many of one size, [b, h, w, c] or a list.
+    """Translates images of any size: one image [h, w, c], or several images of one size, as [b, h, w, c] or a list.
 
-    An image is an array (uint8 or uint16, which give uint8, or floats in [-1, 1], which give floats), an image of Pillow's or the
-    path of a file.
+    An image is an array, a Pillow image or the path of an image file. Translations are uint8, or float32 in [-1, 1] if the
+    inputs are floats in [-1, 1].
 
     >>> import numpy as np
     >>> from i2i_jax import load
@@ -61,23 +69,42 @@ class Model:
     def __call__(
         self, inputs: Images, n: int | None = None, *, z: Float[np.ndarray, "... d"] | None = None, seed: int = 0
     ) -> Shaped[np.ndarray, "... n h w c"]:
-        """`n` translations of each input (default: one), each with a latent of its own, which is drawn.
+        """Translates each input with `n` random latents, or with the latents `z`.
 
-        What becomes of an input depends on its pixels, its place and the seed alone. A model without latent translates with other
-        dropout each time, if that is the run's mode. Instead of `n`, `z` says which latents all inputs get, [d] or [n, d], or each
-        of them, [b, n, d]. Raises ImageError or ConfigError.
+        The result for an input depends only on its pixels, its index in the batch and the seed. The translations of a model without
+        latent differ only by dropout, if the run's config keeps dropout on at inference.
+
+        Args:
+            inputs: images; uint8, uint16 or floats in [-1, 1].
+            n: translations of each input; defaults to 1.
+            z: latents instead of `n`: [d] or [n, d] for all inputs, or [b, n, d] for each input.
+            seed: seed of the latents and of dropout.
+
+        Returns:
+            Translations [n, h, w, c] of one image, or [b, n, h, w, c] of a batch.
+
+        Raises:
+            ImageError: if the inputs cannot be read, or do not have the model's channels, or a wrong type or range.
+            ConfigError: if `n` or `z` is not valid for this model.
         """
-        given = _array(inputs, self.config.data.input_channels, self.config.data)
-        scaled = _scaled(given, self.config.data.input_channels)
+        array = _array(inputs, self.config.data.input_channels, self.config.data)
+        scaled = _scaled(array, self.config.data.input_channels)
         z_key, dropout_key = jax.random.split(jax.random.key(seed))
-        latents = self._drawn(z_key, len(scaled), n) if z is None else self._given(z, len(scaled), n)
-        made = np.asarray(self.translate(self.state, scaled, latents, dropout_key))
-        return _like(given, made)
+        latents = self._random_latents(z_key, len(scaled), n) if z is None else self._checked_latents(z, len(scaled), n)
+        outputs = np.asarray(self.translate(self.state, scaled, latents, dropout_key))
+        return _like(array, outputs)
 
     def encode(self, targets: Images) -> Float[np.ndarray, "... d"]:
-        """The mean latent of each target, [d] or [b, d]; it is resized to the square that the encoder was trained at.
+        """The mean latent of each target, [d] for one image or [b, d] for a batch.
 
-        Raises ImageError, or ConfigError where the model has no encoder.
+        Targets are first resized to the square size that the encoder was trained at.
+
+        Args:
+            targets: images; uint8, uint16 or floats in [-1, 1].
+
+        Raises:
+            ImageError: if the targets cannot be read, or do not have the model's channels, or a wrong type or range.
+            ConfigError: if the model has no encoder.
 
         >>> import numpy as np
         >>> from i2i_jax import load
@@ -91,25 +118,25 @@ class Model:
         """
         if "encoder" not in self.state.params:
             raise ConfigError(f"{self.config.objective} has no encoder")
-        given = _array(targets, self.config.data.target_channels, self.config.data)
-        scaled = _scaled(given, self.config.data.target_channels, size=self.config.data.crop_size)
-        return np.asarray(self._encode(self.state, scaled)).reshape(*given.shape[:-3], -1)
+        array = _array(targets, self.config.data.target_channels, self.config.data)
+        scaled = _scaled(array, self.config.data.target_channels, size=self.config.data.crop_size)
+        return np.asarray(self._encode(self.state, scaled)).reshape(*array.shape[:-3], -1)
 
     @functools.cached_property
     def translate(self) -> Callable[..., jax.Array]:
-        """`sampling.translate` as (state, inputs, z, key) -> images, compiled."""
+        """The compiled `sampling.translate`, as a function (state, inputs, z, key) -> images."""
         return jax.jit(functools.partial(sampling.translate, self.networks, mode=build.mode(self.config)))
 
     @functools.cached_property
     def _encode(self) -> Callable[..., jax.Array]:
-        return jax.jit(lambda *of: sampling.encode(self.networks, *of, mode=build.mode(self.config)).mean)
+        return jax.jit(lambda state, targets: sampling.encode(self.networks, state, targets, mode=build.mode(self.config)).mean)
 
-    def _drawn(self, key: jax.Array, count: int, n: int | None) -> jax.Array:
+    def _random_latents(self, key: jax.Array, count: int, n: int | None) -> jax.Array:
         if n is not None and n < 1:
             raise ConfigError(f"n is {n}: must be at least 1")
         return sampling.latents(key, count, n or 1, self.networks.latent_dim)
 
-    def _given(self, z: np.ndarray, count: int, n: int | None) -> np.ndarray:
+    def _checked_latents(self, z: np.ndarray, count: int, n: int | None) -> np.ndarray:
         dim = self.networks.latent_dim
         if n is not None:
             raise ConfigError("give n or z, not both: there are as many translations as latents")
@@ -123,25 +150,25 @@ class Model:
         return np.broadcast_to(latents, (count, *latents.shape[-2:]))
 
 
-def _array(given: Any, channels: int, data: DataConfig) -> np.ndarray:
-    """What is given as one array; a list of images is a batch. Raises ImageError."""
-    if isinstance(given, str | Path):
-        return images.read(given, channels=channels, max_pixels=data.max_pixels)
-    if isinstance(given, PIL.Image.Image):
-        return images.from_pillow(given, channels=channels)
-    if hasattr(given, "__array__"):
-        return np.asarray(given)
-    if not isinstance(given, Sequence):
-        raise ImageError(f"images are a {type(given).__name__}: must be an array, an image of Pillow's, a path, or a list of them")
-    arrays = [_array(one, channels, data) for one in given]
+def _array(source: Any, channels: int, data: DataConfig) -> np.ndarray:
+    """Converts images of any kind to one array; a list becomes a batch. Raises ImageError."""
+    if isinstance(source, str | Path):
+        return images.read(source, channels=channels, max_pixels=data.max_pixels)
+    if isinstance(source, PIL.Image.Image):
+        return images.from_pillow(source, channels=channels)
+    if hasattr(source, "__array__"):
+        return np.asarray(source)
+    if not isinstance(source, Sequence):
+        raise ImageError(f"images are a {type(source).__name__}: must be an array, a Pillow image, a path, or a list of them")
+    arrays = [_array(item, channels, data) for item in source]
     if len(kinds := {(array.shape, array.dtype) for array in arrays}) != 1:
-        found = " and ".join(sorted(f"{dtype} {shape}" for shape, dtype in kinds)) or "an empty list"
-        raise ImageError(f"images are {found}: a list must be of images of one size and type; translate others one by one")
+        listed = " and ".join(sorted(f"{dtype} {shape}" for shape, dtype in kinds)) or "an empty list"
+        raise ImageError(f"images are {listed}: a list must be of images of one size and type; translate others one by one")
     return np.stack(arrays)
 
 
 def _scaled(images: np.ndarray, channels: int, *, size: int | None = None) -> np.ndarray | jax.Array:
-    """[b, h, w, c] in [-1, 1], resized to a square of `size`. Raises ImageError."""
+    """Checks images; returns them as [b, h, w, c] in [-1, 1], resized to a square of `size` if given. Raises ImageError."""
     if images.ndim not in (3, 4) or not images.size:
         raise ImageError(f"images are {images.shape}: must be [h, w, {channels}], or [b, h, w, {channels}], and not empty")
     if images.shape[-1] != channels:
@@ -156,7 +183,7 @@ def _scaled(images: np.ndarray, channels: int, *, size: int | None = None) -> np
     return batch.astype(np.float32) if floating else augment.scale(batch)
 
 
-def _like(inputs: np.ndarray, made: np.ndarray) -> np.ndarray:
-    """What was made of a batch, as the inputs were: integers or floats, many or one."""
-    made = made if np.issubdtype(inputs.dtype, np.floating) else augment.to_uint8(made)
-    return made.reshape(*inputs.shape[:-3], *made.shape[1:])
+def _like(inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Outputs [b, n, h, w, c] in the form of the inputs: integers or floats, with or without the batch axis."""
+    outputs = outputs if np.issubdtype(inputs.dtype, np.floating) else augment.to_uint8(outputs)
+    return outputs.reshape(*inputs.shape[:-3], *outputs.shape[1:])

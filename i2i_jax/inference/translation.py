@@ -1,4 +1,4 @@
-"""Many images through a trained generator: read, translated in batches on all devices and written at the same time."""
+"""Translates many images: reads them, translates them in batches on all devices and writes them, all at the same time."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -20,23 +20,27 @@ from i2i_jax.devices import parallel
 from i2i_jax.inference import tiling
 from i2i_jax.train_state import TrainState
 
-BATCH_PIXELS = 2**18  # that a device makes at a time
-AHEAD_PIXELS = 2**22  # that are read, and that wait to be written, at a time
+BATCH_PIXELS = 2**18  # output pixels per device and batch
+AHEAD_PIXELS = 2**22  # pixels that are read ahead, and pixels that wait to be written
 
 Item = TypeVar("Item")
 Started = TypeVar("Started")
 Pixels = Integer[np.ndarray, "h w c"]
 Outputs = UInt8[np.ndarray, "n h w c"]
-Made = tuple["_Image", np.ndarray]
-BatchSize = Callable[[int, int, int], int]  # of tiles [h, w, c]
+Translated = tuple["_Image", np.ndarray]  # a tile's image, and the translations [n, h, w, c] of the tile
+BatchSize = Callable[[int, int, int], int]  # shape [h, w, c] of a tile -> tiles in a batch
 Latents = Callable[[Array], Array | np.ndarray]  # key of a source -> [n, d]
 Translate = Callable[[np.ndarray, np.ndarray], Array]  # (tiles [b, h, w, c], keys [b]) -> [b, n, h, w, c_out]
 
 
 class Source(NamedTuple):
-    """An image to translate. What is made of it depends on its pixels and its `key` alone.
+    """An image to translate. Its translations depend only on its pixels and its `key`.
 
-    `read` gives None where there is no image after all; `write` gets what was read and what was made of it.
+    Attributes:
+        key: distinguishes the image's random latents and dropout from those of other images.
+        grid: how the image is cut into tiles.
+        read: returns the image, or None if it cannot be read; it is skipped then.
+        write: called with the image as `read` returned it, and its translations.
     """
 
     key: int
@@ -67,49 +71,75 @@ def run(
     sync: bool = False,
     latents: Latents | None = None,
 ) -> Iterator[Source]:
-    """Translates all sources and yields each once it is written.
+    """Translates all sources, on the devices of this process.
 
-    Their latents are `latents`, or else random ones, with `sync` the same for all.
+    All batches of one tile shape have the same size; incomplete ones are padded. So each shape is compiled once, and the
+    result for an image does not depend on which other images are in its batch.
 
-    Batches of one shape are of one size, and filled up where there is too little: so each shape is compiled once, and the
-    numbers do not depend on what else is in a batch.
+    Args:
+        networks: the networks.
+        state: their parameters and statistics.
+        mode: how the generator runs at inference (dropout, batch statistics).
+        sources: the images.
+        samples: translations of each image.
+        seed: seed of the latents and of dropout.
+        sync: give all images the same random latents and dropout.
+        latents: key of a source -> latents [samples, d]; defaults to random latents.
+
+    Yields:
+        Each source, after its translations are written.
     """
-    in_all = sum(source.grid.number * math.prod(source.grid.tile) for source in sources)
-    mesh = parallel.make_mesh(jax.local_devices()[: math.ceil(in_all * samples / BATCH_PIXELS)])
+    total_pixels = sum(source.grid.number * math.prod(source.grid.tile) for source in sources)
+    mesh = parallel.make_mesh(jax.local_devices()[: math.ceil(total_pixels * samples / BATCH_PIXELS)])
     translate = _translator(networks, state, mode, mesh, samples=samples, seed=seed, sync=sync, latents=latents)
 
     def batch_size(height: int, width: int, channels: int) -> int:
         return mesh.size * max(1, BATCH_PIXELS // (height * width * samples))
 
-    def cost(made: Made) -> int:
-        """Of writing: as many images wait as keep the pool busy, fewer if they are large."""
-        return max(made[1].size, AHEAD_PIXELS // (2 * workers))
+    with ThreadPoolExecutor(_workers()) as pool:
+        translated = _translated(_batches(_tiles(sources, pool), batch_size), translate, batch_size)
+        yield from _written(_blended(translated), pool)
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        made = _blended(_made(_batches(_tiles(sources, pool), batch_size), translate, batch_size))
-        writing = _ahead(lambda of: (of[0].source, pool.submit(of[0].source.write, of[0].pixels, of[1])), made, cost)
-        for source, written in writing:
-            written.result()
-            yield source
+
+def _workers() -> int:
+    return os.cpu_count() or 1
+
+
+def _written(translated: Iterable[tuple[_Image, Outputs]], pool: Executor) -> Iterator[Source]:
+    """Writes in the background; yields each source once it is written."""
+
+    def write(pair: tuple[_Image, Outputs]) -> tuple[Source, Future]:
+        image, outputs = pair
+        return image.source, pool.submit(image.source.write, image.pixels, outputs)
+
+    def cost(pair: tuple[_Image, Outputs]) -> int:
+        """Lets as many images wait as keep all workers busy, or fewer if they are large."""
+        return max(pair[1].size, AHEAD_PIXELS // (2 * _workers()))
+
+    for source, writing in _ahead(write, translated, cost):
+        writing.result()
+        yield source
 
 
 def _ahead(start: Callable[[Item], Started], items: Iterable[Item], cost: Callable[[Item], int]) -> Iterator[Started]:
-    """What `start` gives of each item, in order; before its turn comes the next one is started, and as many as cost AHEAD_PIXELS."""
+    """Yields `start(item)` for each item in order, while later items are already started.
+
+    At least the next item is started early, and as many as have a total `cost` of AHEAD_PIXELS.
+    """
     started: deque[tuple[Started, int]] = deque()
-    spent = 0
+    total_cost = 0
     for item in items:
         started.append((start(item), cost(item)))
-        spent += started[-1][1]
-        while len(started) > 1 and spent > AHEAD_PIXELS:
+        total_cost += started[-1][1]
+        while len(started) > 1 and total_cost > AHEAD_PIXELS:
             first, its_cost = started.popleft()
-            spent -= its_cost
+            total_cost -= its_cost
             yield first
     yield from (first for first, _ in started)
 
 
 def _tiles(sources: Sequence[Source], pool: Executor) -> Iterator[_Tile]:
-    """Those of one shape after each other."""
+    """The tiles of all sources, ordered so that those of one shape are consecutive."""
     ordered = sorted(sources, key=lambda source: source.grid.tile)
     for source, reading in _ahead(lambda source: (source, pool.submit(source.read)), ordered, lambda source: source.grid.area):
         if (pixels := reading.result()) is not None:
@@ -118,33 +148,34 @@ def _tiles(sources: Sequence[Source], pool: Executor) -> Iterator[_Tile]:
 
 
 def _batches(tiles: Iterable[_Tile], size: BatchSize) -> Iterator[list[_Tile]]:
-    """At most `size` tiles of one shape and type."""
+    """Batches of at most `size` tiles of one shape and type."""
     for (*shape, _), alike in itertools.groupby(tiles, key=lambda tile: (*tile.pixels.shape, tile.pixels.dtype)):
         while batch := list(itertools.islice(alike, size(*shape))):
             yield batch
 
 
-def _made(batches: Iterable[list[_Tile]], translate: Translate, size: BatchSize) -> Iterator[Made]:
-    """Of each tile its image and its translations [n, h, w, c]."""
+def _translated(batches: Iterable[list[_Tile]], translate: Translate, size: BatchSize) -> Iterator[Translated]:
+    """Translates tiles; the next batch is dispatched before the current one is fetched from the devices."""
 
     def start(batch: list[_Tile]) -> tuple[list[_Tile], Array]:
         tiles = np.stack([tile.pixels for tile in batch])
         keys = np.array([tile.image.source.key for tile in batch], np.uint32)
-        filled = size(*tiles.shape[1:])
-        return batch, translate(np.resize(tiles, (filled, *tiles.shape[1:])), np.resize(keys, filled))
+        padded = size(*tiles.shape[1:])
+        return batch, translate(np.resize(tiles, (padded, *tiles.shape[1:])), np.resize(keys, padded))
 
-    for batch, found in _ahead(start, batches, lambda _: AHEAD_PIXELS):
-        yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(found), strict=False))
+    for batch, outputs in _ahead(start, batches, lambda _: AHEAD_PIXELS):
+        yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(outputs), strict=False))
 
 
-def _blended(tiles: Iterable[Made]) -> Iterator[tuple[_Image, Outputs]]:
-    for image, of_image in itertools.groupby(tiles, key=lambda of: of[0]):
-        bands = tiling.blend((output for _, output in of_image), image.source.grid)
+def _blended(tiles: Iterable[Translated]) -> Iterator[tuple[_Image, Outputs]]:
+    """Joins the translated tiles of each image."""
+    for image, image_tiles in itertools.groupby(tiles, key=lambda tile: tile[0]):
+        bands = tiling.blend((output for _, output in image_tiles), image.source.grid)
         yield image, np.concatenate([augment.to_uint8(band) for band in bands], 1)
 
 
 def synced(networks: models.Networks, *, samples: int, seed: int) -> Float[Array, "n d"]:
-    """The latents that `run` draws for all images with `sync`."""
+    """The latents that `run` gives to every image with `sync`."""
     z_key, _ = jax.random.split(jax.random.key(seed))
     return sampling.latents(z_key, 1, samples, networks.latent_dim)[0]
 
@@ -160,22 +191,23 @@ def _translator(
     sync: bool,
     latents: Latents | None,
 ) -> Translate:
-    """What is drawn comes to the networks as data: they are compiled for a shape, not for a seed."""
+    """Latents and dropout keys are inputs of the compiled function, so that it is compiled for each shape but not for each seed."""
     key = jax.random.key(seed)
     state = jax.device_put(state, parallel.replicated(mesh))
 
-    def draw(own: Array) -> tuple[Array | np.ndarray, Array]:
-        z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, own))
-        return sampling.latents(z_key, 1, samples, networks.latent_dim)[0] if latents is None else latents(own), dropout_key
+    def draw(source_key: Array) -> tuple[Array | np.ndarray, Array]:
+        z_key, dropout_key = jax.random.split(key if sync else jax.random.fold_in(key, source_key))
+        z = sampling.latents(z_key, 1, samples, networks.latent_dim)[0] if latents is None else latents(source_key)
+        return z, dropout_key
 
-    def one(state: TrainState, image: Array, z: Array, dropout_key: Array) -> Array:
+    def translate_image(state: TrainState, image: Array, z: Array, dropout_key: Array) -> Array:
         return sampling.translate(networks, state, image[None], z[None], dropout_key, mode=mode)[0]
 
-    drawn = jax.jit(jax.vmap(draw))
-    translate = parallel.shard_batch(lambda state, rows: jax.vmap(one, (None, 0, 0, 0))(state, *rows), mesh)
+    draw_batch = jax.jit(jax.vmap(draw))
+    translate = parallel.shard_batch(lambda state, rows: jax.vmap(translate_image, (None, 0, 0, 0))(state, *rows), mesh)
 
     def run(tiles: np.ndarray, keys: np.ndarray) -> Array:
         tiles, keys = parallel.global_batch((tiles, keys), mesh)
-        return translate(state, (augment.scale(tiles), *drawn(keys)))
+        return translate(state, (augment.scale(tiles), *draw_batch(keys)))
 
     return run

@@ -1,4 +1,4 @@
-"""Moving pictures: several inputs beside their translations along one walk through the latents, as mp4, GIF or WebP."""
+"""Videos (mp4, GIF or WebP) of inputs beside their translations while the latent moves from sample to sample."""
 
 import contextlib
 import itertools
@@ -20,27 +20,36 @@ from i2i_jax.storage import files
 from i2i_jax.train_state import TrainState
 
 FPS = 25
-CELL = 256  # pixels, at most, of a cell's longer side
-MOST = 36  # inputs in a film
+CELL = 256  # longer side of a cell in pixels, at most
+MOST = 36  # inputs in a video, at most
 
 Frame = UInt8[np.ndarray, "_h _w 3"]
 
 
 class VideoError(RuntimeError):
-    """A film that cannot be written: one line that says what would do."""
+    """A video cannot be written; the message is one line that says what would do."""
 
 
 class Walked(NamedTuple):
-    """An input, and its translations from frame to frame."""
+    """An input and its translation in each frame."""
 
     input: Frame
     outputs: list[Frame]
 
 
 def check(path: Path, *, inputs: int) -> None:
-    """Raises VideoError or MissingExtra where a film of so many inputs cannot be written to `path`."""
+    """Checks, before anything is translated, that a video can be written.
+
+    Args:
+        path: the file to write; its suffix is one of `KINDS`.
+        inputs: number of inputs to show.
+
+    Raises:
+        VideoError: if there are more than `MOST` inputs.
+        MissingExtra: if `path` is an mp4 and ffmpeg is not installed (extra `video`).
+    """
     if inputs > MOST:
-        raise VideoError(f"{path}: a film has room for {MOST} inputs, not {inputs}")
+        raise VideoError(f"{path}: a video has room for {MOST} inputs, not {inputs}")
     if path.suffix == ".mp4":
         optional.library("imageio_ffmpeg", "video")
 
@@ -55,68 +64,92 @@ def walked(
     seed: int,
     frames: int,
 ) -> list[Walked]:
-    """What becomes of the sources on a round trip through the latents that `sync` gives, `frames` from each to the next.
+    """Translates the sources along a closed walk through the latents that `translation.run` draws with `sync`.
 
-    Sources that cannot be read after all are left out. There is no dropout: it would flicker.
+    Dropout is off, because it would make the video flicker.
+
+    Args:
+        networks: the networks; they must have a latent.
+        state: their parameters and statistics.
+        mode: how the generator runs at inference.
+        sources: the inputs, of any sizes, shown in cells of the first one's shape; their `key` and `write` are not used.
+        samples: latents that the walk passes through.
+        seed: seed of these latents.
+        frames: frames from one latent to the next.
+
+    Returns:
+        The inputs and their `samples * frames` translations; sources that cannot be read are left out.
     """
     walk = sampling.walk(translation.synced(networks, samples=samples, seed=seed), frames)
-    grid, shown, made = sources[0].grid, {}, {}
+    grid, inputs, outputs = sources[0].grid, {}, {}
     size = _cell_size(grid.rows.length, grid.columns.length)
 
-    def leg(place: int, number: int) -> translation.Source:
-        def write(image: np.ndarray, outputs: np.ndarray) -> None:
-            shown[place] = grids.fitted(image, size)
-            made[place, number] = [grids.fitted(output, size) for output in outputs]
+    def leg(index: int, number: int) -> translation.Source:
+        """One source on its way from latent `number` to the next one."""
 
-        return sources[place]._replace(key=number, write=write)
+        def write(image: np.ndarray, translations: np.ndarray) -> None:
+            inputs[index] = grids.fitted(image, size)
+            outputs[index, number] = [grids.fitted(output, size) for output in translations]
 
-    legs = [leg(place, number) for place in range(len(sources)) for number in range(samples)]
-    still = mode._replace(dropout=False)
-    done = translation.run(networks, state, still, legs, samples=frames, latents=walk.__getitem__)
-    for _ in tqdm(done, total=len(legs), unit="walk", disable=None):
+        return sources[index]._replace(key=number, write=write)
+
+    legs = [leg(index, number) for index in range(len(sources)) for number in range(samples)]
+    without_dropout = mode._replace(dropout=False)
+    finished = translation.run(networks, state, without_dropout, legs, samples=frames, latents=walk.__getitem__)
+    for _ in tqdm(finished, total=len(legs), unit="walk", disable=None):
         pass
-    return [Walked(shown[place], [frame for number in range(samples) for frame in made[place, number]]) for place in sorted(shown)]
+    return [Walked(inputs[index], [frame for number in range(samples) for frame in outputs[index, number]]) for index in sorted(inputs)]
 
 
-def grid(films: Sequence[Walked]) -> Iterator[Frame]:
-    """The frames of a film of all, each input beside its translation, about as wide as high."""
-    across = round((len(films) / 2) ** 0.5) or 1
-    down = -(-len(films) // across)
-    fill = [np.full_like(films[0].input, grids.SHEET)] * (2 * (across * down - len(films)))
-    for outputs in zip(*(film.outputs for film in films), strict=True):
-        cells = [image for film, output in zip(films, outputs, strict=True) for image in (film.input, output)] + fill
+def grid(walks: Sequence[Walked]) -> Iterator[Frame]:
+    """Yields the frames of one video that shows each input beside its translation, about as wide as high."""
+    across = round((len(walks) / 2) ** 0.5) or 1
+    down = -(-len(walks) // across)
+    filler = [np.full_like(walks[0].input, grids.SHEET)] * (2 * (across * down - len(walks)))
+    for outputs in zip(*(walk.outputs for walk in walks), strict=True):
+        cells = [image for walk, output in zip(walks, outputs, strict=True) for image in (walk.input, output)] + filler
         yield grids.grid([cells[2 * across * row :][: 2 * across] for row in range(down)], labels=["input", "output"] * across)
 
 
 def write(path: Path, frames: Iterable[Frame]) -> None:
-    """Writes a film of the kind that the name says, whole or not at all."""
+    """Writes a video atomically.
+
+    Args:
+        path: the file to write; its suffix is one of `KINDS`.
+        frames: frames of one size.
+
+    Raises:
+        VideoError: if ffmpeg fails.
+        MissingExtra: if `path` is an mp4 and ffmpeg is not installed (extra `video`).
+    """
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / path.name
-        KINDS[path.suffix](made, frames)
-        files.atomic_write(path, made.read_bytes())
+        temporary = Path(folder) / path.name
+        KINDS[path.suffix](temporary, frames)
+        files.atomic_write(path, temporary.read_bytes())
 
 
 def _cell_size(height: int, width: int) -> tuple[int, int]:
-    """Width and height of the cells of a film whose first input is of this size."""
+    """Width and height of the cells of a video whose first input has this size."""
     scale = min(1.0, CELL / max(height, width))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _mp4(path: Path, frames: Iterable[Frame]) -> None:
-    # H.264 wants even sides; a player begins at once where the index comes first. imageio's own writer forks, which JAX warns of.
+    # H.264 needs even sides; with the index first (faststart) playback starts while the file loads.
+    # ffmpeg is called directly because imageio's own writer forks, which JAX warns about.
     even = (np.pad(frame, [(0, side % 2) for side in frame.shape[:2]] + [(0, 0)], mode="edge") for frame in frames)
     first = next(even)
-    given = f"-f rawvideo -pix_fmt rgb24 -s {first.shape[1]}x{first.shape[0]} -r {FPS} -i -"
-    wanted = "-c:v libx264 -pix_fmt yuv420p -crf 18 -movflags +faststart"
+    input_options = f"-f rawvideo -pix_fmt rgb24 -s {first.shape[1]}x{first.shape[0]} -r {FPS} -i -"
+    output_options = "-c:v libx264 -pix_fmt yuv420p -crf 18 -movflags +faststart"
     ffmpeg = optional.library("imageio_ffmpeg", "video").get_ffmpeg_exe()
-    command = [ffmpeg, "-loglevel", "error", *given.split(), *wanted.split(), str(path)]
+    command = [ffmpeg, "-loglevel", "error", *input_options.split(), *output_options.split(), str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
-        with contextlib.suppress(BrokenPipeError):  # it says why it went
+        with contextlib.suppress(BrokenPipeError):  # ffmpeg exited: stderr says why
             for frame in itertools.chain([first], even):
                 cast(IO[bytes], encoder.stdin).write(frame.tobytes())
-        _, complaint = encoder.communicate()
+        _, stderr = encoder.communicate()
     if encoder.returncode:
-        raise VideoError(f"{path.name} was not encoded: {complaint.decode(errors='replace').strip()}")
+        raise VideoError(f"{path.name} was not encoded: {stderr.decode(errors='replace').strip()}")
 
 
 def _animation(path: Path, frames: Iterable[Frame], **options: Any) -> None:

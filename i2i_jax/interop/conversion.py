@@ -1,4 +1,4 @@
-"""Runs made of the files of the two public PyTorch projects, and such files made of runs."""
+"""Converts files of the two public PyTorch projects, pix2pix and BicycleGAN, to runs, and runs to such files."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,28 +19,42 @@ from i2i_jax.storage import checkpoints, torch_files
 from i2i_jax.storage.files import new_folder
 from i2i_jax.train_state import Game, TrainState
 
-NAMES = {"generator": "G", "encoder": "E", "discriminator": "D", "discriminator_prior": "D2"}  # PyTorch's: EPOCH_net_NAME.pth
-IGNORED_TENSORS = "torch.npz"  # in a run: what its PyTorch files held beside its networks
+NAMES = {"generator": "G", "encoder": "E", "discriminator": "D", "discriminator_prior": "D2"}  # as in EPOCH_net_NAME.pth
+IGNORED_TENSORS = "torch.npz"  # in the run's folder: tensors of the PyTorch files that our networks do not have
 
 
 class ConversionError(ValueError):
-    """Files or a run that cannot be converted: one line that names the file and the key."""
+    """Files or a run cannot be converted; the message is one line that names the file and the key."""
 
 
 class Imported(NamedTuple):
-    """A run made of files: its config, those of the options that no file tells, and the file of each network."""
+    """The result of `from_torch`.
+
+    Attributes:
+        config: the config of the run.
+        assumed: options that could not be inferred from the files, with the values that were assumed.
+        sources: the file of each network.
+    """
 
     config: Config
     assumed: dict[str, Any]
     sources: dict[str, Path]
 
 
-def from_torch(files: Sequence[Path], out: Path, given: Mapping[str, Any]) -> Imported:
-    """Makes the run `out` of the networks in `files`, at step 0; `given` are options that the user names.
+def from_torch(files: Sequence[Path], out: Path, overrides: Mapping[str, Any]) -> Imported:
+    """Makes a run from networks of PyTorch, with a checkpoint at step 0 that has no optimizer state.
 
-    Raises TorchFileError, ConversionError or ConfigError, and then leaves nothing.
+    Args:
+        files: `*.pth` files, one for each network; a second discriminator is recognised by its name `*_net_D2.pth`.
+        out: the folder of the new run; it must not exist, or be empty. It is not created if the conversion fails.
+        overrides: options of the config, by dotted name, that take precedence over what is inferred from the files.
+
+    Raises:
+        TorchFileError: if a file cannot be read.
+        ConversionError: if a file holds no network of the two projects, or the networks do not belong together.
+        ConfigError: if an option is not valid, or `out` is not empty.
     """
-    sources, found, states = {}, {}, {}
+    sources, candidates, states = {}, {}, {}
     for file in files:
         state = torch_files.read(file)
         with _naming(file):
@@ -48,9 +62,9 @@ def from_torch(files: Sequence[Path], out: Path, given: Mapping[str, Any]) -> Im
         role = "discriminator_prior" if file.stem.endswith("net_D2") else networks[0].network
         if role in sources:
             raise ConversionError(f"{sources[role]} and {file} are both a {role}: name one of each, a second discriminator *_net_D2.pth")
-        sources[role], found[role], states[role] = file, networks, state
+        sources[role], candidates[role], states[role] = file, networks, state
     with _naming(", ".join(map(str, files))):
-        reading = imported.read_config(found, states, given)
+        reading = imported.read_config(candidates, states, overrides)
     state, leftover_tensors = _state(reading.config, sources, states)
     with new_folder(out, error=ConfigError) as folder:
         _save(folder, reading.config, state, leftover_tensors)
@@ -65,29 +79,50 @@ def _save(folder: Path, config: Config, state: TrainState, leftover_tensors: dic
 
 
 def to_torch(run: Path, out: Path, *, step: int | Literal["best"] | None = None) -> list[Path]:
-    """Writes the networks of a run into the new folder `out` as the projects have them: latest_net_G.pth and so on."""
+    """Writes the networks of a run as files of the PyTorch projects: latest_net_G.pth, latest_net_E.pth, ...
+
+    A run that was imported and not trained since gives back the original tensors, bit for bit.
+
+    Args:
+        run: the folder of the run.
+        out: the folder to write to; it must not exist, or be empty.
+        step: the checkpoint: a step or "best"; defaults to the newest.
+
+    Returns:
+        The files.
+
+    Raises:
+        ConversionError: if neither project has such a network.
+        ConfigError: if `run` is not a run, or `out` is not empty.
+        CheckpointError: if there is no such checkpoint.
+    """
     game, state = build.load(run, step=step, networks=None)
-    leftover_tensors: dict[str, np.ndarray] = {}
-    if (run / IGNORED_TENSORS).is_file():
-        with np.load(run / IGNORED_TENSORS, allow_pickle=False) as file:
-            leftover_tensors = {configs.current_name(name): tensor for name, tensor in file.items()}
-    written = {}
+    leftover_tensors = _leftover_tensors(run)
+    state_dicts = {}
     for role, params in state.params.items():
         module = _module(game, role)
         with _naming(f"{run}: {role}"):
             refuse_foreign(module, latent_dim=game.networks.latent_dim)
         kept = {key.removeprefix(f"{role}/"): value for key, value in leftover_tensors.items() if key.startswith(f"{role}/")}
-        written[f"latest_net_{NAMES[role]}.pth"] = torch.state_dict_from_params(
+        state_dicts[f"latest_net_{NAMES[role]}.pth"] = torch.state_dict_from_params(
             module, params, state.batch_stats[role], ignored_tensors=kept
         )
     with new_folder(out, error=ConfigError) as folder:
-        for name, arrays in written.items():
+        for name, arrays in state_dicts.items():
             torch_files.write(folder / name, arrays)
-    return [out / name for name in written]
+    return [out / name for name in state_dicts]
+
+
+def _leftover_tensors(run: Path) -> dict[str, np.ndarray]:
+    """Tensors of the files that a run was imported from, named ROLE/KEY."""
+    if not (run / IGNORED_TENSORS).is_file():
+        return {}
+    with np.load(run / IGNORED_TENSORS, allow_pickle=False) as file:
+        return {configs.current_name(name): tensor for name, tensor in file.items()}
 
 
 def _state(config: Config, sources: Mapping[str, Path], states: Mapping[str, torch.StateDict]) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """The networks in our layout, without optimizers, and what has no place in it."""
+    """The networks in our layout, without optimizer state, and the tensors that our networks do not have."""
     game = build.game(config)
     needed = jax.eval_shape(game.init, jax.random.key(0), build.example_batch(config))
     params, stats, leftover_tensors = {}, {}, {}
@@ -105,7 +140,7 @@ def _state(config: Config, sources: Mapping[str, Path], states: Mapping[str, tor
 
 def _module(game: Game, role: str) -> Any:
     module = getattr(game.networks, role)
-    # BicycleGAN builds its U-Net without z like the one with z at the input.
+    # Without z, BicycleGAN's U-Net has the same layout as with z at the input.
     return module.clone(latent_at="input") if hasattr(module, "latent_at") and not game.networks.latent_dim else module
 
 
@@ -116,15 +151,16 @@ def _float32(array: np.ndarray) -> jax.Array:
 
 
 def _refuse_misfit(params: dict[str, Any], needed: dict[str, Any]) -> None:
-    """Raises StateDictError where the options given make another network than the file's."""
-    found, expected = (flatten_dict(jax.tree.map(lambda leaf: leaf.shape, tree), sep=".") for tree in (params, needed))
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
-            raise StateDictError(f"{name} is {found.get(name)}, but these options make it {expected.get(name)}: leave out --config...")
+    """Raises StateDictError if the options build another network than the file's."""
+    shapes, expected = (flatten_dict(jax.tree.map(lambda leaf: leaf.shape, tree), sep=".") for tree in (params, needed))
+    for name in sorted(shapes.keys() | expected.keys()):
+        if shapes.get(name) != expected.get(name):
+            raise StateDictError(f"{name} is {shapes.get(name)}, but these options make it {expected.get(name)}: leave out --config...")
 
 
 @contextlib.contextmanager
 def _naming(source: object) -> Iterator[None]:
+    """Puts `source` in front of the message of a StateDictError, which becomes a ConversionError."""
     try:
         yield
     except StateDictError as error:

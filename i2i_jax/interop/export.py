@@ -1,4 +1,4 @@
-"""A generator as StableHLO, with its parameters in it, for programs that have jax and not this package."""
+"""Exports a generator with its parameters as StableHLO, for programs that have jax but not this package."""
 
 import contextlib
 import functools
@@ -19,21 +19,31 @@ from i2i_jax.interop import model_card
 from i2i_jax.storage import files
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-SMALLEST = 8  # pixels of a side: a ResNet reflects the borders of maps of a quarter of it
-TOLERANCE = 1e-4  # of an artifact's images, which are in [-1, 1], against the model's
+SMALLEST = 8  # pixels of a side: a ResNet pads feature maps of a quarter of this size by reflection
+TOLERANCE = 1e-4  # largest difference allowed between images of the artifact and of the model, in [-1, 1]
 
 
 class ExportError(ValueError):
-    """An artifact that does not make what the model makes."""
+    """The artifact's images differ from the model's."""
 
 
 def to_stablehlo(model: Model, out: Path) -> float:
-    """Writes the artifact `out`, and before it its card, OUT.json; returns by how much its images differ from the model's.
+    """Writes a serialized `jax.export.Exported`, and a card that describes it.
 
-    The artifact takes the inputs by name. Raises ExportError where it differs too much.
+    The artifact is a function of `images` [b, h, w, c] and, if the model uses them, `z` [b, d] and `seed`, all passed by name.
+
+    Args:
+        model: the model to export.
+        out: the file to write; the card is written to OUT.json first.
+
+    Returns:
+        The largest absolute difference between images of the artifact and of the model.
+
+    Raises:
+        ExportError: if this difference exceeds `TOLERANCE`; nothing is written then.
     """
     inputs = _inputs(model, _any_size(model))
-    with _without_places():
+    with _without_source_paths():
         artifact = bytes(export.export(jax.jit(_program(model)), platforms=PLATFORMS)(**inputs).serialize())
     difference = _difference(model, export.deserialize(bytearray(artifact)))
     if not difference <= TOLERANCE:
@@ -50,8 +60,8 @@ def to_stablehlo(model: Model, out: Path) -> float:
 
 
 @contextlib.contextmanager
-def _without_places() -> Iterator[None]:
-    """What is traced inside does not say in which files of this machine its code stands."""
+def _without_source_paths() -> Iterator[None]:
+    """Keeps the paths of source files on this machine out of what is traced in the block."""
     option = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, option)
     jax.config.update(option, ".*")
@@ -62,7 +72,7 @@ def _without_places() -> Iterator[None]:
 
 
 def _any_size(model: Model) -> tuple[Any, ...]:
-    """[b, h, w, c] where b, h and w are known only when images come."""
+    """[b, h, w, c] with symbolic b, h and w."""
     size_multiple, channels = model.networks.generator.size_multiple, model.config.data.input_channels
     smallest = max(1, SMALLEST // size_multiple)
     return tuple(
@@ -71,7 +81,7 @@ def _any_size(model: Model) -> tuple[Any, ...]:
 
 
 def _inputs(model: Model, images: tuple[Any, ...]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Images of a shape and what else the model takes: a latent for each, and the seed of dropout."""
+    """The inputs of the artifact: images, and if the model uses them a latent for each image and the seed of dropout."""
     mode, networks = build.mode(model.config), model.networks
     inputs = {"images": jax.ShapeDtypeStruct(images, np.float32)}
     if networks.latent_dim:
@@ -93,12 +103,12 @@ def _program(model: Model) -> Callable[..., Array]:
 
 
 def _difference(model: Model, artifact: export.Exported) -> float:
-    """The largest, of two random images that are not square."""
+    """The largest absolute difference for two random images that are not square."""
     size_multiple = model.networks.generator.size_multiple
     side = model.config.data.crop_size + -model.config.data.crop_size % size_multiple
-    needed, rng = _inputs(model, (2, side, side + size_multiple, model.config.data.input_channels)), np.random.default_rng(0)
-    images = rng.uniform(-1, 1, needed["images"].shape).astype(np.float32)
+    specs, rng = _inputs(model, (2, side, side + size_multiple, model.config.data.input_channels)), np.random.default_rng(0)
+    images = rng.uniform(-1, 1, specs["images"].shape).astype(np.float32)
     z = rng.normal(size=(2, model.networks.latent_dim)).astype(np.float32)
-    given = {"images": images, "z": z, "seed": np.uint32(1)}
-    expected = model.translate(model.state, images, z[:, None], jax.random.key(1 if "seed" in needed else 0))[:, 0]
-    return float(np.abs(artifact.call(**{name: given[name] for name in needed}) - expected).max())
+    values = {"images": images, "z": z, "seed": np.uint32(1)}
+    expected = model.translate(model.state, images, z[:, None], jax.random.key(1 if "seed" in specs else 0))[:, 0]
+    return float(np.abs(artifact.call(**{name: values[name] for name in specs}) - expected).max())

@@ -1,7 +1,4 @@
-"""Where the networks of the two public PyTorch projects, pix2pix and BicycleGAN, keep the parameters of ours.
-
-A layer table gives, for each of our layers, the PyTorch key prefix and the kind of layer.
-"""
+"""Maps each layer of our networks to its key in the state dicts of the two public PyTorch projects, pix2pix and BicycleGAN."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -12,18 +9,30 @@ from i2i_jax.models import ConvEncoder, MultiScale, PatchGAN, PixelGAN, ResNet, 
 
 
 class StateDictError(ValueError):
-    """A state dict that does not hold this network: the message names the key."""
+    """A state dict does not hold this network; the message names the key."""
 
 
 class Layer(NamedTuple):
-    path: tuple[str, ...]  # of its parameters in ours
-    key: str  # PyTorch prefix
-    kind: str = "conv"  # conv, transposed, dense, norm
-    normed: bool = False  # a norm follows (where it has parameters: as the next layer), and cancels the bias
+    """A layer with parameters.
+
+    Attributes:
+        path: path of its parameters in our parameter tree.
+        key: prefix of its keys in PyTorch's state dict.
+        kind: "conv", "transposed", "dense" or "norm".
+        normed: whether a norm follows, which cancels the layer's bias. A norm with parameters is the next layer.
+    """
+
+    path: tuple[str, ...]
+    key: str
+    kind: str = "conv"
+    normed: bool = False
 
 
 def has_cancelled_biases(module: nn.Module) -> bool:
-    """pix2pix's networks with batch norm have no bias before a norm; BicycleGAN's do, and all with instance norm."""
+    """Whether the PyTorch network has biases before norms, which have no effect.
+
+    All networks with instance norm have them; with batch norm BicycleGAN's networks have them and pix2pix's do not.
+    """
     if isinstance(module, MultiScale):
         return len(module.scales) > 1 or any(map(has_cancelled_biases, module.scales))
     if isinstance(module, UNet):
@@ -32,7 +41,11 @@ def has_cancelled_biases(module: nn.Module) -> bool:
 
 
 def layers(module: nn.Module) -> Iterator[Layer]:
-    """Those of `module` that have parameters, in its order; a norm follows its convolution. Raises StateDictError."""
+    """Yields the layers with parameters, in order; a norm comes right after its convolution.
+
+    Raises:
+        StateDictError: if neither project has a network of this class.
+    """
     for kind, table in _TABLES.items():
         if isinstance(module, kind):
             return table(module)
@@ -54,8 +67,8 @@ def _unet(module: UNet) -> Iterator[Layer]:
 
 
 def _sequential_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
-    """Keys of pix2pix's U-Net and of BicycleGAN's with z at the input: one nn.Sequential inside another."""
-    # Where there is no norm, pix2pix keeps an identity in its place.
+    """Keys of pix2pix's U-Net, and of BicycleGAN's with z at the input: nested nn.Sequentials."""
+    # Without norm, pix2pix has an identity layer instead.
     norm = int(module.norm != "none" or module.skip_order == "encoder_first")
     prefix, resize = "model.model", 0 if module.upsample == "transposed" else 2
     for level in range(module.depth):
@@ -67,7 +80,7 @@ def _sequential_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _nested_levels(module: UNet) -> Iterator[tuple[str, str, str, str]]:
-    """Keys of BicycleGAN's U-Net with z at all layers: modules down, submodule, up."""
+    """Keys of BicycleGAN's U-Net with z at all layers: nested modules `down`, `submodule` and `up`."""
     prefix, up = "model", 1 if module.upsample == "transposed" else 3
     for level in range(module.depth):
         down = 0 if level == 0 else 1
@@ -166,12 +179,12 @@ _TABLES = {
 
 
 def refuse_foreign(module: nn.Module, *, latent_dim: int) -> None:
-    """Raises StateDictError on a network that neither project can build, though its parameters could be written."""
+    """Raises StateDictError if neither project can build this network, although its parameters could be written."""
     if isinstance(module, UNet):
         if not module.skip:
             raise StateDictError("neither project has a U-Net without skips")
         if module.skip_order == "encoder_first" and (module.upsample != "transposed" or (latent_dim and module.latent_at == "all")):
             raise StateDictError("neither project has a U-Net with skip_order encoder_first and bilinear upsampling or z at all layers")
-    many = module.scales if isinstance(module, MultiScale) and len(module.scales) > 1 else ()
-    if any(isinstance(scale, PixelGAN) or scale.norm == "none" for scale in many):
-        raise StateDictError("neither project has discriminators at many scales that are pixel ones or have no norm")
+    scales = module.scales if isinstance(module, MultiScale) and len(module.scales) > 1 else ()
+    if any(isinstance(scale, PixelGAN) or scale.norm == "none" for scale in scales):
+        raise StateDictError("neither project has multi-scale discriminators that are pixel discriminators or have no norm")

@@ -1,4 +1,4 @@
-"""Trained models made ready for elsewhere: the card that says how one is used, and the model packed into one file."""
+"""Packs trained models into one file, with a card that describes them, and uploads them to the Hugging Face Hub."""
 
 import json
 import tempfile
@@ -13,7 +13,7 @@ from i2i_jax.train_state import TrainState
 
 
 def card(config: Config, networks: Networks, state: TrainState) -> dict[str, Any]:
-    """What must be known to use the model, as JSON can hold it."""
+    """Describes what a user of the model must know (sizes, channels, latent, mode), as JSON values."""
     mode: sampling.Mode = build.mode(config)
     return {
         "model": config.objective,
@@ -31,18 +31,39 @@ def card(config: Config, networks: Networks, state: TrainState) -> dict[str, Any
 
 
 def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = None) -> dict[str, Any]:
-    """Writes the generator and, where there is one, the encoder of a run into the file `out`, whole or not at all; returns its card."""
+    """Writes the generator and, if there is one, the encoder of a run to one file, atomically.
+
+    Args:
+        run: the run's folder.
+        out: the file to write.
+        step: the checkpoint: a step or "best"; defaults to the newest.
+
+    Returns:
+        The model's card.
+    """
     config, (game, state) = build.read_config(run), build.load(run, step=step)
-    described = card(config, game.networks, state)
-    files.atomic_write(out, packed.to_bytes(config, described, state))
-    return described
+    model_card = card(config, game.networks, state)
+    files.atomic_write(out, packed.to_bytes(config, model_card, state))
+    return model_card
 
 
 def push(run: str | Path, to: str, *, step: int | Literal["best"] | None = None) -> str:
-    """Puts a run, packed, with a page about it, on the hub as `to`, hf://USER/NAME; returns the page's address. Raises HubError."""
+    """Uploads a packed run with a model page to the Hugging Face Hub.
+
+    Args:
+        run: the run's folder.
+        to: hf://USER/NAME.
+        step: the checkpoint: a step or "best"; defaults to the newest.
+
+    Returns:
+        The address of the model page.
+
+    Raises:
+        HubError: if the upload fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        described = pack(run, Path(folder) / hub.MODEL, step=step)
-        (Path(folder) / "README.md").write_text(_page(described, to))
+        model_card = pack(run, Path(folder) / hub.MODEL, step=step)
+        (Path(folder) / "README.md").write_text(_page(model_card, to))
         return hub.push(Path(folder), to)
 
 
@@ -53,7 +74,7 @@ pipeline_tag: image-to-image
 tags: [i2i_jax, jax, {card["model"]}]
 ---
 
-A {card["model"]} model of i2i_jax, trained at {card["size"]["trained_at"]} pixels. With i2i_jax and its extra `hub`
+A {card["model"]} model of i2i_jax, trained at {card["size"]["trained_at"]} pixels. Install `i2i-jax[hub]`; then
 
 ```python
 from i2i_jax import load
@@ -62,7 +83,7 @@ model = load("{name}")
 images = model(inputs, n=5, seed=0)
 ```
 
-translates NumPy images of any size, uint8 or floats in [-1, 1]. Its card:
+translates NumPy images of any size, uint8 or floats in [-1, 1]. The model's card:
 
 ```json
 {json.dumps(card, indent=2)}

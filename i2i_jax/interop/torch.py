@@ -1,4 +1,4 @@
-"""Weights in the layout and naming of the two public PyTorch projects, pix2pix and BicycleGAN, as NumPy arrays, without PyTorch."""
+"""Converts parameters to and from state dicts of the two public PyTorch projects, pix2pix and BicycleGAN; does not need PyTorch."""
 
 import functools
 import itertools
@@ -22,7 +22,17 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def params_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str, Any]:
-    """The parameters of `module`. Biases that a norm cancels are dropped. Raises StateDictError on a missing, unknown or misshapen key."""
+    """Converts a state dict to the parameters of `module`.
+
+    Biases that a following norm cancels are dropped.
+
+    Args:
+        module: a generator, encoder or discriminator.
+        state_dict: NumPy arrays under PyTorch's names, with or without the prefix of nn.DataParallel.
+
+    Raises:
+        StateDictError: if a key is missing, unknown or has another shape.
+    """
     state, table = stripped(state_dict), list(layers(module))
     shapes = _shapes(module, state, table)["params"]
     flat, known = {}, {f"{layer.key}.bias" for layer in table if layer.normed}
@@ -37,9 +47,16 @@ def params_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str
 
 
 def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dict[str, Any]:
-    """The running statistics of `module`'s batch norms. Raises StateDictError on a missing or misshapen key.
+    """Converts a state dict to the running statistics of the batch norms of `module`.
 
-    A running mean of PyTorch's contains the bias before the norm; ours, which has no such bias, does not.
+    PyTorch's running means include the bias of the convolution before the norm. We drop this bias, so it is subtracted.
+
+    Args:
+        module: a generator, encoder or discriminator.
+        state_dict: NumPy arrays under PyTorch's names, with or without the prefix of nn.DataParallel.
+
+    Raises:
+        StateDictError: if a key is missing or has another shape.
     """
     state, table = stripped(state_dict), list(layers(module))
     shapes, flat = _shapes(module, state, table)["batch_stats"], {}
@@ -54,9 +71,19 @@ def batch_stats_from_state_dict(module: nn.Module, state_dict: StateDict) -> dic
 
 
 def ignored_tensors(module: nn.Module, state_dict: StateDict) -> dict[str, Array]:
-    """What of a state dict `module` has no place for: biases that a norm cancels, the running means that contain them, counters.
+    """The tensors of a state dict that are lost in conversion: biases that a norm cancels, running means with them, and counters.
 
-    With it, `state_dict_from_params` gives the state dict back bit for bit. Raises StateDictError on a misshapen bias.
+    `state_dict_from_params` uses them to restore the state dict bit for bit.
+
+    Args:
+        module: a generator, encoder or discriminator.
+        state_dict: NumPy arrays under PyTorch's names, with or without the prefix of nn.DataParallel.
+
+    Returns:
+        The tensors by key, without the prefix of nn.DataParallel.
+
+    Raises:
+        StateDictError: if a bias has a wrong shape.
     """
     state, table = stripped(state_dict), list(layers(module))
     kept = [f"{layer.key}.bias" for layer in table if layer.normed]
@@ -78,9 +105,17 @@ def state_dict_from_params(
     *,
     ignored_tensors: StateDict | None = None,
 ) -> dict[str, Array]:
-    """Inverse of `params_from_state_dict`, with what the function `ignored_tensors` kept of the state dict that the parameters are from.
+    """Converts parameters to a state dict; the inverse of `params_from_state_dict`.
 
-    Else biases that a norm cancels are written as zeros where PyTorch's network has them.
+    Args:
+        module: a generator, encoder or discriminator.
+        params: its parameters.
+        batch_stats: its running statistics.
+        ignored_tensors: what the function `ignored_tensors` returned for the original state dict, if there was one. Biases
+            without original are written as zeros where PyTorch's network has a bias that a norm cancels.
+
+    Returns:
+        NumPy arrays under PyTorch's names.
     """
     flat, stats, kept = _flat(params), _flat(batch_stats or {}), dict(ignored_tensors or {})
     state, table = {}, list(layers(module))
@@ -104,7 +139,7 @@ def _statistics(layer: Layer, stats: Mapping[tuple[str, ...], Array], kept: Stat
         return {}
     mean, tracked = stats[(*layer.path, "mean")], f"{layer.key}.num_batches_tracked"
     if bias_before in kept:
-        # Where our mean is still the imported one, it goes back to the very number that it was made from.
+        # original - bias + bias is not always the original in float32: use the original unless our mean was trained since.
         bias, original = kept[bias_before], kept.get(f"{layer.key}.running_mean", mean)
         mean = np.where(original - bias == mean, original, mean + bias)
     return {
@@ -116,14 +151,14 @@ def _statistics(layer: Layer, stats: Mapping[tuple[str, ...], Array], kept: Stat
 
 @functools.cache
 def keys(module: nn.Module) -> frozenset[str]:
-    """Those of the state dict of `module` as PyTorch has it, counters left out."""
+    """The keys of the state dict of `module`, without the counters `num_batches_tracked`."""
     variables = {name: {path: np.empty(shape) for path, shape in shapes.items()} for name, shapes in _shapes_of(module, 1, 0).items()}
     written = state_dict_from_params(module, *(traverse_util.unflatten_dict(variables[name]) for name in ("params", "batch_stats")))
     return frozenset(key for key in written if not key.endswith(".num_batches_tracked"))
 
 
 def stripped(state_dict: StateDict) -> dict[str, Array]:
-    """Without the prefix of nn.DataParallel, and without the statistics that instance norms have in old files."""
+    """Removes the prefix of nn.DataParallel, and the statistics of instance norms that old files contain."""
     state = {key.removeprefix("module."): np.asarray(value) for key, value in state_dict.items()}
     return {key: value for key, value in state.items() if not _is_of_old_instance_norm(key, state)}
 
@@ -148,7 +183,7 @@ _to_torch = {
 
 
 def inputs(state: StateDict, layer: Layer) -> int:
-    """Channels that a convolution reads. Raises StateDictError."""
+    """Input channels of a convolution. Raises StateDictError if the state dict does not have it."""
     key = f"{layer.key}.weight"
     if key not in state or state[key].ndim != 4:
         raise StateDictError(f"the state dict has no {key!r} of four dimensions")
@@ -156,18 +191,18 @@ def inputs(state: StateDict, layer: Layer) -> int:
 
 
 def _shapes(module: nn.Module, state: StateDict, table: list[Layer]) -> dict[str, Shapes]:
-    """Of the module's variables, for images and latents of as many channels as the state dict's network reads."""
+    """Shapes of the module's variables, for inputs with as many channels as those of the state dict's network."""
     channels, latent = inputs(state, table[0]), 0
     if isinstance(module, UNet) and module.latent_at == "all":
         second = next(layer for layer in table if layer.path == ("down_1",))
         latent = max(0, inputs(state, second) - module.width)
-    # A network of another width looks like one of many latents: its first kernel's shape will tell.
+    # A network of another width looks like one with a large latent; it is refused by the shape of its first kernel.
     latent = latent if latent < channels else 0
     return _shapes_of(module, channels - latent, latent)
 
 
 def _shapes_of(module: nn.Module, channels: int, latent: int) -> dict[str, Shapes]:
-    """Of the module's variables, by collection and path."""
+    """Shapes of the module's variables, by collection and path."""
     arguments = [(1, 1024, 1024, channels)] + ([(1, latent)] if latent else [])
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: module.init(rngs, *map(jnp.zeros, arguments)))
@@ -176,7 +211,7 @@ def _shapes_of(module: nn.Module, channels: int, latent: int) -> dict[str, Shape
 
 
 def _take(state: StateDict, key: str, shape: tuple[int, ...], kind: str = "norm") -> Array:
-    """The array at `key` in our layout, where it has `shape`."""
+    """The array at `key` in our layout. Raises StateDictError if it is missing or is not of `shape`."""
     if key not in state:
         raise StateDictError(f"the state dict has no {key!r}")
     needed = _to_torch[kind](np.broadcast_to(0.0, shape)).shape

@@ -1,4 +1,4 @@
-"""The page of one evaluation: its figures, its protocol and sheets of pictures."""
+"""The page of one evaluation: its figures, protocol and contact sheets."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,17 @@ from i2i_jax.pages import render
 
 
 def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path], *, title: str) -> None:
-    """Writes the page of what an evaluation's JSON holds, and of its contact sheets by their titles. Raises OSError."""
+    """Writes the page atomically.
+
+    Args:
+        path: the HTML file to write.
+        written: the content of the evaluation's JSON file.
+        sheets: title of each contact sheet -> its image file.
+        title: name of the run or folder that was evaluated.
+
+    Raises:
+        OSError: if the page cannot be written.
+    """
     errors = written["standard_errors"]
     rows = [
         {"name": name, "value": value, "error": errors.get(name), "higher_is_better": HIGHER_IS_BETTER.get(name)}

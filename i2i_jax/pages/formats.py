@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Formats numbers for people."""
 
 import math
 
 
 def short(value: float) -> str:
-    """Seven characters, three to five digits: 0.0123, 12.345, 1234.5, 1.2e-5."""
+    """Formats a number with at most five digits, right-aligned in seven characters: 0.0123, 12.345, 1234.5, 1.2e-5."""
     if not math.isfinite(value):
         return f"{value:7}"
     if value == 0 or 1e-3 <= abs(value) < 99_999:
@@ -15,6 +15,6 @@ def short(value: float) -> str:
 
 
 def hours(seconds: float) -> str:
-    """`h:mm:ss`"""
+    """Formats a duration as `h:mm:ss`."""
     minutes, second = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

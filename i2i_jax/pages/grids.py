@@ -1,4 +1,4 @@
-"""Pictures of any images, and grids of them under labels."""
+"""Converts images to RGB for display, and lays them out in grids with column labels."""
 
 import io
 import math
@@ -14,11 +14,15 @@ from i2i_jax.storage.files import atomic_write
 
 CELL_WIDTHS = (96, 512)  # pixels; smaller images are magnified by a whole factor so that labels fit, larger ones are shrunk
 LABEL_HEIGHT, GAP, FONT_SIZE = 22, 4, 13
-SHEET, INK = (232, 232, 230), (60, 64, 70)  # a white image keeps its edge
+SHEET, INK = (232, 232, 230), (60, 64, 70)  # the sheet is grey so that the edges of white images are visible
 
 
 def to_8_bits(image: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
-    """uint8 as it is and uint16 rounded. Raises TypeError."""
+    """Returns uint8 unchanged and rounds uint16 to uint8.
+
+    Raises:
+        TypeError: if the image has another type.
+    """
     if image.dtype == np.uint16:
         return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.dtype != np.uint8:
@@ -27,7 +31,10 @@ def to_8_bits(image: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
 
 
 def to_rgb8(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture of any uint8 or uint16 image: grey as grey, two channels as red and green, of more than three the first three."""
+    """Converts a uint8 or uint16 image with any number of channels to RGB.
+
+    One channel becomes grey, two become red and green, and of more than three the first three are used.
+    """
     image = np.atleast_3d(to_8_bits(image))
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
@@ -35,15 +42,25 @@ def to_rgb8(image: Shaped[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def fitted(image: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> UInt8[np.ndarray, "_h _w 3"]:
-    """A picture of the whole image, scaled to fit into this width and height, in the middle of a sheet of that size."""
+    """Scales an image to fit into a sheet, keeping its proportions and centering it.
+
+    Args:
+        image: uint8 or uint16, with any number of channels.
+        size: width and height of the sheet in pixels.
+    """
     picture = Image.fromarray(to_rgb8(image))
     return np.asarray(picture if picture.size == size else ImageOps.pad(picture, size, color=SHEET))
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Rows of images ([h, w], or [h, w, c]; uint8 or uint16) under column labels, in cells of the size of the first image.
+    """Draws a grid of images with column labels. All cells have the size of the first image.
 
-    Raises ValueError for a row that has not one image for each label.
+    Args:
+        rows: images of each row, [h, w] or [h, w, c], uint8 or uint16; one for each label.
+        labels: column labels.
+
+    Raises:
+        ValueError: if there are no rows, or a row does not have one image for each label.
     """
     if not rows or any(len(row) != len(labels) for row in rows):
         raise ValueError(f"rows of {[len(row) for row in rows]} images under {len(labels)} labels: must be as many")
@@ -61,7 +78,7 @@ def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt
 
 
 def _cell_size(height: int, width: int) -> tuple[int, int]:
-    """The (width, height) at which images of this size are shown."""
+    """The (width, height) of cells for images of this size."""
     narrowest, widest = CELL_WIDTHS
     factor = widest / width if width > widest else math.ceil(narrowest / width)
     return round(width * factor), max(1, round(height * factor))
@@ -74,7 +91,7 @@ def _label(text: str, width: int) -> Image.Image:
 
 
 def save_grid(path: str | os.PathLike, rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> None:
-    """Writes `grid(rows)` as PNG, whole or not at all. The run's page shows RUN/samples/{step:08d}.png."""
+    """Writes `grid(rows, labels=labels)` as PNG, atomically. The page of a run shows RUN/samples/{step:08d}.png."""
     buffer = io.BytesIO()
     Image.fromarray(grid(rows, labels=labels)).save(buffer, "PNG")
     atomic_write(Path(path), buffer.getvalue())

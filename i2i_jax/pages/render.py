@@ -1,4 +1,4 @@
-"""Templates to pages that open from disk: no server, no network."""
+"""Renders templates to pages that open from disk, without a server or a network."""
 
 import math
 import os
@@ -19,32 +19,41 @@ _TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan
 
 
 def write(path: Path, template: str, **content: Any) -> None:
-    """Writes the page that `template` makes of `content`, whole or not at all; all text is escaped. Raises OSError."""
+    """Renders a template and writes the page atomically. All text is escaped.
+
+    Args:
+        path: the HTML file to write.
+        template: name of the template in `templates/`.
+        **content: values of the template's variables.
+
+    Raises:
+        OSError: if the page cannot be written.
+    """
     page = _TEMPLATES.get_template(template).render(content)
-    atomic_write(path, page.encode("utf-8", "backslashreplace"))  # file names may hold bytes that are no text
+    atomic_write(path, page.encode("utf-8", "backslashreplace"))  # file names may contain bytes that are not valid UTF-8
 
 
 def address(path: str | os.PathLike, page: Path) -> str:
-    """The address of a file, relative to the page that shows it."""
+    """The URL of the file `path`, relative to the page that shows it."""
     return quote(os.fsencode(os.path.relpath(path, page.parent).replace(os.sep, "/")))
 
 
 def cell(value: Any) -> str:
-    """A value as tables show it."""
+    """Formats a value for a table."""
     if isinstance(value, float):
         return short(value).strip()
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted names to the scalars of nested objects; lists are left out."""
+    """Flattens nested mappings to {dotted name: scalar}; lists are left out."""
     if isinstance(value, Mapping):
         return {name: leaf for key, inner in value.items() for name, leaf in flat(inner, f"{prefix}.{key}").items()}
     return {} if isinstance(value, list) or not prefix else {prefix[1:]: value}
 
 
 def number(value: Any) -> float:
-    """NaN where `value` is no number."""
+    """Converts `value` to float; returns NaN if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):

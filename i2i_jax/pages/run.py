@@ -1,4 +1,4 @@
-"""The page of a run, RUN/index.html: progress, curves, samples, evaluations and how it was made."""
+"""The page of a run, RUN/index.html: progress, loss curves, samples, evaluations, command and configuration."""
 
 import json
 import math
@@ -15,25 +15,29 @@ from i2i_jax.pages import render
 from i2i_jax.pages.formats import hours, short
 from i2i_jax.storage.metrics_file import parse_row
 
-MAX_POINTS = 1000  # of a curve: longer runs show every n-th row
-COLOURS = 6  # in style.css
-MEASURED = "eval/"  # begins the names of evaluated figures among the losses of a row
+MAX_POINTS = 1000  # points of a curve; longer runs show every n-th row
+COLOURS = 6  # colours of curves in style.css
+MEASURED = "eval/"  # prefix of the metrics in a row of metrics.jsonl; the other values are losses
 
 Row = dict[str, Any]
 
 
 def write_run(workdir: str | os.PathLike) -> None:
-    """Writes the page from what the run's folder holds. What is not there yet, or cannot be read, is left out. Raises OSError."""
+    """Writes the page of a run from the files in its folder. Files that are missing or cannot be read are left out.
+
+    Raises:
+        OSError: if the page cannot be written.
+    """
     workdir = Path(workdir)
     config = render.flat(_read_json(workdir / "config.json"))
     lines = _lines(workdir / "metrics.jsonl")
     rows, every = _thinned(lines)
-    measured, _ = _thinned([line for line in lines if MEASURED.encode() in line])
+    evaluated, _ = _thinned([line for line in lines if MEASURED.encode() in line])
     total, name = config.get("train.steps"), workdir.resolve().name
     step = rows[-1]["step"] if rows else 0
     finished = total is not None and step >= total
     percent = 100 * step / total if total else 0.0
-    charts = {"charts": _curves(rows), "figures": _figures(measured), **_samples(workdir), "finished": finished, "written": time.time()}
+    data = {"charts": _curves(rows), "figures": _figures(evaluated), **_samples(workdir), "finished": finished, "written": time.time()}
     render.write(
         workdir / "index.html",
         "run.html",
@@ -48,7 +52,7 @@ def write_run(workdir: str | os.PathLike) -> None:
         command=_read_text(workdir / "command.txt"),
         parameters=_read_text(workdir / "parameters.txt"),
         config=config,
-        data=charts,
+        data=data,
     )
 
 
@@ -68,7 +72,10 @@ def _lines(metrics: Path) -> list[bytes]:
 
 
 def _thinned(lines: list[bytes]) -> tuple[list[Row], int]:
-    """At most MAX_POINTS rows, one in `every` and always the last; 100,000 rows take about a tenth of a second."""
+    """Parses at most MAX_POINTS rows: every n-th row and the last one. Returns the rows and n.
+
+    100,000 rows take about 0.1 s, because only the chosen rows are parsed.
+    """
     every = math.ceil(len(lines) / (MAX_POINTS - 1)) or 1
     chosen = [*lines[every - 1 :: every], *lines[-1:]]
     rows = {row["step"]: row for line in chosen if (row := parse_row(line))}
@@ -80,7 +87,7 @@ def _terms(row: Row) -> list[str]:
 
 
 def _curves(rows: list[Row]) -> list[dict[str, Any]]:
-    """A chart for each player, a curve for each of its terms."""
+    """One chart for each player, with one curve for each of its loss terms."""
     names = [name for name in dict.fromkeys(name for row in rows for name in _terms(row)) if not name.startswith(MEASURED)]
     colours = {term: i % COLOURS for i, term in enumerate(dict.fromkeys(name.partition("/")[2] for name in names))}
     charts: dict[str, list] = {}
@@ -92,7 +99,7 @@ def _curves(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _figures(rows: list[Row]) -> list[dict[str, Any]]:
-    """A chart for each figure that was evaluated during training, and whether higher is better."""
+    """One chart for each metric that was evaluated during training, with the information whether higher is better."""
     charts = []
     for name in dict.fromkeys(name for row in rows for name in row if name.startswith(MEASURED)):
         figure, evaluated = name.removeprefix(MEASURED), [row for row in rows if name in row]
@@ -103,13 +110,13 @@ def _figures(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _curve(rows: list[Row], name: str) -> dict[str, Any]:
-    """Its values; a number that is not finite is a gap."""
+    """The values of a curve; NaN and Inf become gaps."""
     values = [render.number(row.get(name)) for row in rows]
     return {"values": [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]}
 
 
 def _samples(workdir: Path) -> dict[str, Any]:
-    """The grids RUN/samples/{step}.png in order, and the (width, height) of the newest."""
+    """The sample grids RUN/samples/{step}.png by step, and the (width, height) of the newest."""
     paths = sorted((path for path in workdir.glob("samples/*.png") if path.stem.isdecimal()), key=lambda path: int(path.stem))
     samples = [{"step": int(path.stem), "source": f"samples/{quote(path.name)}"} for path in paths]
     return {"samples": samples, "sample_size": _size(paths[-1]) if paths else None}
@@ -124,23 +131,24 @@ def _size(path: Path) -> tuple[int, int] | None:
 
 
 def _progress(rows: list[Row], total: int | None, batch_size: int | None) -> dict[str, str]:
+    """Step, speed over the last tenth of the rows, and times."""
     if not rows:
         return {"step": "none yet"}
     last, before = rows[-1], rows[-1 - max(1, len(rows) // 10)] if len(rows) > 1 else None
-    shown = {"step": f"{last['step']:,}" + (f" of {total:,}" if total else "")}
+    progress = {"step": f"{last['step']:,}" + (f" of {total:,}" if total else "")}
     seconds = last.get("time", 0) - before.get("time", 0) if before else 0
     if before and seconds > 0:
         rate = (last["step"] - before["step"]) / seconds
-        shown["steps per second"] = _speed(rate)
+        progress["steps per second"] = _speed(rate)
         if batch_size:
-            shown["images per second"] = _speed(rate * batch_size)
+            progress["images per second"] = _speed(rate * batch_size)
         if total and total > last["step"]:
-            shown["time left"] = hours((total - last["step"]) / rate)
+            progress["time left"] = hours((total - last["step"]) / rate)
     if "time" in last:
-        shown["time trained"] = hours(last["time"])
+        progress["training time"] = hours(last["time"])
     if "learning_rate" in last:
-        shown["learning rate"] = short(render.number(last["learning_rate"])).strip()
-    return shown
+        progress["learning rate"] = short(render.number(last["learning_rate"])).strip()
+    return progress
 
 
 def _speed(rate: float) -> str:
@@ -148,31 +156,31 @@ def _speed(rate: float) -> str:
 
 
 def _not_finite(rows: list[Row]) -> tuple[int, list[str]] | None:
-    """The first step with terms that are not finite, and these."""
+    """The first step with NaN or Inf in its losses or metrics, and their names."""
     for row in rows:
-        if bad := [name for name in _terms(row) if not math.isfinite(render.number(row[name]))]:
-            return row["step"], bad
+        if names := [name for name in _terms(row) if not math.isfinite(render.number(row[name]))]:
+            return row["step"], names
     return None
 
 
 def _evaluations(folder: Path) -> dict[str, Any]:
-    """A row for each RUN/evaluation/*.json, the newest step first, and a column for each scalar and figure in them."""
-    found = {path.stem: _scalars(_read_json(path)) for path in sorted(folder.glob("*.json"))}
-    order = sorted(found, key=lambda name: (render.number(found[name].get("step", 0)), name), reverse=True)
-    columns = list(dict.fromkeys(column for name in order for column in found[name]))
+    """A table with one row for each RUN/evaluation/*.json, newest step first, and one column for each scalar in them."""
+    evaluations = {path.stem: _scalars(_read_json(path)) for path in sorted(folder.glob("*.json"))}
+    order = sorted(evaluations, key=lambda name: (render.number(evaluations[name].get("step", 0)), name), reverse=True)
+    columns = list(dict.fromkeys(column for name in order for column in evaluations[name]))
     rows = [
-        {"name": name, "page": _page(folder / f"{name}.html"), "cells": [found[name].get(column, "") for column in columns]}
+        {"name": name, "page": _page(folder / f"{name}.html"), "cells": [evaluations[name].get(column, "") for column in columns]}
         for name in order
     ]
     return {"columns": columns, "rows": rows}
 
 
 def _scalars(evaluation: Any) -> dict[str, Any]:
-    """What was measured and how; the figures by their own names."""
-    flat = render.flat(evaluation)
-    return {name.removeprefix("figures."): x for name, x in flat.items() if "." not in name or name.startswith("figures.")}
+    """The scalars of an evaluation's JSON file: its protocol, and its figures without the prefix `figures.`."""
+    scalars = render.flat(evaluation)
+    return {name.removeprefix("figures."): x for name, x in scalars.items() if "." not in name or name.startswith("figures.")}
 
 
 def _page(path: Path) -> str | None:
-    """The address of an evaluation's page, where there is one."""
+    """The URL of an evaluation's page, if it exists."""
     return quote(f"{path.parent.name}/{path.name}") if path.exists() else None

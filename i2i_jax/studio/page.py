@@ -1,4 +1,4 @@
-"""The studio's page: what is on it, and what answers to it."""
+"""The web page of the studio: its layout and its event handlers."""
 
 import functools
 import html
@@ -16,14 +16,14 @@ from i2i_jax.data.images import EXTENSIONS, ImageError
 from i2i_jax.inference.model import Model
 from i2i_jax.studio import session
 
-CANVAS = 448  # pixels of an empty canvas's side
-MOST = 16  # samples, and pictures of a walk
-SLIDERS = 8  # numbers of z that can be set by hand
-REACH = 3.0  # of a slider, in standard deviations of z
+CANVAS = 448  # height and width of an empty canvas in pixels
+MOST = 16  # samples, and pictures of a walk, at most
+SLIDERS = 8  # dimensions of z that have a slider, at most
+REACH = 3.0  # range of a slider in standard deviations of z
 
 STYLE = """
 footer { display: none !important }
-#picture img { width: 100%; height: 100%; object-fit: contain }  /* small pictures are enlarged */
+#picture img { width: 100%; height: 100%; object-fit: contain }  /* enlarge small pictures */
 """
 LAUNCH: dict[str, Any] = {
     "theme": gr.themes.Default(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
@@ -31,50 +31,57 @@ LAUNCH: dict[str, Any] = {
     "share": False, "ssr_mode": False, "mcp_server": False, "num_workers": 0, "enable_monitoring": False, "state_session_capacity": 100,
 }  # fmt: skip
 
-# Who comes can draw at once.
+# Selects the brush when the page opens, so that users can draw at once.
 PICK_BRUSH = """() => {
     const pick = () => { const brush = document.querySelector('[aria-label="Brush"]'); brush ? brush.click() : setTimeout(pick, 200); };
     pick();
 }"""
 
-# Of all that computes or decodes, one at a time.
+# One event that computes or decodes images runs at a time.
 ALONE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "networks", "show_progress": "hidden", "api_visibility": "private"}
 
-# What Gradio decodes by itself is refused by Pillow beyond twice this.
+# Pillow refuses images of more than twice this size when Gradio decodes them.
 Image.MAX_IMAGE_PIXELS = session.MAX_PIXELS
 
 
 async def _fetch_nothing(url: str, cache_dir: str) -> str:
-    raise gr.Error("the studio fetches nothing: upload a file")
+    raise gr.Error("the studio downloads nothing: upload a file")
 
 
-# Gradio would download an address that comes in place of an upload.
+# Gradio would download a URL that a client sends instead of an upload.
 processing_utils.async_ssrf_protected_download = _fetch_nothing
 
 
 def page(models: Mapping[str, Model]) -> gr.Blocks:
-    """Of trained runs by name, one of which is chosen."""
+    """Builds the page.
+
+    Args:
+        models: trained models by the name of their run; the user chooses one of them.
+    """
     with gr.Blocks(title="i2i_jax studio", analytics_enabled=False, delete_cache=(600, 3600)) as blocks:
         Page(models)
         blocks.load(None, js=PICK_BRUSH)
     return blocks.queue(api_open=False, max_size=64)
 
 
-def _told(answer: Callable) -> Callable:
-    """What is wrong with an upload or an option is said in the page."""
+def _showing_errors(handler: Callable) -> Callable:
+    """Shows errors about uploads and options in the page."""
 
-    @functools.wraps(answer)
-    def told(*arguments: Any) -> Any:
+    @functools.wraps(handler)
+    def wrapped(*arguments: Any) -> Any:
         try:
-            return answer(*arguments)
+            return handler(*arguments)
         except (ImageError, ConfigError) as error:
             raise gr.Error(html.escape(str(error)), print_exception=False) from None
 
-    return told
+    return wrapped
 
 
 class Page:
-    """Components, and what they do with the run that is chosen. `z` is the latent of `picture`, `latents` those of the samples."""
+    """The components of the page and their event handlers, which work on the chosen run.
+
+    Two components hold state of the session: `latents` of the samples, and `z` of the picture.
+    """
 
     def __init__(self, models: Mapping[str, Model]):
         self.models = models
@@ -102,13 +109,13 @@ class Page:
 
     def _lay_out_output(self, first: Model) -> None:
         self.latents, self.z = gr.State(), gr.State(np.zeros(first.networks.latent_dim, np.float32))
-        shown: dict[str, Any] = {
+        gallery: dict[str, Any] = {
             "format": "png",
             "object_fit": "contain",
             "allow_preview": False,
             "buttons": ["download_all", "fullscreen"],
         }
-        self.samples = gr.Gallery(label="Samples: click one to take its latent", columns=4, height=420, **shown)
+        self.samples = gr.Gallery(label="Samples: click one to use its latent", columns=4, height=420, **gallery)
         with gr.Column(visible=first.networks.latent_dim > 0) as self.with_latent:
             with gr.Row():
                 self.picture = gr.Image(
@@ -118,84 +125,84 @@ class Page:
                     number = min(SLIDERS, max(model.networks.latent_dim for model in self.models.values()))
                     self.sliders = [gr.Slider(-REACH, REACH, value=0, step=0.01, label=f"z{i + 1}") for i in range(number)]
                     visible = has_encoder(first.config)
-                    self.style = gr.UploadButton("Take the style of an image", file_types=list(EXTENSIONS), size="sm", visible=visible)
+                    self.style = gr.UploadButton("Use the style of an image", file_types=list(EXTENSIONS), size="sm", visible=visible)
             with gr.Row(equal_height=True):
                 self.start = gr.Number(1, label="From sample", precision=0, minimum=1, maximum=MOST, min_width=80)
                 self.end = gr.Number(2, label="to sample", precision=0, minimum=1, maximum=MOST, min_width=80)
                 self.steps = gr.Slider(3, MOST, value=8, step=1, label="Pictures", scale=2, min_width=180)
                 self.walk = gr.Button("Walk", min_width=80)
-            self.between = gr.Gallery(label="Between two samples", columns=6, height=260, **shown)
+            self.between = gr.Gallery(label="Interpolation between two samples", columns=6, height=260, **gallery)
 
     def _connect(self) -> None:
-        asked, latent = [self.run, self.canvas], [self.z, *self.sliders]
-        made = {"fn": self.make, "inputs": [*asked, self.number, self.seed], "outputs": [self.samples, self.latents], **ALONE}
-        shown = {"fn": self.show, "inputs": [*asked, *latent], "outputs": [self.z, self.picture], **ALONE}
+        inputs, latent = [self.run, self.canvas], [self.z, *self.sliders]
+        sampling = {"fn": self.make, "inputs": [*inputs, self.number, self.seed], "outputs": [self.samples, self.latents], **ALONE}
+        showing = {"fn": self.show, "inputs": [*inputs, *latent], "outputs": [self.z, self.picture], **ALONE}
         cleared = [self.samples, self.latents, self.between, self.picture]
         self.run.change(self.choose, self.run, [self.canvas, self.with_latent, self.style, *cleared, *latent])
-        self.upload.upload(_told(session.read), self.upload, self.canvas, **ALONE)
-        self.translate.click(**made).success(**shown)
-        self.another.click(lambda: secrets.randbelow(10_000), None, self.seed).then(**made)
+        self.upload.upload(_showing_errors(session.read), self.upload, self.canvas, **ALONE)
+        self.translate.click(**sampling).success(**showing)
+        self.another.click(lambda: secrets.randbelow(10_000), None, self.seed).then(**sampling)
         for slider in self.sliders:
-            slider.input(**shown, trigger_mode="always_last")
-        self.samples.select(self.take, [*asked, self.latents], [*latent, self.picture], **ALONE)
-        self.style.upload(self.imitate, [*asked, self.style], [*latent, self.picture], **ALONE)
-        self.walk.click(self.go, [*asked, self.latents, self.start, self.end, self.steps], self.between, **ALONE)
+            slider.input(**showing, trigger_mode="always_last")
+        self.samples.select(self.take, [*inputs, self.latents], [*latent, self.picture], **ALONE)
+        self.style.upload(self.imitate, [*inputs, self.style], [*latent, self.picture], **ALONE)
+        self.walk.click(self.go, [*inputs, self.latents, self.start, self.end, self.steps], self.between, **ALONE)
 
-    @_told
+    @_showing_errors
     def make(self, run: str, drawing: Any, number: int, seed: int) -> tuple:
-        """The samples and their latents."""
+        """Handles "Translate": the samples and their latents."""
         model = self.models[run]
-        samples = session.samples(model, _drawn(drawing), seed=seed, number=number)
+        samples = session.samples(model, _picture(drawing), seed=seed, number=number)
         return samples, session.latents(model, seed=seed, number=number)
 
-    @_told
+    @_showing_errors
     def show(self, run: str, drawing: Any, z: np.ndarray, *sliders: float) -> tuple:
-        """Of the sliders: z, of which they set the first numbers, and its picture."""
+        """Handles the sliders, which set the first dimensions of z: the new z and its picture."""
         if not z.size:
             return z, None
         z = np.array([*sliders, *z[len(sliders) :]], np.float32)[: len(z)]
-        return z, session.translated(self.models[run], _drawn(drawing), z)
+        return z, session.translated(self.models[run], _picture(drawing), z)
 
-    @_told
+    @_showing_errors
     def take(self, run: str, drawing: Any, latents: np.ndarray, chosen: gr.SelectData) -> tuple:
-        """The latent of the sample that was clicked."""
-        return self._taken(run, drawing, latents[chosen.index])
+        """Handles a click on a sample: its latent, as z and on the sliders, and its picture."""
+        return self._with_latent(run, drawing, latents[chosen.index])
 
-    @_told
+    @_showing_errors
     def imitate(self, run: str, drawing: Any, style: str) -> tuple:
-        """The latent of an uploaded target."""
-        return self._taken(run, drawing, session.encoded(self.models[run], session.read(style)))
+        """Handles an uploaded style image: its latent, as z and on the sliders, and its picture."""
+        return self._with_latent(run, drawing, session.encoded(self.models[run], session.read(style)))
 
-    def _taken(self, run: str, drawing: Any, z: np.ndarray) -> tuple:
+    def _with_latent(self, run: str, drawing: Any, z: np.ndarray) -> tuple:
         if not z.size:
             return z, *[0.0] * len(self.sliders), None
         sliders = [round(float(np.clip(number, -REACH, REACH)), 2) for number in z[:SLIDERS]]
-        return z, *sliders, *[0.0] * (len(self.sliders) - len(sliders)), session.translated(self.models[run], _drawn(drawing), z)
+        return z, *sliders, *[0.0] * (len(self.sliders) - len(sliders)), session.translated(self.models[run], _picture(drawing), z)
 
-    @_told
+    @_showing_errors
     def go(self, run: str, drawing: Any, latents: np.ndarray | None, start: int, end: int, steps: int) -> list[np.ndarray]:
-        """From one sample to another."""
+        """Handles "Walk": the pictures on the way from one sample to another."""
         if latents is None or max(start, end) > len(latents):
             raise ConfigError(f"there is no sample {max(start, end)}: translate first")
         between = session.between(latents[start - 1], latents[end - 1], steps)
-        return [session.translated(self.models[run], _drawn(drawing), z) for z in between]
+        return [session.translated(self.models[run], _picture(drawing), z) for z in between]
 
     def choose(self, run: str) -> tuple:
-        """Another run: its colours and sliders; what the last one made is taken away."""
+        """Handles a change of the run: updates brush and sliders, and clears the pictures of the last run."""
         model = self.models[run]
         zeros = np.zeros(model.networks.latent_dim, np.float32)
         sliders = [gr.Slider(value=0, visible=i < model.networks.latent_dim) for i in range(len(self.sliders))]
         style = gr.UploadButton(visible=has_encoder(model.config))
-        shown = gr.ImageEditor(brush=_brush(model)), gr.Column(visible=model.networks.latent_dim > 0), style
-        return *shown, None, None, None, None, zeros, *sliders
+        components = gr.ImageEditor(brush=_brush(model)), gr.Column(visible=model.networks.latent_dim > 0), style
+        return *components, None, None, None, None, zeros, *sliders
 
 
 def _brush(model: Model) -> gr.Brush:
-    """As thick as the lines of `shapes`, in the colours of the run's inputs."""
+    """A brush with the line width of `shapes` and the colours of the run's inputs."""
     return gr.Brush(default_size=12, colors=session.colours(model.config))
 
 
-def _drawn(drawing: Any) -> session.Picture:
+def _picture(drawing: Any) -> session.Picture:
     if drawing is None or drawing["composite"] is None:
         raise ConfigError("there is no input: draw one, or upload an image")
     return drawing["composite"]

@@ -1,4 +1,4 @@
-"""What the studio does with a trained model: pictures in, latents, pictures out. Its page is in commands/studio_page.py."""
+"""What the studio computes: translations and latents of pictures, by a trained model. The web page is in studio/page.py."""
 
 from pathlib import Path
 
@@ -16,22 +16,29 @@ from i2i_jax.inference import translation
 from i2i_jax.inference.model import Model, load
 from i2i_jax.pages import grids
 
-MAX_PIXELS = 25_000_000  # of an upload
-MAX_SIDE = 1024  # to which an upload is made smaller
+MAX_PIXELS = 25_000_000  # larger uploads are refused
+MAX_SIDE = 1024  # pixels; larger uploads are shrunk to this
 INK = ["#000000"]
 
 Picture = UInt8[np.ndarray, "h w 3"]
-Made = UInt8[np.ndarray, "made_h made_w 3"]  # in a picture's proportions
+Output = UInt8[np.ndarray, "out_h out_w 3"]  # in the proportions of the input
 Z = Float[np.ndarray, " d"]
 
 
 def opened(run: str | Path) -> Model:
-    """The newest networks of a run, warm: the first picture takes no longer than the next. Raises as `load` does."""
+    """Loads a run and compiles its networks, so that the first picture takes no longer than the next ones.
+
+    Args:
+        run: the run's folder, a packed file, or hf://USER/NAME.
+
+    Raises:
+        ConfigError: if `run` is not a run, or its images are neither grey nor RGB; and whatever `load` raises.
+    """
     model = load(run)
     data = model.config.data
     if not {data.input_channels, data.target_channels} <= {1, 3}:
-        found = f"{data.input_channels} and {data.target_channels} channels"
-        raise ConfigError(f"{run}: its images have {found}: the studio shows 1 (grey) or 3 (colour)")
+        channels = f"{data.input_channels} and {data.target_channels} channels"
+        raise ConfigError(f"{run}: its images have {channels}: the studio shows 1 (grey) or 3 (colour)")
     blank = np.full((data.crop_size, data.crop_size, 3), 255, np.uint8)
     samples(model, blank, seed=0, number=1)
     if has_encoder(model.config):
@@ -40,7 +47,11 @@ def opened(run: str | Path) -> Model:
 
 
 def read(path: str | Path) -> Picture:
-    """An uploaded file, in colour. Raises ImageError; where there are too many pixels, before it is decoded."""
+    """Reads an uploaded file as RGB, shrunk to at most MAX_SIDE pixels.
+
+    Raises:
+        ImageError: if the file is not an image, or has more than MAX_PIXELS pixels; the latter before it is decoded.
+    """
     upload = Path(path)
     pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name)
     picture = Image.fromarray(grids.to_8_bits(pixels))
@@ -49,7 +60,7 @@ def read(path: str | Path) -> Picture:
 
 
 def colours(config: Config) -> list[str]:
-    """To draw inputs with: those of the label maps where the run was trained on such, else ink."""
+    """The colours to draw inputs with: those of the labels if the inputs are label maps, else black."""
     data = config.data
     if data.name not in PALETTES or data.direction != "BtoA":
         return INK
@@ -57,42 +68,56 @@ def colours(config: Config) -> list[str]:
 
 
 def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]:
-    """The z of `samples`, which are those of `translate --sync`; the first ones are the same for every `number`."""
+    """The latents that `samples` uses, the same as in `translate --sync`.
+
+    Args:
+        model: the model.
+        seed: seed of the latents.
+        number: how many; the first latents are the same for every `number`.
+
+    Returns:
+        The latents; d is 0 for a model without latent.
+    """
     return np.asarray(translation.synced(model.networks, samples=number, seed=seed))
 
 
-def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[Made]:
-    """Random translations of a picture, by its latents or, where the model has none, by dropout."""
+def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[Output]:
+    """`number` random translations of a picture, which differ by their latents or, if the model has none, by dropout."""
     if model.networks.latent_dim:
         return [translated(model, picture, z) for z in latents(model, seed=seed, number=number)]
-    given = _fitted(picture, model.config, model.config.data.input_channels)
-    return [_in_proportion(model(given, seed=seed + i)[0], picture) for i in range(number)]
+    resized = _resized(picture, model.config, model.config.data.input_channels)
+    return [_in_proportion(model(resized, seed=seed + i)[0], picture) for i in range(number)]
 
 
-def translated(model: Model, picture: Picture, z: Z) -> Made:
-    """A picture's translation by `z`: in its proportions, the shorter side as long as in training."""
-    return _in_proportion(model(_fitted(picture, model.config, model.config.data.input_channels), z=z)[0], picture)
+def translated(model: Model, picture: Picture, z: Z) -> Output:
+    """Translates a picture with the latent `z`. The result has its proportions and the size of training (the shorter side)."""
+    return _in_proportion(model(_resized(picture, model.config, model.config.data.input_channels), z=z)[0], picture)
 
 
 def encoded(model: Model, target: Picture) -> Z:
-    """The latent of what a target looks like. Raises ConfigError where the model has no encoder."""
-    return model.encode(_fitted(target, model.config, model.config.data.target_channels))
+    """Encodes a target to its latent.
+
+    Raises:
+        ConfigError: if the model has no encoder.
+    """
+    return model.encode(_resized(target, model.config, model.config.data.target_channels))
 
 
 def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
-    """The latents on the way from one to another, both included."""
-    shares = jnp.linspace(0, 1, number)
-    return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), shares))
+    """Interpolates spherically between two latents; the `number` results include both."""
+    fractions = jnp.linspace(0, 1, number)
+    return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), fractions))
 
 
-def _fitted(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray, "s s c"]:
-    """The square that the networks were trained on: one size, so that nothing is compiled anew."""
+def _resized(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray, "s s c"]:
+    """Resizes a picture to the square of training, so that the networks are compiled for one size only."""
     square = loader.resize(picture, config.data.crop_size)
     return np.asarray(Image.fromarray(square).convert("L"))[..., None] if channels == 1 else square
 
 
-def _in_proportion(made: UInt8[np.ndarray, "s s c"], picture: Picture) -> Made:
+def _in_proportion(square: UInt8[np.ndarray, "s s c"], picture: Picture) -> Output:
+    """Resizes a square output to the proportions of the picture."""
     height, width, _ = picture.shape
-    scale = min(len(made) / min(height, width), MAX_SIDE / max(height, width))
-    image = Image.fromarray(made.squeeze(2) if made.shape[2] == 1 else made).convert("RGB")
+    scale = min(len(square) / min(height, width), MAX_SIDE / max(height, width))
+    image = Image.fromarray(square.squeeze(2) if square.shape[2] == 1 else square).convert("RGB")
     return np.asarray(image.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC))

@@ -6,11 +6,11 @@ const run = JSON.parse(document.getElementById("run-data").textContent);
 const by = (id) => document.getElementById(id);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-// ---- what a reload keeps
+// ---- state that survives a reload
 
 const KEY = `i2i run ${location.pathname}`;
 const state = {smoothing: 0.6, log: false, zoom: null, hidden: [], sample: null, config: false, scroll: 0};
-try { Object.assign(state, JSON.parse(sessionStorage.getItem(KEY))); } catch { /* no storage: start afresh */ }
+try { Object.assign(state, JSON.parse(sessionStorage.getItem(KEY))); } catch { /* no storage: use the defaults */ }
 function keep() {
   state.scroll = scrollY;
   try { sessionStorage.setItem(KEY, JSON.stringify(state)); } catch { /* see above */ }
@@ -33,26 +33,26 @@ function shortStep(value) {
 function ticks(low, high, count) {
   const raw = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-  const found = [];
-  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; i++) found.push(+(i * step).toPrecision(12));
-  return found;
+  const values = [];
+  for (let i = Math.ceil(low / step); i * step <= high + step * 1e-9; i++) values.push(+(i * step).toPrecision(12));
+  return values;
 }
 
-function logTicks(low, high) { // bounds and result in powers of ten
+function logTicks(low, high) { // bounds and result are exponents of ten
   const powers = ticks(Math.ceil(low), Math.floor(high), 5).filter((p) => Number.isInteger(p) && p >= low && p <= high);
   if (powers.length > 2) return powers;
-  const found = [];
-  for (let p = Math.floor(low); p <= high; p++) for (const m of [1, 2, 5]) found.push(p + Math.log10(m));
-  return found.filter((p) => p >= low && p <= high);
+  const values = [];
+  for (let p = Math.floor(low); p <= high; p++) for (const m of [1, 2, 5]) values.push(p + Math.log10(m));
+  return values.filter((p) => p >= low && p <= high);
 }
 
-function smooth(values, weight) { // exponential moving average without its bias to zero; gaps stay gaps
-  let sum = 0, mass = 0;
+function smooth(values, weight) { // exponential moving average with bias correction, as in Adam; gaps (null) stay gaps
+  let sum = 0, total = 0;
   return values.map((value) => {
     if (value === null) return null;
     sum = weight * sum + (1 - weight) * value;
-    mass = weight * mass + (1 - weight);
-    return sum / mass;
+    total = weight * total + (1 - weight);
+    return sum / total;
   });
 }
 
@@ -67,7 +67,7 @@ function view() {
   return state.zoom || [first, Math.max(last, first + 1)];
 }
 
-function nearest(steps, step) { // index
+function nearest(steps, step) { // index of the nearest step
   let low = 0, high = steps.length - 1;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
@@ -112,8 +112,8 @@ function listen(chart) {
   const {svg, steps} = chart;
   const stepAt = (event) => {
     const box = svg.getBoundingClientRect(), [low, high] = view();
-    const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
-    return low + clamp(share, 0, 1) * (high - low);
+    const fraction = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
+    return low + clamp(fraction, 0, 1) * (high - low);
   };
   let start = null;
   svg.onpointerdown = (event) => {
@@ -135,7 +135,7 @@ function listen(chart) {
   };
   svg.onpointercancel = svg.onpointerleave = (event) => {
     start = chart.band = null;
-    if (event.pointerType === "mouse") cursor = null; // a lifted finger leaves the values to read
+    if (event.pointerType === "mouse") cursor = null; // on a touch screen the values stay when the finger is lifted
     drawAll();
   };
   svg.ondblclick = () => zoomTo(-Infinity, Infinity);
@@ -156,11 +156,11 @@ function listen(chart) {
   };
 }
 
-function bounds(shown, from, to, log) { // of the curves, and of all but the wildest raw values
-  const at = (values) => values.slice(from, to + 1).filter((y) => y !== null && Number.isFinite(y));
-  const raw = shown.flatMap((term) => at(term.raw)).sort((a, b) => a - b);
+function bounds(shown, from, to, log) { // y axis: all smoothed values, and the raw values without the extreme 1 % at either end
+  const visible = (values) => values.slice(from, to + 1).filter((y) => y !== null && Number.isFinite(y));
+  const raw = shown.flatMap((term) => visible(term.raw)).sort((a, b) => a - b);
   if (!raw.length) return [0, 1];
-  const curve = shown.flatMap((term) => at(term.curve));
+  const curve = shown.flatMap((term) => visible(term.curve));
   let low = raw[Math.floor(raw.length * 0.01)], high = raw[Math.ceil(raw.length * 0.99) - 1];
   for (const y of curve) { low = Math.min(low, y); high = Math.max(high, y); }
   if (!log && low > 0 && low < high / 2) low = 0;
@@ -169,7 +169,7 @@ function bounds(shown, from, to, log) { // of the curves, and of all but the wil
 }
 
 function draw(chart) {
-  const width = chart.svg.clientWidth, height = chart.svg.clientHeight, {steps} = chart;
+  const size = {width: chart.svg.clientWidth, height: chart.svg.clientHeight}, {steps} = chart;
   const log = state.log && !chart.measured, smoothing = chart.measured ? 0 : state.smoothing;
   const scaled = (values) => log ? values.map((y) => (y > 0 ? Math.log10(y) : null)) : values;
   for (const term of chart.terms) {
@@ -181,8 +181,35 @@ function draw(chart) {
   const [x0, x1] = view();
   const from = Math.max(0, nearest(steps, x0) - 1), to = Math.min(steps.length - 1, nearest(steps, x1) + 1);
   const [y0, y1] = bounds(shown, from, to, log);
-  const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * (width - MARGIN.left - MARGIN.right);
-  const y = (value) => height - MARGIN.bottom - (value - y0) / (y1 - y0) * (height - MARGIN.top - MARGIN.bottom);
+  const inner = {width: size.width - MARGIN.left - MARGIN.right, height: size.height - MARGIN.top - MARGIN.bottom};
+  const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * inner.width;
+  const y = (value) => size.height - MARGIN.bottom - (value - y0) / (y1 - y0) * inner.height;
+  const index = nearest(steps, cursor ?? x1);
+  const clip = `clip-${charts.indexOf(chart)}`;
+  // The clip path is wider than the axis, so that dots at the ends are not cut.
+  const frame = `x="${MARGIN.left - 3}" y="${MARGIN.top}" width="${Math.max(0, inner.width + 6)}" height="${inner.height}"`;
+  chart.svg.innerHTML = `<clipPath id="${clip}"><rect ${frame}/></clipPath>`
+    + yAxis(y, log ? logTicks(y0, y1) : ticks(y0, y1, chart.measured ? 4 : 5), size, log)
+    + xAxis(x, ticks(x0, x1, Math.max(3, size.width / 110)), size)
+    + `<g clip-path="url(#${clip})">${curves(chart, shown, {x, y, from, to, index, smoothing, height: inner.height})}</g>`;
+  showValues(chart, shown, index);
+}
+
+function yAxis(y, values, {width}, log) {
+  return values.map((value) => {
+    const label = log ? +(10 ** value).toPrecision(3) : value;
+    const text = Math.abs(label) >= 1e5 || (label && Math.abs(label) < 1e-3) ? label.toExponential() : label;
+    return `<line class="rule" x1="${MARGIN.left}" x2="${width - MARGIN.right}" y1="${y(value)}" y2="${y(value)}"/>`
+      + `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${text}</text>`;
+  }).join("");
+}
+
+function xAxis(x, values, {height}) {
+  return values.map((value) => `<text x="${x(value)}" y="${height - 5}" text-anchor="middle">${shortStep(value)}</text>`).join("");
+}
+
+function curves(chart, shown, {x, y, from, to, index, smoothing, height}) {
+  const {steps} = chart;
   const path = (values) => {
     let line = "", pen = "M";
     for (let i = from; i <= to; i++) {
@@ -192,31 +219,22 @@ function draw(chart) {
     }
     return line;
   };
-  const frame = `x="${MARGIN.left - 3}" y="${MARGIN.top}" width="${Math.max(0, width - MARGIN.left - MARGIN.right + 6)}" height="${height - MARGIN.top - MARGIN.bottom}"`; // dots at the ends are whole
-  const clip = `clip-${charts.indexOf(chart)}`;
-  let svg = `<clipPath id="${clip}"><rect ${frame}/></clipPath>`;
-  for (const value of log ? logTicks(y0, y1) : ticks(y0, y1, chart.measured ? 4 : 5)) {
-    const label = log ? +(10 ** value).toPrecision(3) : value;
-    svg += `<line class="rule" x1="${MARGIN.left}" x2="${width - MARGIN.right}" y1="${y(value)}" y2="${y(value)}"/>`;
-    svg += `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${Math.abs(label) >= 1e5 || (label && Math.abs(label) < 1e-3) ? label.toExponential() : label}</text>`;
-  }
-  for (const value of ticks(x0, x1, Math.max(3, width / 110))) {
-    svg += `<text x="${x(value)}" y="${height - 5}" text-anchor="middle">${shortStep(value)}</text>`;
-  }
-  svg += `<g clip-path="url(#${clip})">`;
+  const dot = (term, i, r) => term.curve[i] === null ? "" : `<circle r="${r}" fill="${term.colour}" cx="${x(steps[i])}" cy="${y(term.curve[i])}"/>`;
+  let svg = "";
   for (const term of shown) if (smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term.raw)}"/>`;
   for (const term of shown) svg += `<path class="curve" stroke="${term.colour}" d="${path(term.curve)}"/>`;
-  if (chart.band) svg += `<rect class="band" x="${x(chart.band[0])}" y="${MARGIN.top}" width="${x(chart.band[1]) - x(chart.band[0])}" height="${height - MARGIN.top - MARGIN.bottom}"/>`;
-  const index = nearest(steps, cursor ?? x1);
-  const dot = (term, i, r) => term.curve[i] === null ? "" : `<circle r="${r}" fill="${term.colour}" cx="${x(steps[i])}" cy="${y(term.curve[i])}"/>`;
+  if (chart.band) svg += `<rect class="band" x="${x(chart.band[0])}" y="${MARGIN.top}" width="${x(chart.band[1]) - x(chart.band[0])}" height="${height}"/>`;
   if (chart.measured && to - from < 100) for (let i = from; i <= to; i++) svg += dot(chart.terms[0], i, 2.2);
   if (cursor !== null) {
-    svg += `<line class="cursor" x1="${x(steps[index])}" x2="${x(steps[index])}" y1="${MARGIN.top}" y2="${height - MARGIN.bottom}"/>`;
+    svg += `<line class="cursor" x1="${x(steps[index])}" x2="${x(steps[index])}" y1="${MARGIN.top}" y2="${MARGIN.top + height}"/>`;
     for (const term of shown) svg += dot(term, index, 3.5);
   }
-  chart.svg.innerHTML = `${svg}</g>`;
+  return svg;
+}
+
+function showValues(chart, shown, index) {
   const value = chart.measured ? `${format(chart.terms[0].values[index])} · ` : "";
-  chart.readout.textContent = `${value}step ${steps[index].toLocaleString("en")}`;
+  chart.readout.textContent = `${value}step ${chart.steps[index].toLocaleString("en")}`;
   for (const term of chart.terms) {
     term.button.setAttribute("aria-pressed", String(shown.includes(term)));
     term.button.lastChild.textContent = format(term.smoothed[index]);
@@ -233,7 +251,7 @@ function startCharts() {
   if (!charts.length) return;
   by("losses").hidden = !run.charts.length;
   by("measured").hidden = !run.figures.length;
-  if (state.zoom && state.zoom[0] >= last) state.zoom = null; // the run went back
+  if (state.zoom && state.zoom[0] >= last) state.zoom = null; // the run was restarted from an earlier step
   by("smoothing").value = state.smoothing;
   by("log").checked = state.log;
   by("smoothing").oninput = (event) => { state.smoothing = +event.target.value; drawAll(); };
@@ -248,7 +266,7 @@ function startCharts() {
 
 function showSample(index) {
   const last = run.samples.length - 1, sample = run.samples[index = clamp(index, 0, last)];
-  state.sample = index === last ? null : sample.step; // the newest stays the newest when more arrive
+  state.sample = index === last ? null : sample.step; // null: always show the newest, also when more samples arrive
   const [slider, image] = [by("sample"), by("sample-image")];
   slider.value = index;
   slider.setAttribute("aria-valuetext", `step ${sample.step}`);
@@ -277,27 +295,27 @@ function startSamples() {
   showSample(kept < 0 ? run.samples.length - 1 : kept);
 }
 
-// ---- the page itself
+// ---- reloading
 
 let active = -Infinity;
 for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
   addEventListener(kind, () => { active = performance.now(); }, {passive: true});
 }
 
-function tellNews() {
+function showAge() {
   const minutes = Math.floor((Date.now() / 1000 - run.written) / 60);
-  by("news").textContent = run.finished || minutes < 5 ? "" : `· no news for ${minutes < 120 ? `${minutes} minutes` : `${Math.floor(minutes / 60)} hours`}`;
+  by("news").textContent = run.finished || minutes < 5 ? "" : `· no update for ${minutes < 120 ? `${minutes} minutes` : `${Math.floor(minutes / 60)} hours`}`;
 }
 
 function reloadWhenQuiet() {
-  tellNews();
+  showAge();
   const now = performance.now();
   if (now > RELOAD_AFTER && !document.hidden && now - active > QUIET_FOR) location.reload();
 }
 
 startCharts();
 startSamples();
-tellNews();
+showAge();
 by("written").textContent = new Date(run.written * 1000).toLocaleString();
 const config = by("config");
 if (config) {
