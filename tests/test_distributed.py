@@ -307,7 +307,7 @@ def test_a_coordinator_that_is_not_there(compiled, started):
     address = free_address()
     code = f"from i2i_jax.devices import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
     started.append(start([sys.executable, "-c", code], env=environment(compiled, devices=1)))
-    assert end(started[0]) == (1, "", f"error: not all processes came together at {address} within 1 seconds\n")
+    assert end(started[0]) == (1, "", f"error: not all processes connected to {address} within 1 seconds\n")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_coordinator_that_is_not_there(compiled, started):
         (["--coordinator_address=host", "--num_processes=2", "--process_id=1"], "--coordinator_address is 'host': must be HOST:PORT"),
         (
             ["--coordinator_address=host:1", "--num_processes=2", "--process_id=2"],
-            "--process_id is 2, --num_processes 2: must be from 0 to one less",
+            "--process_id is 2, --num_processes 2: must be from 0 to --num_processes - 1",
         ),
         (["--coordinator_address=host:1", "--num_processes=0", "--process_id=0"], "--num_processes 0"),
         (["--coordinator_address=host:1", "--num_processes=two", "--process_id=0"], "--num_processes=two"),

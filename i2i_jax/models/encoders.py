@@ -1,4 +1,4 @@
-"""The encoders of BicycleGAN, which map a target image to a Gaussian over its latent (Zhu 2017, appendix)."""
+"""The encoders of BicycleGAN, which map a target image to a Gaussian over its latent (Zhu 2017, section 4)."""
 
 from collections.abc import Callable
 
