@@ -283,7 +283,7 @@ def test_what_one_process_alone_finds_wrong_is_one_line_in_all(kind, train):
 
 
 def test_code_is_known_by_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "__file__", str(tmp_path / "processes.py"))
+    monkeypatch.setattr(processes, "__file__", str(tmp_path / "devices" / "processes.py"))
     found = {processes.code()}
     for name, text in (("a.py", ""), ("a.py", "x"), ("b/c.py", "x"), ("b/notes.txt", "x")):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -159,7 +159,7 @@ def refuse_different(options: Mapping[str, Any]) -> None:
 
 def code() -> str:
     """A hash of the source files of this package and of jax's version, by which processes with different code are found."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     files = sorted(package.rglob("*.py"))
     content = [jax.__version__.encode(), *(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes() for file in files)]
     return hashlib.sha256(b"\0".join(content)).hexdigest()[:12]
