@@ -243,17 +243,17 @@ def test_example_batch_has_the_shapes_of_training():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda run: run / "config.json", ": it is in one, RUN, which would do"),
-        (lambda run: run / "checkpoints" / "2", ": it has no config.json: it is in one, RUN, which would do"),
+        (lambda run: run / "config.json", ": it is inside the run RUN, which would do"),
+        (lambda run: run / "checkpoints" / "2", ": it has no config.json: it is inside the run RUN, which would do"),
         (lambda run: run.parent, ": it has no config.json"),
         (
             lambda run: run.parent / "latest_net_G.pth",
-            " is a file of PyTorch's: i2i convert --from=torch PARENT/latest_net_G.pth --out=RUN makes",
+            " is a PyTorch file: convert it to a run with i2i convert --from=torch PARENT/latest_net_G.pth --out=RUN",
         ),
         (lambda run: run.parent / "photo.jpg", ": is no model that `i2i_jax pack` wrote, or is damaged"),
     ],
 )
-def test_what_is_no_run_is_told_from_what_would_do(make, message, tmp_path):
+def test_error_for_a_path_that_is_not_a_run_names_what_would_do(make, message, tmp_path):
     run = tmp_path / "parent" / "run"
     (run / "checkpoints" / "2").mkdir(parents=True)
     (run / "config.json").write_text(to_json(Config()))
@@ -262,6 +262,6 @@ def test_what_is_no_run_is_told_from_what_would_do(make, message, tmp_path):
     path = make(run)
     with pytest.raises((ConfigError, packed.PackedError)) as refused:
         build.read_config(path)
-    told = str(refused.value)
-    assert message.replace("RUN, ", f"{run}, ").replace("PARENT", str(run.parent)) in told, told
-    assert "\n" not in told
+    error = str(refused.value)
+    assert message.replace("RUN, ", f"{run}, ").replace("PARENT", str(run.parent)) in error, error
+    assert "\n" not in error
