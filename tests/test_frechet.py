@@ -98,9 +98,9 @@ def test_a_small_sample_is_told():
         (
             np.where(np.eye(5, 4) == 1, np.nan, 0),
             sample(5, 4),
-            "the first sample has features that are not finite: of 4 images, first of number 0",
+            "the first sample has NaN or Inf in the features of 4 images, the first of which is number 0",
         ),
-        (sample(5, 4), np.full((3, 4), np.inf), "the second sample has features that are not finite: of 3 images"),
+        (sample(5, 4), np.full((3, 4), np.inf), "the second sample has NaN or Inf in the features of 3 images"),
     ],
 )
 def test_features_without_a_distance(first, second, message):
