@@ -205,7 +205,7 @@ KEY = "Mixed_6c.branch7x7_2.bn.running_var"
     [
         ({KEY: None}, f"weights.pth: no '{KEY}'"),
         ({KEY: np.zeros(3)}, rf"weights.pth: '{KEY}' has shape \(3,\): this network needs \(160,\)"),
-        ({"fc.weight": np.zeros((1000, 2048))}, "weights.pth: 'fc.weight' has 1000 classes: another Inception than FID's"),
+        ({"fc.weight": np.zeros((1000, 2048))}, "weights.pth: 'fc.weight' has 1000 classes: not the Inception of FID"),
     ],
 )
 def test_another_file_is_refused(state_dict, change, message):

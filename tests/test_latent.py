@@ -70,7 +70,7 @@ def test_active_threshold_is_of_the_unbiased_variance():
 
 
 def test_active_dimensions_of_one_case_are_refused():
-    with pytest.raises(latent.LatentError, match="at least 2 cases: found 1"):
+    with pytest.raises(latent.LatentError, match="at least 2 images: found 1"):
         latent.active_dimensions(jnp.zeros((1, 8)))
 
 

@@ -103,7 +103,7 @@ def test_batches_do_not_matter(distance):
 
 
 def test_images_of_different_shapes(distance):
-    with pytest.raises(ImageShapeError, match="a distance needs the same"):
+    with pytest.raises(ImageShapeError, match="must be the same"):
         distance(jnp.zeros((2, 32, 32, 3)), jnp.zeros((1, 32, 32, 3)))
 
 

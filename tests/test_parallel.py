@@ -52,7 +52,7 @@ def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
 
 
 def in_two_parts(game):
-    return dataclasses.replace(game, shard=game.shard._replace(parts=2))
+    return dataclasses.replace(game, shard=game.shard._replace(microbatches=2))
 
 
 def test_a_batch_in_parts_gives_the_same_step(eight_devices):
@@ -121,7 +121,7 @@ def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
 
 def test_latents_are_the_same_numbers_in_any_number_of_parts():
     expected = parallel.draw(jax.random.normal, KEY, (8, 3), Shard())
-    parts = [Shard(parallel.AXIS, parts=2, part=part) for part in range(2)]
+    parts = [Shard(parallel.AXIS, microbatches=2, microbatch=index) for index in range(2)]
     drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), part) for part in parts]), 2)
     np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
 
