@@ -86,8 +86,8 @@ def test_stronger_damage_is_worse(name, pair):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_independent_of_the_batch(name, pair):
-    alone = np.concatenate([measured(name, pair[0][i : i + 1], pair[1][i : i + 1]) for i in range(4)])
-    np.testing.assert_allclose(measured(name, *pair), alone, rtol=1e-6)
+    one_by_one = np.concatenate([measured(name, pair[0][i : i + 1], pair[1][i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(measured(name, *pair), one_by_one, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", METRICS)

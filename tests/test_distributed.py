@@ -162,8 +162,8 @@ def test_two_processes_that_are_stopped_and_killed_give_the_run_of_one(tmp_path,
     first, second = train("run")
     output_until(first, 2)
     second.send_signal(signal.SIGTERM)
-    (code, out, err), of_second = end(first), end(second)
-    assert (code, err, *of_second) == (0, "", 0, "", ""), err
+    (code, out, err), second_result = end(first), end(second)
+    assert (code, err, *second_result) == (0, "", 0, "", ""), err
     stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command goes on from there", out.splitlines()[-1])
     assert stopped and (tmp_path / "run" / "checkpoints" / stopped[1]).is_dir()
 

@@ -61,8 +61,8 @@ def test_equal_samples_have_no_distance(target, samples):
 
 
 def test_independent_of_the_batch(target, samples):
-    alone = [measured(t[None], x[None]) for t, x in zip(target, samples, strict=True)]
-    for whole, parts in zip(measured(target, samples), zip(*alone, strict=True), strict=True):
+    one_by_one = [measured(t[None], x[None]) for t, x in zip(target, samples, strict=True)]
+    for whole, parts in zip(measured(target, samples), zip(*one_by_one, strict=True), strict=True):
         np.testing.assert_allclose(whole, np.concatenate(parts, 1), rtol=1e-6)
 
 

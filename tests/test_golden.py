@@ -209,8 +209,8 @@ def replay(golden: Golden, monkeypatch) -> None:
         state, losses = train_step(state, Batch(nhwc(given["A"]), nhwc(given["B"])), drawn)
         assert_losses(losses, golden.meta["losses"][step])
         if step == 0:
-            graded = {net: module for net, module in nets.items() if golden.under(f"grad0/{net}/")}
-            for name, expected in theirs("grad0", needed=graded).items():
+            with_gradients = {net: module for net, module in nets.items() if golden.under(f"grad0/{net}/")}
+            for name, expected in theirs("grad0", needed=with_gradients).items():
                 assert_within(1e-9, state.opt_state[name][0], expected)
     assert set(state.params) == set(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), state.params, theirs("final"))

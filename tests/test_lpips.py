@@ -98,8 +98,8 @@ def test_same_and_swapped(distance):
 
 def test_batches_do_not_matter(distance):
     a, b = (jnp.asarray(x, jnp.float32) for x in pair_of("lpips_v0.1_alex"))
-    alone = [distance_of(distance, a[i : i + 1], b[i : i + 1])[0] for i in range(2)]
-    np.testing.assert_allclose(distance_of(distance, a, b), alone, rtol=2e-6)
+    one_by_one = [distance_of(distance, a[i : i + 1], b[i : i + 1])[0] for i in range(2)]
+    np.testing.assert_allclose(distance_of(distance, a, b), one_by_one, rtol=2e-6)
 
 
 def test_images_of_different_shapes(distance):
@@ -108,7 +108,7 @@ def test_images_of_different_shapes(distance):
 
 
 def test_a_map_over_the_weights(distance):
-    """Shapes may take the place of arrays."""
+    """A tree map may replace the arrays by shapes."""
     shapes = jax.tree.map(lambda x: x.shape, distance)
     assert shapes.heads[0] == (64,)
     assert not any(isinstance(x, np.ndarray) for x in jax.tree.leaves(distance))  # else sent to the device with each batch
@@ -122,7 +122,7 @@ def test_heads_of_another_backbone(folder, tmp_path):
 
 
 def test_the_published_heads(folder, shared, tmp_path):
-    """In the layout of their own package, beside a backbone under its own name."""
+    """The published heads are found in the layout of their own package, next to the backbones."""
     pytest.importorskip("torch", reason="reads PyTorch's files")
     (tmp_path / "v0.1").symlink_to(shared / "weights" / "lpips_linear_v0.1")
     for backbone, (_, file) in lpips.BACKBONES.items():

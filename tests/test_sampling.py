@@ -82,9 +82,9 @@ def test_encode(trained):
     targets = image(3, 64, 64, 3)
     posterior = sampling.encode(game.networks, state, targets)
     assert posterior.mean.shape == posterior.log_var.shape == (3, game.networks.latent_dim)
-    alone = sampling.encode(game.networks, state, targets[1:2])
-    np.testing.assert_allclose(alone.mean[0], posterior.mean[1], atol=1e-6)
-    np.testing.assert_allclose(alone.log_var[0], posterior.log_var[1], atol=1e-6)
+    single = sampling.encode(game.networks, state, targets[1:2])
+    np.testing.assert_allclose(single.mean[0], posterior.mean[1], atol=1e-6)
+    np.testing.assert_allclose(single.log_var[0], posterior.log_var[1], atol=1e-6)
 
 
 def test_dropout_and_statistics_are_as_the_mode_says(trained):

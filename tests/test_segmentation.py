@@ -95,8 +95,8 @@ def test_confusion_counts_every_labelled_pixel_once(maps, table):
 
 
 def test_confusion_is_independent_of_the_batch(maps, table):
-    alone = [segmentation.confusion(jnp.asarray(p[None]), jnp.asarray(t[None]), classes=K)[0] for p, t in zip(*maps, strict=True)]
-    np.testing.assert_array_equal(table, np.stack(alone))
+    one_by_one = [segmentation.confusion(jnp.asarray(p[None]), jnp.asarray(t[None]), classes=K)[0] for p, t in zip(*maps, strict=True)]
+    np.testing.assert_array_equal(table, np.stack(one_by_one))
 
 
 def test_scores_as_published_where_every_prediction_is_a_class(table):

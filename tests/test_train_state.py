@@ -46,9 +46,9 @@ def test_same_key_gives_the_same_state_bit_by_bit(bicycle):
 def test_key_and_step_change_the_noise(bicycle):
     step, state = bicycle
     _, losses = step(state, BATCH, jax.random.key(1))
-    _, of_other_key = step(state, BATCH, jax.random.key(2))
-    _, of_later_step = step(state.replace(step=jnp.int32(7)), BATCH, jax.random.key(1))
-    for other in (of_other_key, of_later_step):
+    _, losses_of_other_key = step(state, BATCH, jax.random.key(2))
+    _, losses_of_later_step = step(state.replace(step=jnp.int32(7)), BATCH, jax.random.key(1))
+    for other in (losses_of_other_key, losses_of_later_step):
         assert losses.generator["l1"] != other.generator["l1"]
         assert losses.generator["latent"] != other.generator["latent"]
         assert losses.generator["kl"] == other.generator["kl"]  # depends on the images only

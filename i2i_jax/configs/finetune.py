@@ -1,4 +1,4 @@
-"""Fine-tunes the networks of another run, trained here or imported, on other data. Optimizer and learning rate start anew.
+"""Fine-tunes the networks of another run, trained here or imported, on other data. Optimizer and learning rate start over.
 
 i2i train --config=finetune:RUN --config.data.name=folder --config.data.path=DIR --config.train.steps=N --workdir=NEW
 """

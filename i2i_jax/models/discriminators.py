@@ -22,7 +22,7 @@ class PatchGAN(nn.Module):
         norm: normalisation: batch, instance or none.
         kernel_init: initialiser of the convolution kernels.
         scale_init: initialiser of the scale of batch normalisation.
-        dtype: dtype of the computation (None: that of inputs and parameters). Logits are float32 or better.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). Logits are float32 or better.
     """
 
     layers: int = 3

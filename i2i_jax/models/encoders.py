@@ -20,7 +20,7 @@ class _Encoder(nn.Module):
         norm: normalisation: batch, instance or none.
         kernel_init: initialiser of the kernels.
         scale_init: initialiser of the scale of batch normalisation.
-        dtype: dtype of the convolutions (None: that of inputs and parameters). The Gaussian is float32 or better.
+        dtype: dtype of the convolutions (None: the dtype of inputs and parameters). The Gaussian is float32 or better.
     """
 
     latent_dim: int = 8

@@ -62,7 +62,7 @@ class Conv(nn.Module):
         padding: zeros added on every side, in pixels.
         use_bias: whether there is a bias.
         kernel_init: initialiser of the kernel.
-        dtype: dtype of the computation (None: that of input and parameters).
+        dtype: dtype of the computation (None: the dtype of inputs and parameters).
     """
 
     features: int

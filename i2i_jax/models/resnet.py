@@ -25,7 +25,7 @@ class ResNet(nn.Module):
         dropout: whether the residual blocks have dropout of rate 0.5.
         kernel_init: initialiser of the convolution kernels.
         scale_init: initialiser of the scale of batch normalisation.
-        dtype: dtype of the computation (None: that of inputs and parameters). The output is float32 or better.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). The output is float32 or better.
     """
 
     channels: int

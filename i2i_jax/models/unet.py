@@ -26,7 +26,7 @@ class UNet(nn.Module):
         dropout: whether the inner up layers have dropout of rate 0.5.
         kernel_init: initialiser of the convolution kernels.
         scale_init: initialiser of the scale of batch normalisation.
-        dtype: dtype of the computation (None: that of inputs and parameters). The output is float32 or better.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). The output is float32 or better.
     """
 
     channels: int
