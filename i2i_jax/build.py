@@ -170,7 +170,7 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
 def split_used(config: Config, split: str) -> str:
     """Returns the split that `pairs` reads for `split`.
 
-    A dataset without test pairs is tested on its val pairs, and one without val pairs on its train pairs.
+    A dataset without test pairs is tested on its val pairs; a folder without val pairs, too, on its train pairs.
     """
     if config.data.name == "folder":
         return folder.split_used(folder.layout(Path(config.data.path).expanduser()), split, config.data.val_fraction)

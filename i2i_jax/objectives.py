@@ -1,8 +1,8 @@
 """The training objectives. Each is a pure function (networks, batch, options) -> the weighted loss terms of both players.
 
 In the equations A is the input image, B the target image, z the latent, G the generator, E the encoder and D a discriminator.
-GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `Weights`;
-the weights of the GAN terms are left out.
+GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `Weights`. The
+weights gan and gan_prior are left out; they apply to the generator's adversarial term only, not to the discriminator's loss.
 
 Zhu 2017 has two branches. The posterior branch reconstructs the target from its own latent: G(A, z), z ~ E(B). The prior branch
 generates an image from a random latent: G(A, z), z ~ N(0, I). As in the code of BicycleGAN, each batch is split into two halves.
@@ -66,7 +66,7 @@ class ObjectiveOptions(NamedTuple):
     Attributes:
         weights: the weights of its loss terms.
         gan: the adversarial loss.
-        sum_kl: whether the KL term is the sum over the (global) batch instead of the mean.
+        sum_kl: whether the KL term is the sum over the first half of the global batch instead of the mean.
         latent_trains_encoder: whether the latent term of BicycleGAN also trains the encoder.
         palette: the classes and their colours in the segmenter's targets.
     """
