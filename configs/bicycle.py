@@ -1,3 +1,3 @@
-"""That of i2i_jax/configs/bicycle.py, for --config=configs/bicycle.py; from anywhere: --config=bicycle."""
+"""The config i2i_jax/configs/bicycle.py, as --config=configs/bicycle.py. From any folder: --config=bicycle."""
 
 from i2i_jax.configs.bicycle import get_config as get_config

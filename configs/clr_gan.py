@@ -1,3 +1,3 @@
-"""That of i2i_jax/configs/clr_gan.py, for --config=configs/clr_gan.py; from anywhere: --config=clr_gan."""
+"""The config i2i_jax/configs/clr_gan.py, as --config=configs/clr_gan.py. From any folder: --config=clr_gan."""
 
 from i2i_jax.configs.clr_gan import get_config as get_config

@@ -1,3 +1,3 @@
-"""That of i2i_jax/configs/finetune.py, for --config=configs/finetune.py; from anywhere: --config=finetune."""
+"""The config i2i_jax/configs/finetune.py, as --config=configs/finetune.py. From any folder: --config=finetune."""
 
 from i2i_jax.configs.finetune import get_config as get_config

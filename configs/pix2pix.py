@@ -1,3 +1,3 @@
-"""That of i2i_jax/configs/pix2pix.py, for --config=configs/pix2pix.py; from anywhere: --config=pix2pix."""
+"""The config i2i_jax/configs/pix2pix.py, as --config=configs/pix2pix.py. From any folder: --config=pix2pix."""
 
 from i2i_jax.configs.pix2pix import get_config as get_config

@@ -1,3 +1,3 @@
-"""That of i2i_jax/configs/segmenter.py, for --config=configs/segmenter.py; from anywhere: --config=segmenter."""
+"""The config i2i_jax/configs/segmenter.py, as --config=configs/segmenter.py. From any folder: --config=segmenter."""
 
 from i2i_jax.configs.segmenter import get_config as get_config

@@ -1,4 +1,7 @@
-"""From a Config to what it describes. Every option that is a word is resolved here."""
+"""Builds networks, objective, optimizer and data from a Config, and loads trained runs.
+
+Options that are names (a generator, a GAN loss, an initialiser) are looked up here only.
+"""
 
 import dataclasses
 from collections.abc import Collection
@@ -24,7 +27,7 @@ from i2i_jax.types import Batch, Shard
 
 
 def networks(config: Config) -> models.Networks:
-    """The networks of the system, each of the config's kind; z is given to the systems that have one."""
+    """Returns the networks that `config.model` describes. The latent has 0 dimensions for objectives without one."""
     model = config.model
     discriminator = _discriminator(model)
     return models.Networks(
@@ -32,7 +35,7 @@ def networks(config: Config) -> models.Networks:
         discriminator=discriminator,
         discriminator_prior=discriminator if model.shared_discriminator else _discriminator(model),
         encoder=models.ENCODERS[model.encoder](
-            latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_common(model)
+            latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_initializers_and_dtype(model)
         ),
         latent_dim=0 if config.objective in WITHOUT_LATENT else model.latent_dim,
         conditional=model.conditional,
@@ -40,6 +43,7 @@ def networks(config: Config) -> models.Networks:
 
 
 def _generator(config: Config) -> Any:
+    """The generator; for the segmenter one that scores the classes of its palette."""
     if config.objective != "segmenter":
         return _translator(config, config.data.target_channels)
     colours = palettes.PALETTES[config.data.palette].colours()
@@ -47,29 +51,32 @@ def _generator(config: Config) -> Any:
 
 
 def _translator(config: Config, channels: int) -> Any:
+    """The U-Net or ResNet with the given number of output channels."""
     model = config.model
-    of_unet = {"latent_at": model.latent_at, "skip": model.skip, "skip_order": model.skip_order}
+    unet_options = {"latent_at": model.latent_at, "skip": model.skip, "skip_order": model.skip_order}
     return models.GENERATORS[model.generator](
         channels=channels,
         width=model.width,
         norm=model.norm,
         upsample=model.upsample,
         dropout=model.dropout,
-        **(of_unet if model.generator.startswith("unet") else {}),
-        **_common(model),
+        **(unet_options if model.generator.startswith("unet") else {}),
+        **_initializers_and_dtype(model),
     )
 
 
 def _discriminator(model: ModelConfig) -> models.MultiScale:
-    kind = models.DISCRIMINATORS[model.discriminator]
+    """A multi-scale discriminator, the width halved at each scale."""
+    network = models.DISCRIMINATORS[model.discriminator]
     if model.discriminator == "patchgan":
-        kind = partial(kind, layers=model.discriminator_layers)
+        network = partial(network, layers=model.discriminator_layers)
     width = model.discriminator_width or model.width
     widths = (max(1, round(width / 2**i)) for i in range(model.discriminator_scales))
-    return models.MultiScale(tuple(kind(width=w, norm=model.norm, **_common(model)) for w in widths))
+    return models.MultiScale(tuple(network(width=w, norm=model.norm, **_initializers_and_dtype(model)) for w in widths))
 
 
-def _common(model: ModelConfig) -> dict[str, Any]:
+def _initializers_and_dtype(model: ModelConfig) -> dict[str, Any]:
+    """The attributes that all networks have in common."""
     return {
         "kernel_init": INITIALIZERS[model.initializer](model.init_gain),
         "scale_init": scale_init(model.init_gain),
@@ -78,28 +85,33 @@ def _common(model: ModelConfig) -> dict[str, Any]:
 
 
 def objective(config: Config) -> Any:
-    rules = objectives.ObjectiveOptions(
+    """Returns the objective `(networks, batch) -> Losses` that `config` describes."""
+    options = objectives.ObjectiveOptions(
         config.weights,
         losses.GAN_LOSSES[config.gan_loss],
         sum_kl=config.kl_reduction == "sum",
         latent_trains_encoder=config.latent_trains_encoder,
         palette=palettes.PALETTES[config.data.palette],
     )
-    return partial(objectives.OBJECTIVES[config.objective], options=rules)
+    return partial(objectives.OBJECTIVES[config.objective], options=options)
 
 
 def learning_rate(config: Config) -> optax.Schedule:
-    """Constant, then linear to zero: 1 - max(0, t - n) / (decay + 1), as the originals' `lambda_rule` has it.
+    """Learning rate schedule: constant, then linear decay to zero, as `lambda_rule` of the original PyTorch code.
 
-    t, n and decay count times of `held_for` steps, t from 1; the originals' times are epochs, and pytorch-CycleGAN-and-pix2pix, which
-    takes the next rate before an epoch and not after it, counts t from 2. A run that is not of whole epochs, or does not decay over
-    whole epochs, changes the rate with every step.
+    learning_rate * (1 - max(0, t - n) / (decay + 1))
+
+    t is the index of the current interval of `optimizer.held_for` steps (an epoch in the originals), n the number of intervals with a
+    constant rate and decay the number of intervals that follow. BicycleGAN counts t from 1. pytorch-CycleGAN-and-pix2pix counts from 2
+    (`optimizer.decay_early`), since it updates the rate before an epoch and not after it.
+
+    If the constant or the decaying part is not a whole number of intervals, the rate changes with every step instead.
     """
     options = config.optimizer
     decay = round(options.decay_fraction * config.train.steps)
     constant = config.train.steps - decay
-    whole = constant % options.held_for == decay % options.held_for == 0
-    held, early = (options.held_for, options.decay_early) if whole else (1, False)
+    has_whole_intervals = constant % options.held_for == decay % options.held_for == 0
+    held, early = (options.held_for, options.decay_early) if has_whole_intervals else (1, False)
 
     def rate(step: Any) -> jax.Array:
         t = (step // held + 1 + early) * held
@@ -109,12 +121,16 @@ def learning_rate(config: Config) -> optax.Schedule:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """Adam (Kingma 2015) for each network by itself."""
+    """Returns Adam (Kingma 2015) with the learning rate schedule of `config`. Each network has its own optimizer state."""
     return optax.adam(learning_rate(config), b1=config.optimizer.beta1, b2=config.optimizer.beta2)
 
 
 def game(config: Config) -> Game:
-    """The game that `config` describes. Raises ConfigError on an option out of range."""
+    """Returns the networks, objective and optimizer that `config` describes.
+
+    Raises:
+        ConfigError: if an option is invalid.
+    """
     validate(config)
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
@@ -123,12 +139,19 @@ def game(config: Config) -> Game:
 
 
 def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None) -> Pairs:
-    """The pairs of `split` (train, val or test; of a folder also `all`); a public set or `shapes` is prepared at first use.
+    """Returns the image pairs of a split. Public datasets and `shapes` are prepared at first use.
 
-    `held_out` are the names that a run holds out of a folder, where that has no val split (None: chosen by `data.val_fraction`).
+    Args:
+        config: the config; `config.data` is used.
+        split: train, val or test; for a folder also all.
+        held_out: names of the pairs that a run holds out as its val split, for a folder without one. None: `data.val_fraction` of the
+            pairs are chosen.
+
+    Raises:
+        ConfigError: if `data.path` is empty but needed. Errors of the datasets' own modules pass through.
     """
     data = config.data
-    common = {
+    options = {
         "direction": data.direction,
         "input_channels": data.input_channels,
         "target_channels": data.target_channels,
@@ -138,35 +161,47 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
     if data.name == "folder":
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
-        return folder.pairs(data.path, split, val_fraction=data.val_fraction, held_out=held_out, max_pixels=data.max_pixels, **common)
+        return folder.pairs(data.path, split, val_fraction=data.val_fraction, held_out=held_out, max_pixels=data.max_pixels, **options)
     if data.name == "shapes":
-        return shapes.pairs(split, data.prepared_dir, **common)
-    return pix2pix.pairs(data.name, split, data.prepared_dir, max_pixels=data.max_pixels, **common)
+        return shapes.pairs(split, data.prepared_dir, **options)
+    return pix2pix.pairs(data.name, split, data.prepared_dir, max_pixels=data.max_pixels, **options)
 
 
 def split_used(config: Config, split: str) -> str:
-    """The split that `pairs` takes for `split`: a set without test pairs is tested on its val pairs, and those may be its train pairs."""
+    """Returns the split that `pairs` reads for `split`.
+
+    A dataset without test pairs is tested on its val pairs; a folder without val pairs, too, on its train pairs.
+    """
     if config.data.name == "folder":
         return folder.split_used(folder.layout(Path(config.data.path).expanduser()), split, config.data.val_fraction)
     return "val" if split == "test" and config.data.name != "shapes" and "test" not in pix2pix.SETS[config.data.name].splits else split
 
 
 def example_batch(config: Config, batch_size: int = 2) -> Batch:
-    """Shapes of a training batch, for `Game.init`."""
+    """Returns a batch of zeros with the shapes of a training batch, for `Game.init`."""
     data = config.data
     return Batch(*(jnp.zeros((batch_size, data.crop_size, data.crop_size, c)) for c in (data.input_channels, data.target_channels)))
 
 
 def mode(config: Config) -> Mode:
-    """Of its networks at test time; without dropout in them there is none to keep on."""
+    """How the networks of `config` behave at test time. Dropout is off for networks without dropout layers."""
     return Mode(dropout=config.sampling.dropout and config.model.dropout, running_average=config.sampling.running_average)
 
 
 def read_config(run: str | Path) -> Config:
-    """The config of a run: its folder, or packed in a file, which may be on the hub. Raises ConfigError, PackedError or HubError."""
+    """Reads the config of a run.
+
+    Args:
+        run: a run folder or a packed run (a file), which may be on the hub (hf://...).
+
+    Raises:
+        ConfigError: if `run` is not a run, or its config is invalid.
+        PackedError: if a packed run cannot be read.
+        HubError: if it cannot be downloaded.
+    """
     run = hub.local(run)
     if Path(run).is_file():
-        _refuse_files_of_others(Path(run))
+        _refuse_other_files(Path(run))
         return packed.read_config(run)
     path = Path(run) / "config.json"
     if not path.is_file():
@@ -177,88 +212,114 @@ def read_config(run: str | Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _refuse_files_of_others(file: Path) -> None:
-    """Raises ConfigError where it is certain that a file is no packed run, and what it is."""
+def _refuse_other_files(file: Path) -> None:
+    """Raises ConfigError for PyTorch files and for files inside a run folder, which cannot be packed runs."""
     if file.suffix in (".pth", ".pt"):
-        raise ConfigError(f"{file} is a file of PyTorch's: i2i convert --from=torch {file} --out=RUN makes a run of it")
+        raise ConfigError(f"{file} is a PyTorch file: convert it to a run with i2i convert --from=torch {file} --out=RUN")
     if around := _run_around(file):
         raise ConfigError(f"{file} is no run{around}")
 
 
 def _run_around(path: Path) -> str:
-    """The run in whose folder it lies, if any, in words."""
-    around = next((of for of in path.absolute().parents if (of / "config.json").is_file() and (of / "checkpoints").is_dir()), None)
-    return f": it is in one, {around}, which would do" if around else ""
+    """The end of an error message that names the run folder around `path`; empty if there is none."""
+    folders = (folder for folder in path.absolute().parents if (folder / "config.json").is_file() and (folder / "checkpoints").is_dir())
+    run = next(folders, None)
+    return f": it is inside the run {run}, which would do" if run else ""
 
 
 def load(
     run: str | Path, *, step: int | Literal["best"] | None = None, networks: Collection[str] | None = ("generator", "encoder")
 ) -> tuple[Game, TrainState]:
-    """The game of a run and its `networks` (None: all that it has) without their optimizers.
+    """Loads a trained run for inference.
 
-    Of a folder at `step` (default: the newest); packed in a file, which may be on the hub, there is one step.
+    Args:
+        run: a run folder or a packed run (a file), which may be on the hub (hf://...).
+        step: the checkpoint of a run folder: a step, or best. Defaults to the newest. Must be None for a packed run.
+        networks: the networks to load; None: all of the run.
+
+    Returns:
+        The game, and the state of `networks` without optimizer state.
+
+    Raises:
+        ConfigError: if `run` is not a run, its config is invalid, or `step` is given for a packed run.
+        CheckpointError: if the checkpoint is missing or damaged.
+        PackedError: if a packed run cannot be read.
+        HubError: if it cannot be downloaded.
     """
     run = hub.local(run)
     config = read_config(run)
-    networks = _networks(run) if networks is None else networks
+    networks = _network_names(run) if networks is None else networks
     built = game(config)
     state = jax.eval_shape(lambda key: built.init(key, example_batch(config)), jax.random.key(0))
     used = {name: value for name, value in state.params.items() if name in networks}
     stats = {name: value for name, value in state.batch_stats.items() if name in used}
-    return built, _restored(run, TrainState(state.step, used, stats, {}), step=step)
+    return built, _restore(run, TrainState(state.step, used, stats, {}), step=step)
 
 
 def start_from(config: Config, state: TrainState) -> TrainState:
-    """`state` with those of its networks that the run `train.start_from` has.
+    """Initialises the networks from another run, `train.start_from`, for fine-tuning.
 
-    Raises ConfigError where they are of another form, but for layers that start anew by `train.adapt_channels`; CheckpointError or
-    PackedError where they cannot be read.
+    Args:
+        config: the config of the new run.
+        state: its initial state.
+
+    Returns:
+        `state` with the parameters and batch statistics of all networks that the other run has. With `train.adapt_channels`, layers of
+        another shape keep their initial values.
+
+    Raises:
+        ConfigError: if the networks have other shapes, unless `train.adapt_channels` allows it.
+        CheckpointError: if the checkpoint is missing or damaged.
+        PackedError: if a packed run cannot be read.
     """
     run = config.train.start_from
     source = hub.local(run)
-    taken = _networks(source) & state.params.keys()
-    ours = _by_name(state)
-    theirs = _by_name(jax.eval_shape(partial(game(read_config(source)).init, batch=example_batch(read_config(source))), jax.random.key(0)))
+    taken = _network_names(source) & state.params.keys()
+    ours = _flatten_networks(state)
+    theirs = _flatten_networks(
+        jax.eval_shape(partial(game(read_config(source)).init, batch=example_batch(read_config(source))), jax.random.key(0))
+    )
     shared = {name: leaf for name, leaf in ours.items() if name.split(".")[1] in taken}
     fitting = {name: leaf for name, leaf in shared.items() if name in theirs and theirs[name].shape == leaf.shape}
     if misfits := sorted(shared.keys() - fitting.keys()):
         _refuse_other_networks(config, read_config(source), misfits[0])
     template = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in fitting.items()}
-    found = flatten_dict(_restored(source, unflatten_dict(template, sep=".")), sep=".")
+    restored = flatten_dict(_restore(source, unflatten_dict(template, sep=".")), sep=".")
     new = [*sorted(state.params.keys() - taken), *(name.removeprefix("params.") for name in misfits)]
     processes.say(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
-    whole = unflatten_dict(ours | found, sep=".")
-    stats = {name: whole.get("batch_stats", {}).get(name, {}) for name in state.batch_stats}
-    return dataclasses.replace(state, params=whole["params"], batch_stats=stats)
+    merged = unflatten_dict(ours | restored, sep=".")
+    stats = {name: merged.get("batch_stats", {}).get(name, {}) for name in state.batch_stats}
+    return dataclasses.replace(state, params=merged["params"], batch_stats=stats)
 
 
-def _by_name(state: TrainState) -> dict[str, Any]:
-    """Every parameter and statistic, as params.generator.down_0.kernel."""
+def _flatten_networks(state: TrainState) -> dict[str, Any]:
+    """All parameters and batch statistics by dotted name, such as params.generator.down_0.kernel."""
     return flatten_dict({"params": state.params, "batch_stats": state.batch_stats}, sep=".")
 
 
 def _refuse_other_networks(config: Config, theirs: Config, misfit: str) -> None:
-    """Raises ConfigError that names the option by which a run's networks differ, unless its layers may start anew."""
+    """Raises ConfigError with the option by which the networks of two runs differ, unless `train.adapt_channels` allows it."""
     own, other = flatten(config), flatten(theirs)
     shaping = ("data.input_channels", "data.target_channels", "objective", *(name for name in own if name.startswith("model.")))
     differing = [name for name in shaping if own[name] != other[name]]
     channels = set(differing) <= {"data.input_channels", "data.target_channels"}
     if channels and config.train.adapt_channels:
         return
-    named = differing[0] if differing else misfit
-    anew = "; train.adapt_channels=True lets the layers that read or make them start anew" if channels else ""
-    found = f"{named} is {own.get(named)!r}, that of train.start_from {config.train.start_from} {other.get(named)!r}"
-    raise ConfigError(f"{found}: its networks fit --config.{named}={other.get(named)} only{anew}")
+    option = differing[0] if differing else misfit
+    advice = "; train.adapt_channels=True reinitialises the layers that depend on the channels" if channels else ""
+    difference = f"{option} is {own.get(option)!r}, but {other.get(option)!r} in train.start_from {config.train.start_from}"
+    raise ConfigError(f"{difference}: its networks fit --config.{option}={other.get(option)} only{advice}")
 
 
-def _networks(run: str | Path) -> set[str]:
+def _network_names(run: str | Path) -> set[str]:
+    """The names of the networks in a run folder or packed run."""
     return packed.networks(run) if Path(run).is_file() else checkpoints.networks(Path(run) / "checkpoints")
 
 
-def _restored(run: str | Path, template: Any, *, step: int | Literal["best"] | None = None) -> Any:
-    """In the form of `template`, which may be any part of a TrainState."""
+def _restore(run: str | Path, template: Any, *, step: int | Literal["best"] | None = None) -> Any:
+    """Restores the arrays of `template`, which may be any part of a TrainState, from a run folder or packed run."""
     if not Path(run).is_file():
         return checkpoints.restore_for_inference(Path(run) / "checkpoints", template, step=step)
     if step is not None:
-        raise ConfigError(f"{run} is packed, with one step in it: leave out the step {step!r}")
+        raise ConfigError(f"{run} is a packed run, which has only one step: leave out the step {step!r}")
     return packed.restore(run, template)

@@ -1,8 +1,15 @@
-"""The systems. Each is one pure function of the bound networks and a batch, and returns every player's weighted loss terms.
+"""The training objectives. Each is a pure function (networks, batch, options) -> the weighted loss terms of both players.
 
-Zhu 2017 names two branches: the posterior branch encodes the target, G(A, z ~ E(B)); the prior branch draws, G(A, z ~ N(0, I)).
-As in BicycleGAN's code a batch is split in two halves: images are generated from the first half's inputs, and the prior branch's
-discriminator compares them with the second half's targets.
+In the equations A is the input image, B the target image, z the latent, G the generator, E the encoder and D a discriminator.
+GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `Weights`. The
+weights gan and gan_prior are left out; they apply to the generator's adversarial term only, not to the discriminator's loss.
+
+Zhu 2017 has two branches. The posterior branch reconstructs the target from its own latent: G(A, z), z ~ E(B). The prior branch
+generates an image from a random latent: G(A, z), z ~ N(0, I). As in the code of BicycleGAN, each batch is split into two halves.
+Images are generated from the inputs of the first half; the discriminator of the prior branch compares them with the targets of the
+second half.
+
+The functions run on bound networks (`flax.linen.apply(objective, networks)`), so that they call them without passing parameters.
 """
 
 from typing import NamedTuple, Protocol, cast
@@ -18,17 +25,32 @@ from i2i_jax.types import Batch, Gaussian, Image, Latent
 
 
 class Losses(NamedTuple):
-    """Weighted terms by name, for each player; a player's loss is their sum."""
+    """The weighted loss terms of each player by name. A player's loss is the sum of its terms.
+
+    Attributes:
+        generator: terms that generator and encoder minimise: gan, l1, kl, gan_prior, latent or cross_entropy.
+        discriminator: terms that the discriminators minimise: gan and gan_prior.
+    """
 
     generator: dict[str, jax.Array]
     discriminator: dict[str, jax.Array]
 
     def __or__(self, other: "Losses") -> "Losses":
+        """The union of the terms of both."""
         return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
 
 
 class Weights(Protocol):
-    """Of the terms; a term of weight 0 is not computed."""
+    """The weights of the loss terms. A term with weight 0 is not computed.
+
+    Attributes:
+        gan: weight of the generator's adversarial term in the posterior branch, or in the only branch.
+        gan_prior: weight of the generator's adversarial term in the prior branch.
+        l1: weight of the L1 distance between generated image and target.
+        kl: weight of the KL divergence of the encoder's posterior from the prior.
+        latent: weight of the L1 distance between a random latent and the one recovered by the encoder.
+        gradient_penalty: weight of the discriminator's gradient penalty; used by GAN losses that need one.
+    """
 
     gan: float
     gan_prior: float
@@ -39,34 +61,62 @@ class Weights(Protocol):
 
 
 class ObjectiveOptions(NamedTuple):
-    """What an objective's terms are made of."""
+    """The options of an objective.
+
+    Attributes:
+        weights: the weights of its loss terms.
+        gan: the adversarial loss.
+        sum_kl: whether the KL term is the sum over the first half of the global batch instead of the mean.
+        latent_trains_encoder: whether the latent term of BicycleGAN also trains the encoder.
+        palette: the classes and their colours in the segmenter's targets.
+    """
 
     weights: Weights
     gan: losses.GANLoss = losses.GAN_LOSSES["lsgan"]
-    sum_kl: bool = False  # over the batch, instead of its mean
-    latent_trains_encoder: bool = False  # in BicycleGAN
-    palette: Palette = PALETTES["facades"]  # the segmenter's
+    sum_kl: bool = False
+    latent_trains_encoder: bool = False
+    palette: Palette = PALETTES["facades"]
 
 
 def pix2pix(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """min_G max_D  GAN(G, D) + l1 |B - G(A)|  (Isola 2017, eq. 4); D's loss is halved. The ablations are weights of 0."""
+    """pix2pix (Isola 2017, eq. 4).
+
+    min_G max_D  GAN(G, D) + l1 |B - G(A)|
+
+    D's loss is halved (section 3.3). For the ablations of table 1, set the weight of a term to 0.
+    """
     return _one_image(nets, batch, nets.generator(batch.input), options)
 
 
 def pix2pix_noise(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """pix2pix with a random latent: G(A, z)  (Zhu 2017, section 3.1)."""
+    """pix2pix + noise: pix2pix with a random latent (Zhu 2017, section 3.1).
+
+    min_G max_D  GAN(G, D) + l1 |B - G(A, z)|,  z ~ N(0, I)
+    """
     z = standard_normal(nets, (len(batch.input), nets.latent_dim))
     return _one_image(nets, batch, nets.generator(batch.input, z), options)
 
 
 def cae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """Posterior branch with a deterministic encoder: GAN + l1 |B - G(A, E(B))|  (the cAE-GAN of Zhu 2017, section 5)."""
+    """cAE-GAN: the posterior branch with a deterministic encoder (Zhu 2017, section 5).
+
+    min_{G,E} max_D  GAN(G, E, D) + l1 |B - G(A, E(B))|
+
+    Raises:
+        ValueError: if the batch of a device cannot be split into two halves.
+    """
     pairs, _ = _halves(batch)
     return _reconstruct(nets, pairs, nets.encoder(pairs.target).mean, options)
 
 
 def cvae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """Posterior branch: GAN + l1 |B - G(A, z)| + kl KL(E(B) || N(0, I)), z ~ E(B)  (Zhu 2017, eq. 5 to 7)."""
+    """cVAE-GAN: the posterior branch (Zhu 2017, eq. 5 to 7).
+
+    min_{G,E} max_D  GAN(G, E, D) + l1 |B - G(A, z)| + kl KL(E(B) || N(0, I)),  z ~ E(B)
+
+    Raises:
+        ValueError: if the batch of a device cannot be split into two halves.
+    """
     pairs, _ = _halves(batch)
     posterior = nets.encoder(pairs.target)
     terms = _reconstruct(nets, pairs, _sample(nets, posterior), options)
@@ -77,14 +127,26 @@ def cvae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses
 
 
 def clr_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions, *, train_encoder: bool = True) -> Losses:
-    """Prior branch: GAN + latent |z - E(G(A, z)).mean|, z ~ N(0, I)  (Zhu 2017, eq. 8 and 9)."""
-    pairs, others = _halves(batch)
+    """cLR-GAN: the prior branch (Zhu 2017, eq. 8 and 9).
+
+    min_{G,E} max_D  GAN(G, D) + latent |z - E(G(A, z)).mean|,  z ~ N(0, I)
+
+    Args:
+        nets: the bound networks.
+        batch: image pairs. Images are generated from the inputs of the first half; D compares them with the second half.
+        options: weights and options of the loss terms.
+        train_encoder: whether the latent term trains the encoder as well as the generator.
+
+    Raises:
+        ValueError: if the batch of a device cannot be split into two halves.
+    """
+    pairs, other_pairs = _halves(batch)
     z = standard_normal(nets, (len(pairs.input), nets.latent_dim))
     if not (options.weights.gan_prior or options.weights.latent):
         return Losses({}, {})
     fake = nets.generator(pairs.input, z)
     terms = _gan(
-        nets, nets.discriminator_prior, others, Batch(pairs.input, fake), options, name="gan_prior", weight=options.weights.gan_prior
+        nets, nets.discriminator_prior, other_pairs, Batch(pairs.input, fake), options, name="gan_prior", weight=options.weights.gan_prior
     )
     if options.weights.latent:
         recovered = (_apply if train_encoder else _apply_frozen)(nets.encoder, fake).mean
@@ -93,12 +155,22 @@ def clr_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions, *, train_e
 
 
 def bicycle_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """Both branches; the latent loss trains the generator alone, or the two would hide the code in the image (Zhu 2017, eq. 10)."""
+    """BicycleGAN: the sum of cVAE-GAN and cLR-GAN (Zhu 2017, eq. 10).
+
+    The latent term trains only the generator by default. If it trained the encoder too, the two could hide the latent in the image
+    (section 4, training details).
+
+    Raises:
+        ValueError: if the batch of a device cannot be split into two halves.
+    """
     return cvae_gan(nets, batch, options) | clr_gan(nets, batch, options, train_encoder=options.latent_trains_encoder)
 
 
 def segmenter(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
-    """No game: the cross-entropy of each pixel's class, of logits 6 times the generator's scores."""
+    """Semantic segmentation, without a GAN: the cross-entropy of the class of each pixel.
+
+    The generator's scores are in [-1, 1]; the logits are 6 times the scores.
+    """
     logits = 6 * nets.generator.scores(batch.input)
     return Losses({"cross_entropy": losses.cross_entropy(logits, classes_of(batch.target, options.palette))}, {})
 
@@ -115,16 +187,22 @@ OBJECTIVES = {
 
 
 def standard_normal(nets: nn.Module, shape: tuple[int, ...]) -> Latent:
-    """z ~ N(0, I), [b, d]: the one place where latents are drawn."""
+    """Draws z ~ N(0, I) for this device's rows. All latents of the objectives are drawn here.
+
+    Args:
+        nets: the bound networks, whose random stream `latent` is used.
+        shape: (rows of this shard, latent dimensions).
+    """
     return parallel.draw(jax.random.normal, nets.make_rng("latent"), shape, nets.shard)
 
 
 def _sample(nets: nn.Module, q: Gaussian) -> Latent:
-    """Reparameterised: mean + exp(log_var / 2) eps."""
+    """A sample of `q` by the reparameterisation trick: mean + exp(log_var / 2) eps, eps ~ N(0, I)  (Kingma 2014, section 2.4)."""
     return q.mean + jnp.exp(q.log_var / 2) * standard_normal(nets, q.mean.shape)
 
 
 def _halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The first and the second half of a batch."""
     n = len(batch.input)
     if n % 2:
         raise ValueError(f"a batch of {n} per device does not split in two halves: make data.batch_size an even number per device")
@@ -135,29 +213,33 @@ def _apply(encoder: nn.Module, image: Image) -> Gaussian:
     return encoder(image)
 
 
+# Applies the encoder with its parameters held constant: gradients reach the image, but not the encoder.
 _apply_frozen = nn.map_variables(_apply, "params", trans_in_fn=jax.lax.stop_gradient)
 
 
 def _one_image(nets: nn.Module, batch: Batch, fake: Image, options: ObjectiveOptions) -> Losses:
+    """The terms of pix2pix for the generated images `fake`."""
     terms = _gan(nets, nets.discriminator, batch, Batch(batch.input, fake), options, name="gan", weight=options.weights.gan)
     halved = Losses(terms.generator, {name: 0.5 * term for name, term in terms.discriminator.items()})
     return halved | _distance(fake, batch, options)
 
 
 def _reconstruct(nets: nn.Module, pairs: Batch, z: Latent, options: ObjectiveOptions) -> Losses:
+    """The GAN and L1 terms of the posterior branch, which reconstructs the targets of `pairs` from their latents `z`."""
     fake = nets.generator(pairs.input, z)
     terms = _gan(nets, nets.discriminator, pairs, Batch(pairs.input, fake), options, name="gan", weight=options.weights.gan)
     return terms | _distance(fake, pairs, options)
 
 
 def _distance(fake: Image, batch: Batch, options: ObjectiveOptions) -> Losses:
+    """l1 |B - fake|."""
     return Losses({"l1": options.weights.l1 * losses.l1(fake, batch.target)} if options.weights.l1 else {}, {})
 
 
 def _gan(
     nets: nn.Module, discriminator: nn.Module, real: Batch, fake: Batch, options: ObjectiveOptions, *, name: str, weight: float
 ) -> Losses:
-    """The adversarial term of both players, summed over the discriminator's scales."""
+    """The adversarial terms of both players under `name`, summed over the scales of `discriminator`; `weight` is the generator's."""
     if not weight:
         return Losses({}, {})
     real_image, fake_image = (_discriminator_input(nets, pair) for pair in (real, fake))
@@ -175,12 +257,12 @@ def _gan(
 
 
 def _discriminator_input(nets: nn.Module, pair: Batch) -> Image:
-    """What the discriminator sees of a pair."""
+    """What the discriminator sees: input and target concatenated if it is conditional, else the target only."""
     return jnp.concatenate(pair, -1) if nets.conditional else pair.target
 
 
 def _penalty(nets: nn.Module, discriminator: nn.Module, real: Image, fake: Image) -> jax.Array:
-    """Gulrajani 2017, eq. 3, at random points on the lines from fake to real."""
+    """The gradient penalty at random points on the lines between fake and real images (Gulrajani 2017, eq. 3 and algorithm 1)."""
     t = parallel.draw(jax.random.uniform, nets.make_rng("latent"), (len(real), 1, 1, 1), nets.shard)
     between = jax.lax.stop_gradient(t * real + (1 - t) * fake)
     unbound, variables = discriminator.unbind()

@@ -1,8 +1,9 @@
-"""What the configs share: the data section of each set, and the networks of the two papers."""
+"""What the configs have in common: the data options of each dataset, and the networks and training of the two papers."""
 
 from i2i_jax.config import DATASETS, OPTIONS, Config, ConfigError, DataConfig, nearest
 
-# Training pairs; BicycleGAN's load size, input channels and epochs; pix2pix's epochs and batch (as in the originals' scripts).
+# For each public dataset: number of training pairs, direction, BicycleGAN's load size, input channels and epochs, and pix2pix's
+# (epochs, batch size), all as in the training scripts of the original code.
 PUBLIC_SETS = {
     "facades": {"pairs": 400, "direction": "BtoA", "load_size": 286, "channels": 3, "epochs": 400, "pix2pix": (200, 1)},
     "maps": {"pairs": 1096, "direction": "BtoA", "load_size": 600, "channels": 3, "epochs": 400, "pix2pix": (200, 1)},
@@ -14,10 +15,17 @@ PUBLIC_SETS = {
 
 
 def bicycle_family(objective: str, dataset: str) -> Config:
-    """BicycleGAN's networks and training (Zhu 2017 and its public code) on `dataset`; small ones on the embedded `shapes`.
+    """Returns a config with the networks and training of BicycleGAN (Zhu 2017 and its public code).
 
-    The discriminators are conditional, as the paper's equations have it, on `shapes` and `folder`; on the public sets they are
-    not, as in the code's scripts.
+    On `shapes` and `folder` the discriminators are conditional, as in the paper's equations. On the public datasets they are not, as
+    in the scripts of the code. On `shapes` the networks are small.
+
+    Args:
+        objective: bicycle_gan, cvae_gan, clr_gan, cae_gan or pix2pix_noise.
+        dataset: name of the dataset, one of `config.DATASETS`.
+
+    Raises:
+        ConfigError: if the dataset is unknown.
     """
     config = Config(objective=objective)
     config.data = _data(dataset)
@@ -25,12 +33,12 @@ def bicycle_family(objective: str, dataset: str) -> Config:
         public = PUBLIC_SETS[dataset]
         config.data.load_size, config.data.input_channels = public["load_size"], public["channels"]
         config.model.conditional = False
-        config.optimizer.held_for = public["pairs"] // config.data.batch_size  # the last batch is skipped where it is not whole
+        config.optimizer.held_for = public["pairs"] // config.data.batch_size  # an incomplete last batch is skipped
         config.train.steps = public["epochs"] * config.optimizer.held_for
     if dataset == "shapes":
         _small(config)
-        # Six answers to an input. A latent of two numbers is one that the encoder can recover from the output; with weights that
-        # are not tiny the encoder tells the answers apart from the start; a strong prior branch makes its images sharp.
+        # Each input has six possible targets. The encoder can recover a latent of two dimensions from the output; with larger initial
+        # weights it distinguishes the targets from the start; a large weight of the prior branch makes its images sharp.
         config.model.latent_dim, config.model.init_gain = 2, 1.0
         config.weights.gan_prior, config.weights.kl = 2.0, 0.005
         config.optimizer.learning_rate = 5e-4
@@ -39,7 +47,14 @@ def bicycle_family(objective: str, dataset: str) -> Config:
 
 
 def pix2pix(dataset: str) -> Config:
-    """pix2pix's networks and training (Isola 2017 and its PyTorch code) on `dataset`; small ones on the embedded `shapes`."""
+    """Returns a config with the networks and training of pix2pix (Isola 2017 and its PyTorch code), small networks on `shapes`.
+
+    Args:
+        dataset: name of the dataset, one of `config.DATASETS`.
+
+    Raises:
+        ConfigError: if the dataset is unknown.
+    """
     config = Config(objective="pix2pix", update="alternating", gan_loss="vanilla")
     config.data = _data(dataset)
     config.data.batch_size = 1
@@ -58,18 +73,28 @@ def pix2pix(dataset: str) -> Config:
 
 
 def segmenter(dataset: str) -> Config:
-    """What the metric `segmentation` asks: pix2pix's generator, without noise, from a target back to its label map."""
+    """Returns the config of a segmenter for the metric `segmentation`: pix2pix's generator, from a photo to its label map.
+
+    The direction of the dataset is reversed. There is no dropout and no adversarial loss.
+
+    Args:
+        dataset: name of the dataset, one of `config.DATASETS`.
+
+    Raises:
+        ConfigError: if the dataset is unknown.
+    """
     config = pix2pix(dataset)
     config.objective, config.update = "segmenter", "simultaneous"
     config.data.direction = {"AtoB": "BtoA", "BtoA": "AtoB"}[config.data.direction]
     config.data.palette = dataset if dataset in OPTIONS["data.palette"].choices else "facades"
     config.model.norm = "instance"
     config.model.dropout = config.sampling.dropout = False
-    config.optimizer.beta1 = 0.9  # Adam's own; the lower one is for games
+    config.optimizer.beta1 = 0.9  # Adam's default; the lower value is for GANs
     return config
 
 
 def _data(dataset: str) -> DataConfig:
+    """The data options of a dataset. Raises ConfigError."""
     if dataset not in DATASETS:
         raise ConfigError(f"unknown dataset {dataset!r}: one of {', '.join(DATASETS)}{nearest(dataset, DATASETS)}")
     data = DataConfig(name=dataset)
@@ -79,7 +104,7 @@ def _data(dataset: str) -> DataConfig:
 
 
 def _small(config: Config) -> None:
-    """Makes the networks those of 64-pixel images, which train on a laptop's CPU in minutes."""
+    """Changes `config` to small networks for images of 64 x 64 pixels, which train on a laptop's CPU in minutes."""
     data, model, train = config.data, config.model, config.train
     data.load_size = data.crop_size = 64
     data.batch_size = 4

@@ -1,4 +1,7 @@
-"""The training step of every system: one forward pass of its objective and one pull-back for each player."""
+"""The training state and the one training step of all objectives.
+
+A step runs the forward pass of the objective once, and one backward pass for each player.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,9 +32,16 @@ KEEP_CONVOLVED = jax.checkpoint_policies.save_only_these_names(CONVOLVED)
 
 @struct.dataclass
 class TrainState:
-    """Everything that training changes; each dict has one entry a network: generator, encoder, discriminator, discriminator_prior."""
+    """Everything that training changes. Each dict is keyed by network: generator, encoder, discriminator, discriminator_prior.
 
-    # Any: a tree map may have put shapes or shardings in the place of arrays.
+    Attributes:
+        step: number of steps done, int32.
+        params: parameters of each network.
+        batch_stats: running statistics of batch normalisation of each network; empty without batch normalisation.
+        opt_state: optimizer state of each network.
+    """
+
+    # Any, since a tree map may replace the arrays by shapes or shardings.
     step: Any
     params: dict[str, Any]
     batch_stats: dict[str, Any]
@@ -40,13 +50,19 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Game:
-    """What stays fixed while two players train: generator and encoder against the discriminators.
+    """Everything that stays fixed during training: the networks, their objective and optimizer.
 
-    `objective(networks, batch)` gives the Losses of the players in `networks.players`; `tx` optimises each network by itself.
-    `simultaneous`: all networks step against the others as they were (BicycleGAN's code). `alternating`: the discriminator steps
-    first, the generator against the new one (pix2pix's code). `shard.axis` names the mesh axis where `train_step` is mapped over
-    devices; a device computes its rows in `shard.microbatches` parts, one after another, with the gradient of the whole.
-    `rematerialize`: the backward pass keeps the outputs of convolutions only, and computes the rest again.
+    A GAN is a game of two players, hence the name: generator and encoder are one player, the discriminators are the other.
+
+    Attributes:
+        networks: the Flax modules.
+        objective: `objective(networks, batch)` returns the `Losses` of the players in `networks.players`.
+        tx: the optimizer, applied to each network separately.
+        update: simultaneous: all networks are updated from gradients at the old parameters (BicycleGAN's code). alternating: the
+            discriminator is updated first, then the generator against the new discriminator (pix2pix's PyTorch code).
+        shard: how the batch is split. `shard.axis` names the mesh axis if `train_step` is mapped over devices. Gradients are
+            accumulated over `shard.microbatches` microbatches on each device; the result is the gradient of the whole batch.
+        rematerialize: whether the backward pass recomputes activations, all but the outputs of convolutions, to save memory.
     """
 
     networks: Networks
@@ -57,7 +73,15 @@ class Game:
     rematerialize: bool = False
 
     def init(self, key: jax.Array, batch: Batch) -> TrainState:
-        """State at step 0; of `batch` only the shapes matter: images [b, h, w, c]."""
+        """Initialises the training state at step 0.
+
+        Args:
+            key: the random key of the parameters.
+            batch: an example batch, of which only the shapes are used.
+
+        Returns:
+            The state of the networks that the objective calls.
+        """
         names = ("params", "latent", "dropout")
         rngs = dict(zip(names, jax.random.split(key, len(names)), strict=True))
         variables = cast(dict[str, Any], nn.init(self.objective, self.networks)(rngs, batch))
@@ -66,66 +90,78 @@ class Game:
         return TrainState(jnp.int32(0), params, stats, {name: self.tx.init(p) for name, p in params.items()})
 
     def on_axis(self, axis: str) -> "Game":
-        """The same game as part of a step that is mapped over the devices of `axis`."""
+        """Returns the same game for a training step that is mapped over the mesh axis `axis`."""
         return dataclasses.replace(self, shard=self.shard._replace(axis=axis))
 
     def train_step(self, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Losses]:
-        """Every network takes one step down its own player's loss. Randomness is a function of `key` and the step."""
+        """Updates every network once, by the gradient of its own player's loss.
+
+        Args:
+            state: the state before the step.
+            batch: this device's rows of the global batch.
+            key: the run's random key. The key of a step is `fold_in(key, state.step)`, so that a resumed run draws the same numbers.
+
+        Returns:
+            The new state and the loss terms, averaged over all devices.
+        """
         key = jax.random.fold_in(key, state.step)
         total = Losses({}, {})
         for players in self.phases():
             state, losses = self.phase(state, batch, key, players)
             total |= losses
-        # Here and not in each phase: so they travel with the last phase's gradients, in one all-reduce.
+        # Averaged here and not in each phase, so that XLA merges this all-reduce with that of the last phase's gradients.
         stats, total = parallel.mean((state.batch_stats, total), self.shard.axis)
         return dataclasses.replace(state, step=state.step + 1, batch_stats=stats), total
 
     def phases(self) -> list[tuple[str, ...]]:
-        """The players of each phase of a step."""
+        """The players that are updated in each phase of a step."""
         return [PLAYERS] if self.update == "simultaneous" else [("discriminator",), ("generator",)]
 
     def phase(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[TrainState, Losses]:
-        """The networks of `players` descend; losses and statistics are this device's."""
+        """Updates the networks of `players`. Returned losses and batch statistics are those of this device, not yet averaged."""
         losses, stats, grads = self._losses_and_grads(state, batch, key, players)
         return self._apply_updates(state, stats, grads), losses
 
     def _losses_and_grads(self, state: TrainState, batch: Batch, key: jax.Array, players: tuple[str, ...]) -> tuple[Losses, dict, dict]:
-        """This device's losses of the players and statistics after them; all devices' gradient of each player's loss for its networks."""
-        of_shard = partial(self._shard_losses_and_grads, state, key, players)
-        losses, stats, grads = parallel.mean_over_microbatches(of_shard, batch, self.shard)
+        """This device's losses and new batch statistics, and each network's gradient of its player's loss, averaged over devices."""
+        shard_losses_and_grads = partial(self._shard_losses_and_grads, state, key, players)
+        losses, stats, grads = parallel.mean_over_microbatches(shard_losses_and_grads, batch, self.shard)
         return losses, stats, parallel.mean(grads, self.shard.axis)
 
     def _shard_losses_and_grads(self, state: TrainState, key: jax.Array, players: tuple[str, ...], shard: Shard, batch: Batch) -> tuple:
-        terms = self.losses_of(state, key, players, shard, batch)
+        """Losses, new batch statistics and gradients of one microbatch: one forward pass, and one backward pass for each player."""
+        losses_of_params = self.losses_of(state, key, players, shard, batch)
 
-        def play(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
-            losses, stats = terms(params)
+        def player_totals(params: dict[str, Params]) -> tuple[dict[str, jax.Array], tuple]:
+            losses, stats = losses_of_params(params)
             totals = {player: sum(getattr(losses, player).values(), start=jnp.zeros(())) for player in players}
             return totals, (losses, stats)
 
-        play = jax.checkpoint(play, policy=KEEP_CONVOLVED) if self.rematerialize else play
-        totals, pull, (losses, stats) = jax.vjp(play, state.params, has_aux=True)
-        rows = {p: pull({q: jnp.full_like(total, q == p) for q, total in totals.items()})[0] for p in players}
+        forward = jax.checkpoint(player_totals, policy=KEEP_CONVOLVED) if self.rematerialize else player_totals
+        totals, vjp, (losses, stats) = jax.vjp(forward, state.params, has_aux=True)
+        # A row of the Jacobian of (player losses) by (parameters) for each player. jit drops the columns that are not used below.
+        rows = {p: vjp({q: jnp.full_like(total, q == p) for q, total in totals.items()})[0] for p in players}
         grads = {name: rows[PLAYER_OF_NETWORK[name]][name] for name in state.params if PLAYER_OF_NETWORK[name] in players}
         return losses, stats, grads
 
     def losses_of(self, state: TrainState, key: jax.Array, players: tuple[str, ...], shard: Shard, batch: Batch) -> Callable:
-        """The function from all parameters to the terms of `players` and the statistics after them."""
+        """Returns the function from all parameters to the loss terms of `players` and the new batch statistics."""
         latent_key, dropout_key = jax.random.split(key)
         rngs = {"latent": latent_key, "dropout": parallel.own_key(dropout_key, shard)}
 
-        def terms(params: dict[str, Params]) -> tuple[Losses, dict]:
+        def losses_of_params(params: dict[str, Params]) -> tuple[Losses, dict]:
             run = nn.apply(self.objective, self.networks.clone(players=players, shard=shard), mutable=["batch_stats"])
             losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
             return losses, updated.get("batch_stats", {})
 
-        return terms
+        return losses_of_params
 
     def _apply_updates(self, state: TrainState, stats: dict, grads: dict[str, Params]) -> TrainState:
+        """Applies the optimizer to every network that has a gradient, and keeps its batch statistics."""
         params, opt_state = dict(state.params), dict(state.opt_state)
         for name, grad in grads.items():
             updates, opt_state[name] = self.tx.update(grad, state.opt_state[name], params[name])
             params[name] = optax.apply_updates(params[name], updates)
-        # A network whose phase comes later will run on these images again: only then its statistics count.
+        # In alternating updates the generator also runs in the discriminator's phase, on the same images: its statistics are dropped there.
         kept = stats if "generator" in {PLAYER_OF_NETWORK[name] for name in grads} else {n: s for n, s in stats.items() if n in grads}
         return dataclasses.replace(state, params=params, opt_state=opt_state, batch_stats=state.batch_stats | kept)

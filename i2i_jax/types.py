@@ -1,10 +1,10 @@
-"""The arrays that pass between modules."""
+"""The types of arrays that pass between modules."""
 
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, PyTree
 
-PLAYERS = ("generator", "discriminator")
+PLAYERS = ("generator", "discriminator")  # the two players of a GAN; the encoder belongs to the generator's
 
 Image = Float[Array, "b h w c"]
 Latent = Float[Array, "b d"]
@@ -12,23 +12,36 @@ Params = PyTree[Float[Array, "..."]]
 
 
 class Batch(NamedTuple):
-    """Pairs of images: `input` [b, h, w, c_in] (A) and `target` [b, h, w, c_out] (B), both in [-1, 1]."""
+    """A batch of image pairs.
+
+    Attributes:
+        input: the images A to translate, in [-1, 1].
+        target: the images B to generate, in [-1, 1].
+    """
 
     input: Float[Array, "b h w c_in"]
     target: Float[Array, "b h w c_out"]
 
 
 class Gaussian(NamedTuple):
-    """A diagonal Gaussian over latents: `mean` and `log_var`, each [b, d]."""
+    """A diagonal Gaussian over the latent of each image.
+
+    Attributes:
+        mean: of each dimension.
+        log_var: natural logarithm of the variance of each dimension.
+    """
 
     mean: Latent
     log_var: Latent
 
 
 class Shard(NamedTuple):
-    """The rows of the global batch that one computation has.
+    """Which rows of the global batch one computation holds.
 
-    Those of one device of the mesh axis `axis` (None: all rows), of which it has the `microbatch`-th of `microbatches` parts.
+    Attributes:
+        axis: name of the mesh axis over which the batch is split among devices; None: it is not split.
+        microbatches: number of microbatches into which a device splits its rows.
+        microbatch: index of this microbatch.
     """
 
     axis: str | None = None

@@ -1,4 +1,4 @@
-"""The perceptual networks with random weights, here and as PyTorch's functions: for the tests of what is computed from them."""
+"""The perceptual networks with random weights, in our code and in PyTorch, for the tests of perceptual metrics."""
 
 import functools
 
@@ -12,7 +12,7 @@ from i2i_jax.metrics.backbones import VGG16, AlexNet, Extractor, SqueezeNet
 
 SQUEEZES = {3: 16, 4: 16, 6: 32, 7: 32, 9: 48, 10: 48, 11: 64, 12: 64}
 
-# By torchvision's index: outputs, inputs and pixels of a convolution's kernel.
+# By torchvision's index of the layer: output channels, input channels and side of the kernel.
 CONVOLUTIONS = {
     AlexNet: {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)},
     VGG16: {
@@ -28,7 +28,7 @@ CHANNELS = {AlexNet: (64, 192, 384, 256, 256), VGG16: (64, 128, 256, 512, 512), 
 
 
 def shapes_of(network) -> dict[str, tuple[int, ...]]:
-    """Of torchvision's state dict, without the classifier."""
+    """The shapes in torchvision's state dict, without the classifier."""
     kernels = {f"features.{i}": (n, m, k, k) for i, (n, m, k) in CONVOLUTIONS[network].items()}
     if network is SqueezeNet:
         inputs = 64
@@ -43,7 +43,7 @@ def shapes_of(network) -> dict[str, tuple[int, ...]]:
 
 @functools.cache
 def state_of(network) -> dict[str, np.ndarray]:
-    """Random weights that keep the size of activations; the same on every machine, RandomState's stream being frozen."""
+    """Random weights that preserve the variance of activations, the same on every machine, since RandomState never changes."""
     rng = np.random.RandomState(0)
     uniform = {key: rng.random_sample(shape) - 0.5 for key, shape in shapes_of(network).items()}
     return {key: x * np.sqrt(24 / x[0].size) if x.ndim == 4 else x for key, x in uniform.items()}  # float64
@@ -64,7 +64,7 @@ def images_of(*shape: int, seed: int = 1) -> np.ndarray:
 
 
 def torch_maps(network, images: np.ndarray) -> list[np.ndarray]:
-    """Written from torchvision's and LPIPS's layer lists, on NHWC images in float64."""
+    """The feature maps in PyTorch in float64, written after the layer lists of torchvision and LPIPS. Images are NHWC."""
     torch = pytest.importorskip("torch", reason="held to PyTorch")
     state = {key: torch.from_numpy(value) for key, value in state_of(network).items()}
 

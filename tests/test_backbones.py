@@ -1,4 +1,4 @@
-"""Feature maps against PyTorch's functions with the same random weights, and what a network cannot read."""
+"""Feature maps against PyTorch with the same random weights, and errors for images of the wrong shape."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ def test_against_pytorch(network):
 
 @pytest.mark.parametrize("size", range(31, 35))
 def test_every_remainder_of_a_size(size):
-    """Shapes only: PyTorch's rounding of pooled sizes."""
+    """Compares shapes only: pooled sizes are rounded as in PyTorch."""
     for network in (AlexNet, SqueezeNet):
         expected = [x.shape for x in torch_maps(network, np.zeros((1, size, 31, 3)))]
         found = jax.eval_shape(extractor_of(network).maps, jnp.zeros((1, size, 31, 3)))
@@ -42,7 +42,7 @@ def test_too_small(network):
 
 
 def test_features_of_grey_images():
-    """The mean over all places of the last map, grey being repeated."""
+    """They are the spatial mean of the last feature map of the image repeated to 3 channels."""
     grey = images_of(2, 17, 17, 1)
     last = torch_maps(SqueezeNet, np.tile(grey, (1, 1, 1, 3)))[-1]
     features = jax.jit(Extractor.features)(extractor_of(SqueezeNet), jnp.asarray(grey, jnp.float32))
@@ -66,7 +66,7 @@ def test_preprocessing():
 
 
 @each_network
-def test_classifiers_are_left_out_and_lacks_named(network):
+def test_classifiers_are_ignored_and_missing_keys_named(network):
     state = state_of(network) | {"classifier.1.weight": np.zeros((1000, 512, 1, 1))}
     backbones.params_from_torchvision(network(), state, "file.npz")
     key = list(state)[2]

@@ -1,4 +1,4 @@
-"""From words to networks, losses and rates."""
+"""Networks, losses, learning rates and errors that a config gives."""
 
 import dataclasses
 
@@ -72,7 +72,7 @@ def test_generator_by_name(name, kind, depth):
     assert (generator.width, generator.upsample, generator.dropout, generator.channels) == (7, "bilinear", True, 3)
 
 
-def test_options_of_the_unet_arrive():
+def test_options_of_the_unet_are_passed_on():
     generator = build.networks(config_with(latent_at="input", skip=False, skip_order="encoder_first", norm="batch")).generator
     assert (generator.latent_at, generator.skip, generator.skip_order, generator.norm) == ("input", False, "encoder_first", "batch")
 
@@ -86,7 +86,7 @@ def test_channels_are_those_of_the_data():
     assert params["discriminator"]["scales_0"]["conv_0"]["kernel"].shape[2] == 4 + 2
 
 
-def test_each_scale_is_judged_by_half_the_width():
+def test_each_scale_has_half_the_width_of_the_one_before():
     scales = build.networks(config_with(discriminator_scales=3, discriminator_width=5, discriminator_layers=2)).discriminator.scales
     assert [scale.width for scale in scales] == [5, 2, 1]
     assert all(isinstance(scale, PatchGAN) and scale.layers == 2 for scale in scales)
@@ -110,7 +110,7 @@ def test_shared_discriminator_is_one_module(shared):
     assert (nets.discriminator is nets.discriminator_prior) == shared
 
 
-def test_bfloat16_is_for_the_computation_alone():
+def test_parameters_are_float32_with_bfloat16_computation():
     config = config_with(dtype="bfloat16", generator="unet_64", encoder="conv_64", width=2)
     assert {leaf.dtype for leaf in jax.tree.leaves(init_shapes(config).params)} == {jnp.dtype("float32")}
     assert build.networks(config).generator.dtype == jnp.bfloat16
@@ -123,7 +123,7 @@ def test_gan_loss_by_name(name):
 
 
 def test_learning_rate_is_constant_then_linear_to_zero():
-    """1 - max(0, t - constant) / (decay + 1) at step t = 1, 2, ...: never quite zero while training."""
+    """1 - max(0, t - constant) / (decay + 1) at step t = 1, 2, ..., which is above zero during training."""
     config = Config()
     config.train.steps, config.optimizer.decay_fraction, config.optimizer.learning_rate = 10, 0.4, 0.5
     rate = build.learning_rate(config)
@@ -132,16 +132,17 @@ def test_learning_rate_is_constant_then_linear_to_zero():
     np.testing.assert_allclose(rate(jnp.int32(10)), 0, atol=1e-7)
 
 
+# Whether the training loop updates the learning rate before each epoch instead of after it.
 PROJECTS = {"BicycleGAN": False, "pytorch-CycleGAN-and-pix2pix": True}
 
 
 def by_epoch(project: str, config: Config) -> list[float]:
-    """Of each epoch the factor that the project's `lambda_rule` gives, as its training loop asks for it: after an epoch, or before."""
+    """The factor of each epoch by the project's `lambda_rule`, which its training loop updates after or before an epoch."""
     held = config.optimizer.held_for
     decay = round(config.train.steps * config.optimizer.decay_fraction) // held
     constant = config.train.steps // held - decay
-    times_asked = [epoch + PROJECTS[project] for epoch in range(constant + decay)]
-    return [1.0 - max(0, asked + 1 - constant) / float(decay + 1) for asked in times_asked]
+    updates = [epoch + PROJECTS[project] for epoch in range(constant + decay)]
+    return [1.0 - max(0, count + 1 - constant) / float(decay + 1) for count in updates]
 
 
 @pytest.mark.parametrize("project", PROJECTS)
@@ -159,10 +160,10 @@ def test_learning_rate_is_the_originals_over_epochs(project, epochs, per_epoch, 
 @pytest.mark.parametrize("steps", [1, 100, 300, 1000, 9000])
 @pytest.mark.parametrize("preset", ["bicycle", "pix2pix"])
 def test_a_shorter_run_of_a_public_set_learns_at_the_full_rate_first(preset, steps):
-    """Not of whole epochs, it falls with every step; held for epochs that it does not have, the rate would be 0 at once."""
+    """It is not a whole number of epochs, so the rate changes with every step. Held for whole epochs, it would be 0 at once."""
     held, plain = configs.read(f"{preset}:facades"), configs.read(f"{preset}:folder")
     held.train.steps = plain.train.steps = steps
-    found, expected = ([float(build.learning_rate(config)(jnp.int32(at))) for at in range(0, steps, max(1, steps // 10))]
+    found, expected = ([float(build.learning_rate(config)(jnp.int32(step))) for step in range(0, steps, max(1, steps // 10))]
                        for config in (held, plain))  # fmt: skip
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert steps == 1 or found[0] == np.float32(2e-4)
@@ -180,7 +181,7 @@ def test_the_public_sets_have_their_projects_epochs(preset):
 
 @pytest.mark.parametrize("project", PROJECTS)
 def test_training_over_epochs_is_pytorchs(project):
-    """Adam under LambdaLR, asked for as the project's loop does, over both turns of the schedule."""
+    """Adam with LambdaLR, called as in the project's training loop, over both parts of the schedule."""
     torch = pytest.importorskip("torch", reason="trains with PyTorch")
     epochs, per_epoch = 6, 3
     config = Config()
@@ -197,7 +198,7 @@ def test_training_over_epochs_is_pytorchs(project):
             if epoch and not PROJECTS[project]:
                 scheduler.step()
             if PROJECTS[project]:
-                adam._opt_called = True  # or PyTorch warns of what the project does
+                adam._opt_called = True  # or PyTorch warns of the order of calls in the project
                 scheduler.step()
             for gradient in gradients[epoch * per_epoch :][:per_epoch]:
                 parameter.grad = torch.from_numpy(gradient)
@@ -243,17 +244,17 @@ def test_example_batch_has_the_shapes_of_training():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda run: run / "config.json", ": it is in one, RUN, which would do"),
-        (lambda run: run / "checkpoints" / "2", ": it has no config.json: it is in one, RUN, which would do"),
+        (lambda run: run / "config.json", ": it is inside the run RUN, which would do"),
+        (lambda run: run / "checkpoints" / "2", ": it has no config.json: it is inside the run RUN, which would do"),
         (lambda run: run.parent, ": it has no config.json"),
         (
             lambda run: run.parent / "latest_net_G.pth",
-            " is a file of PyTorch's: i2i convert --from=torch PARENT/latest_net_G.pth --out=RUN makes",
+            " is a PyTorch file: convert it to a run with i2i convert --from=torch PARENT/latest_net_G.pth --out=RUN",
         ),
         (lambda run: run.parent / "photo.jpg", ": is no model that `i2i_jax pack` wrote, or is damaged"),
     ],
 )
-def test_what_is_no_run_is_told_from_what_would_do(make, message, tmp_path):
+def test_error_for_a_path_that_is_not_a_run_names_what_would_do(make, message, tmp_path):
     run = tmp_path / "parent" / "run"
     (run / "checkpoints" / "2").mkdir(parents=True)
     (run / "config.json").write_text(to_json(Config()))
@@ -262,6 +263,6 @@ def test_what_is_no_run_is_told_from_what_would_do(make, message, tmp_path):
     path = make(run)
     with pytest.raises((ConfigError, packed.PackedError)) as refused:
         build.read_config(path)
-    told = str(refused.value)
-    assert message.replace("RUN, ", f"{run}, ").replace("PARENT", str(run.parent)) in told, told
-    assert "\n" not in told
+    error = str(refused.value)
+    assert message.replace("RUN, ", f"{run}, ").replace("PARENT", str(run.parent)) in error, error
+    assert "\n" not in error

@@ -1,4 +1,4 @@
-"""What the devices say to one another in a step, counted in the compiled program."""
+"""Communication between devices in a training step, counted in the compiled program."""
 
 import dataclasses
 import importlib.util
@@ -25,16 +25,16 @@ def test_collectives_are_read_from_a_program():
 
 
 @pytest.mark.parametrize(
-    ("objective", "norm", "update", "turns"),
+    ("objective", "norm", "update", "phases"),
     [("bicycle_gan", "instance", "simultaneous", 1), ("pix2pix", "batch", "alternating", 2)],
 )
-def test_devices_meet_once_for_each_turn_whatever_there_is_to_average(objective, norm, update, turns):
-    """One all-reduce with a turn's gradients; statistics and losses go along with the last ones, and no batch is split or gathered."""
+def test_one_all_reduce_for_each_phase(objective, norm, update, phases):
+    """It holds the gradients of the phase, and the last one statistics and losses, too; no batch is resharded or gathered."""
     game, batch = dataclasses.replace(sgd_game(objective, norm=norm), update=update), batch_of(16)
     state = state_of(game, batch)
     step, arguments = mapped_step(game, 8, state, batch)
     found = compiled.collectives(step.lower(*arguments).compile().as_text())
-    assert [kind for kind, _ in found] == ["all-reduce"] * turns
+    assert [kind for kind, _ in found] == ["all-reduce"] * phases
     averaged = jax.tree.leaves((state.params, state.batch_stats))
     losses = sum(size for _, size in found) // 4 - sum(leaf.size for leaf in averaged)
     assert losses == {"bicycle_gan": 7, "pix2pix": 3}[objective]

@@ -200,7 +200,7 @@ def test_fine_tuning_starts_with_the_imported_networks(tmp_path, shapes_dir, tra
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(state.opt_state["generator"]))
         config.model.width = 3
         with pytest.raises(
-            ConfigError, match="model.width is 3, that of train.start_from .* 2: its networks fit --config.model.width=2 only"
+            ConfigError, match="model.width is 3, but 2 in train.start_from .*: its networks fit --config.model.width=2 only"
         ):
             newest_state(empty, config, build.game(config), mesh)
     with pytest.raises(ConfigError, match="finetune:RUN"):

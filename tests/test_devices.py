@@ -1,4 +1,4 @@
-"""One command trains on any number of devices: on the most that its batch can be dealt to, and it says so."""
+"""One command trains on any number of devices: on as many as divide the batch, with a message if that is not all of them."""
 
 import jax
 import numpy as np
@@ -19,19 +19,19 @@ HALVES = ("bicycle", "cae_gan", "clr_gan", "cvae_gan")
 
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_every_preset_takes_the_most_devices_that_its_batch_can_be_dealt_to(name, dataset, capsys):
+def test_every_preset_uses_as_many_devices_as_divide_its_batch(name, dataset, capsys):
     config = runs.get_config(name, dataset)
     least, size = 2 if name in HALVES else 1, config.data.batch_size
     for count in COUNTS:
         mesh = pieces.mesh_of(config, jax.devices()[:count])
-        shared = [number for number in range(1, count + 1) if size % number == 0 and size // number % least == 0]
-        assert mesh.size == max(shared)
-        said = capsys.readouterr().out
+        usable = [number for number in range(1, count + 1) if size % number == 0 and size // number % least == 0]
+        assert mesh.size == max(usable)
+        message = capsys.readouterr().out
         if mesh.size == count:
-            assert not said
+            assert not message
         else:
-            assert said.startswith(f"trains on {mesh.size} of {count} devices, since data.batch_size is {size}: data.batch_size=")
-            config_for_all = override(runs.get_config(name, dataset), {"data.batch_size": int(said.split("=")[1].split()[0])})
+            assert message.startswith(f"trains on {mesh.size} of {count} devices, since data.batch_size is {size}: data.batch_size=")
+            config_for_all = override(runs.get_config(name, dataset), {"data.batch_size": int(message.split("=")[1].split()[0])})
             assert pieces.mesh_of(config_for_all, jax.devices()[:count]).size == count
 
 
@@ -65,7 +65,7 @@ def two_steps(config: Config, mesh: Mesh):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow, capsys):
+def test_a_run_resumes_with_more_or_fewer_devices(tmp_path, shapes_dir, shallow, capsys):
     rarely = {"train.eval_every": 9, "train.sample_every": 9, "train.checkpoint_every": 9}
     for step, devices in enumerate((8, 3, 6, 16), start=1):
         config = shallow("pix2pix", shapes_dir, {"data.batch_size": 48, "train.steps": step} | rarely)

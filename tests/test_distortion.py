@@ -1,4 +1,4 @@
-"""L1, PSNR and SSIM against scikit-image, their properties, and their known values on a published model's outputs."""
+"""L1, PSNR and SSIM against scikit-image, their properties, and known values for the outputs of a published model."""
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ ORACLES = {
     "psnr": lambda image, truth: peak_signal_noise_ratio(truth, image, data_range=1),
     "ssim": lambda image, truth: structural_similarity(image, truth, channel_axis=-1, data_range=1),
 }
-BETTER = {"l1": -1, "psnr": 1, "ssim": 1}  # the sign of progress
+BETTER = {"l1": -1, "psnr": 1, "ssim": 1}  # 1 if higher is better
 
 
 def smooth(shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Images in [0, 1] in which neighbouring pixels are alike."""
+    """Random images in [0, 1] with similar neighbouring pixels."""
     noise = np.random.default_rng(seed).random(shape)
     image = uniform_filter(noise, (0, 5, 5, 0), mode="wrap")
     return (image - image.min()) / np.ptp(image)
@@ -86,8 +86,8 @@ def test_stronger_damage_is_worse(name, pair):
 
 @pytest.mark.parametrize("name", METRICS)
 def test_independent_of_the_batch(name, pair):
-    alone = np.concatenate([measured(name, pair[0][i : i + 1], pair[1][i : i + 1]) for i in range(4)])
-    np.testing.assert_allclose(measured(name, *pair), alone, rtol=1e-6)
+    one_by_one = np.concatenate([measured(name, pair[0][i : i + 1], pair[1][i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(measured(name, *pair), one_by_one, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -108,7 +108,7 @@ def means(images: np.ndarray, truth: np.ndarray) -> list[float]:
 
 @pytest.fixture
 def optimised():
-    """Large images take longer to measure than to compile for."""
+    """Compiles with optimisations: for large images they save more time than they take."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
@@ -116,7 +116,7 @@ def optimised():
 
 @pytest.mark.slow
 def test_known_values_on_facades(shared, optimised):
-    """The published pix2pix model's outputs, and the mean photo, which all three prefer to them."""
+    """The outputs of the published pix2pix model, and the mean photo, which is better by all three metrics."""
     folder = shared / "data" / "facades_reference"
     files = {file.name.split("_")[0]: file for file in sorted(folder.glob("*_fake_B.png"))}
     if not files:

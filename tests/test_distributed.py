@@ -1,4 +1,4 @@
-"""Several processes on one machine: they train as one does, stop as one, and notice when one is gone."""
+"""Several processes on one machine: they train and stop like one process, and exit when one is gone."""
 
 import json
 import os
@@ -21,8 +21,8 @@ from i2i_jax.devices import crashes, processes
 from i2i_jax.storage import checkpoints, metrics_file
 from i2i_jax.train_state import TrainState
 
-DEADLINE = 240  # seconds, of a machine that is busy
-# Gloo's threads print this line in pieces, which mix
+DEADLINE = 240  # seconds, on a busy machine
+# Gloo's threads print these lines in pieces, in any order
 GLOO = re.compile(r"(?m)^(?:\[Gloo\] Rank | is connected to | peer ranks\. |Expected number of connected peer ranks is : |\d+)*\n")
 GONE = "error: another process of this run has ended or cannot be reached"
 
@@ -55,22 +55,22 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> Path:
-    """Where what one test compiled is found by the next."""
+    """The compilation cache that the tests share."""
     return tmp_path_factory.mktemp("compiled")
 
 
 @pytest.fixture
 def started():
-    """Processes that do not outlive the test."""
-    all_of_them = []
-    yield all_of_them
-    for process in all_of_them:
+    """A list of processes, which are killed after the test."""
+    processes_to_kill = []
+    yield processes_to_kill
+    for process in processes_to_kill:
         process.kill()
         process.communicate()
 
 
 @pytest.mark.slow
-def test_two_processes_with_two_devices_each_do_what_one_with_four_does(tmp_path, started, compiled):
+def test_two_processes_with_two_devices_each_train_like_one_with_four(tmp_path, started, compiled):
     address, out = free_address(), tmp_path / "result.npz"
     script = [sys.executable, str(Path(__file__).parent / "two_processes.py"), address]
     for number in "01":
@@ -113,32 +113,32 @@ OPTIONS = {
 
 @pytest.fixture
 def train(tmp_path, shapes_dir, started, compiled):
-    """Starts the training command in one or two processes with two devices together.
+    """Starts the training command in one or two processes, with two devices in total.
 
-    `differing` are options of the second alone, `patches` is code that one of them runs first.
+    `differing` has options of the second process only; `patches` has code that a process runs first, by its index.
     """
 
     def train(
         workdir: str, *, processes: int = 2, differing: dict | None = None, patches: dict | None = None, patience: int = DEADLINE
     ) -> list[subprocess.Popen[str]]:
-        address, found = free_address(), []
+        address, launched = free_address(), []
         for number in range(processes):
             options = runs.TINY | runs.TINY_NETWORKS | runs.OF_16_PIXELS | OPTIONS | {"data.prepared_dir": shapes_dir}
             options |= differing if number and differing else {}
-            main = MAIN.format(patience=patience, more=(patches or {}).get(number, ""))  # a busy machine is silent for long
+            main = MAIN.format(patience=patience, more=(patches or {}).get(number, ""))  # a busy machine can be silent for long
             command = [sys.executable, "-c", main, f"--config={runs.CONFIGS / 'pix2pix_noise.py'}"]
             command += [f"--workdir={tmp_path / workdir}", *runs.as_flags(options)]
             if processes > 1:
                 command += [f"--coordinator_address={address}", f"--num_processes={processes}", f"--process_id={number}"]
-            found.append(start(command, env=environment(compiled, devices=2 // processes)))
-        started.extend(found)
-        return found
+            launched.append(start(command, env=environment(compiled, devices=2 // processes)))
+        started.extend(launched)
+        return launched
 
     return train
 
 
-def told(process: subprocess.Popen[str], steps: int) -> str:
-    """What it prints until it has told of so many steps."""
+def output_until(process: subprocess.Popen[str], steps: int) -> str:
+    """Its output until it has reported the given number of steps."""
     lines = []
     for line in process.stdout or ():
         lines.append(line)
@@ -148,8 +148,8 @@ def told(process: subprocess.Popen[str], steps: int) -> str:
 
 
 def rows(workdir: Path) -> list[dict]:
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in found]
+    logged = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in metrics_file.TIMING} for row in logged]
 
 
 def saved_state(workdir: Path, config: Config) -> TrainState:
@@ -158,23 +158,23 @@ def saved_state(workdir: Path, config: Config) -> TrainState:
 
 
 @pytest.mark.slow
-def test_two_processes_that_are_stopped_and_killed_leave_the_run_of_one(tmp_path, shapes_dir, shallow, train):
+def test_two_processes_that_are_stopped_and_killed_give_the_run_of_one(tmp_path, shapes_dir, shallow, train):
     first, second = train("run")
-    told(first, 2)
+    output_until(first, 2)
     second.send_signal(signal.SIGTERM)
-    (code, out, err), of_second = end(first), end(second)
-    assert (code, err, *of_second) == (0, "", 0, "", ""), err
+    (code, out, err), second_result = end(first), end(second)
+    assert (code, err, *second_result) == (0, "", 0, "", ""), err
     stopped = re.fullmatch(rf"stopped after step (\d+) of {STEPS}; the same command resumes it", out.splitlines()[-1])
     assert stopped and (tmp_path / "run" / "checkpoints" / stopped[1]).is_dir()
 
     first, second = train("run")
-    assert f"resumes after step {stopped[1]} of {STEPS}" in told(first, 6)
+    assert f"resumes after step {stopped[1]} of {STEPS}" in output_until(first, 6)
     second.kill()
     code, out, err = end(first)
     assert (code, err.startswith(GONE), err.count("\n")) == (1, True, 1), err
 
     first, second = train("run")
-    told(first, 2)
+    output_until(first, 2)
     first.kill()
     code, out, err = end(second)
     assert (code, out) == (1, "")
@@ -223,11 +223,11 @@ checkpoints._steps, checkpoints._read = steps, read
 
 
 @pytest.mark.slow
-def test_all_processes_go_on_from_the_step_that_the_first_one_chooses(tmp_path, shapes_dir, shallow, train):
-    """One that cannot read it, or does not see it, ends them all with one line; later the same command goes on to the same bits."""
+def test_all_processes_resume_from_the_step_that_the_first_one_chooses(tmp_path, shapes_dir, shallow, train):
+    """If one cannot read it or does not see it, all exit with one line. Later the same command resumes, bit for bit."""
     config = shallow("pix2pix_noise", shapes_dir, OPTIONS | {"train.steps": STEPS})
     first, second = train("run")
-    told(first, 6)
+    output_until(first, 6)
     first.send_signal(signal.SIGTERM)
     assert (end(first)[0], end(second)[0]) == (0, 0)
     step = max(int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit())
@@ -253,7 +253,7 @@ def refuse(*_):
     raise config.ConfigError("no run")
 run_folder.refuse_other_run = refuse
 """
-ALONE = {
+FAILURES = {
     "a folder of its own": (
         1, REFUSING,
         2, "no run",
@@ -278,42 +278,42 @@ ALONE = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ALONE)
-def test_what_one_process_alone_finds_wrong_is_one_line_in_all(kind, train):
-    """At once: nobody is left at a barrier."""
-    number, patch, status, message = ALONE[kind]
+@pytest.mark.parametrize("kind", FAILURES)
+def test_an_error_in_one_process_is_one_line_in_all(kind, train):
+    """They exit at once, and none waits at a barrier."""
+    number, patch, status, message = FAILURES[kind]
     own, other = (lambda both: (both[number], both[1 - number]))([end(process) for process in train("run", patches={number: patch})])
     assert own[0] == other[0] == status, (own, other)
     assert [line for line in own[2].splitlines() if line.startswith("error: ")] and message in own[2].splitlines()[-1], own
     assert other[2] == f"error: process {number}: {message}\n"
 
 
-def test_code_is_known_by_its_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "__file__", str(tmp_path / "processes.py"))
-    found = {processes.code()}
+def test_code_is_a_hash_of_the_source_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "__file__", str(tmp_path / "devices" / "processes.py"))
+    hashes = {processes.code()}
     for name, text in (("a.py", ""), ("a.py", "x"), ("b/c.py", "x"), ("b/notes.txt", "x")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        found.add(processes.code())
-    assert len(found) == 4
+        hashes.add(processes.code())
+    assert len(hashes) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stalled", [0, 1])
 def test_a_process_that_stalls(train, stalled):
-    """The other one ends by itself; nothing waits for ever."""
+    """The other one exits by itself; none waits for ever."""
     both = train("run", patience=15)
-    told(both[0], 2)
+    output_until(both[0], 2)
     both[stalled].send_signal(signal.SIGSTOP)
     code, out, err = end(both[1 - stalled])
     assert (code, err.splitlines()[-1].startswith(GONE)) == (1, True), err
 
 
-def test_a_coordinator_that_is_not_there(compiled, started):
+def test_a_coordinator_that_does_not_exist(compiled, started):
     address = free_address()
     code = f"from i2i_jax.devices import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
     started.append(start([sys.executable, "-c", code], env=environment(compiled, devices=1)))
-    assert end(started[0]) == (1, "", f"error: not all processes came together at {address} within 1 seconds\n")
+    assert end(started[0]) == (1, "", f"error: not all processes connected to {address} within 1 seconds\n")
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_coordinator_that_is_not_there(compiled, started):
         (["--coordinator_address=host", "--num_processes=2", "--process_id=1"], "--coordinator_address is 'host': must be HOST:PORT"),
         (
             ["--coordinator_address=host:1", "--num_processes=2", "--process_id=2"],
-            "--process_id is 2, --num_processes 2: must be from 0 to one less",
+            "--process_id is 2, --num_processes 2: must be from 0 to --num_processes - 1",
         ),
         (["--coordinator_address=host:1", "--num_processes=0", "--process_id=0"], "--num_processes 0"),
         (["--coordinator_address=host:1", "--num_processes=two", "--process_id=0"], "--num_processes=two"),
@@ -341,14 +341,14 @@ def test_wrong_usage(command, tmp_path, options, part):
         ({}, False),
         ({"SLURM_STEP_NUM_TASKS": "1"}, False),
         ({"SLURM_STEP_NUM_TASKS": "2"}, True),
-        ({"SLURM_NTASKS": "2"}, False),  # of an allocation, in a script that srun did not start
+        ({"SLURM_NTASKS": "2"}, False),  # the tasks of an allocation, in a script that srun did not start
         ({"OMPI_COMM_WORLD_SIZE": "8"}, True),
         ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
         ({"TPU_WORKER_HOSTNAMES": "one,two"}, True),
         ({"TPU_WORKER_HOSTNAMES": "one", "MEGASCALE_NUM_SLICES": "2"}, True),
     ],
 )
-def test_who_is_started_by_a_launcher(monkeypatch, variables, several):
+def test_launchers_of_several_processes_are_recognised(monkeypatch, variables, several):
     joined = []
     monkeypatch.setattr(processes, "_join", joined.append)
     for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES", "TPU_WORKER_HOSTNAMES"):
@@ -363,7 +363,7 @@ def test_who_is_started_by_a_launcher(monkeypatch, variables, several):
         assert len(joined) == several + 1
 
 
-def test_an_error_of_one_process_passes_through(monkeypatch):
+def test_an_error_in_the_block_is_raised(monkeypatch):
     left = []
     monkeypatch.setattr(processes, "_join", lambda explicit: None)
     monkeypatch.setattr(processes.atexit, "register", left.append)

@@ -1,4 +1,4 @@
-"""Distances of samples to their target and to the next, by NumPy."""
+"""Distances of samples to their target and to the next sample, against NumPy."""
 
 from types import SimpleNamespace
 
@@ -40,7 +40,7 @@ def test_every_sample_to_its_target_and_to_the_next(target, samples):
 
 
 def test_a_sample_is_compared_with_the_next_of_its_own_input():
-    """By a distance that is not symmetric, on samples that carry their names."""
+    """With a distance that is not symmetric, on samples whose pixels hold their index."""
     named = jnp.arange(6.0).reshape(2, 3, 1, 1, 1)
     distance = SimpleNamespace(embed=lambda x: 10 * x.sum((1, 2, 3)), between=lambda embedded, others: embedded + others / 10)
     to_target, to_next = diversity.distances(distance, jnp.full((2, 1, 1, 1), 7.0), named)
@@ -61,8 +61,8 @@ def test_equal_samples_have_no_distance(target, samples):
 
 
 def test_independent_of_the_batch(target, samples):
-    alone = [measured(t[None], x[None]) for t, x in zip(target, samples, strict=True)]
-    for whole, parts in zip(measured(target, samples), zip(*alone, strict=True), strict=True):
+    one_by_one = [measured(t[None], x[None]) for t, x in zip(target, samples, strict=True)]
+    for whole, parts in zip(measured(target, samples), zip(*one_by_one, strict=True), strict=True):
         np.testing.assert_allclose(whole, np.concatenate(parts, 1), rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The Fréchet distance on Gaussians whose distance is known, and against a matrix square root."""
+"""The Fréchet distance of Gaussians with a known distance, and against a matrix square root."""
 
 import warnings
 
@@ -61,14 +61,14 @@ def test_order_does_not_matter(n, d):
     assert frechet_distance(y, x) == pytest.approx(frechet_distance(x, y), rel=1e-10)
 
 
-def test_moving_a_sample_adds_the_square_of_the_way():
+def test_shifting_a_sample_adds_the_squared_shift():
     x, y = sample(80, 5), sample(70, 5, seed=1)
     y = y - y.mean(0) + x.mean(0)
     assert frechet_distance(x, y + np.float32(3)) == pytest.approx(frechet_distance(x, y) + 5 * 9, rel=1e-5)
 
 
 def test_singular_covariances():
-    """Fewer images than dimensions, in orthogonal planes: nothing is shared, no root of a singular matrix is taken."""
+    """Fewer images than dimensions, in orthogonal subspaces: the trace of the matrix square root is 0."""
     x, y = np.zeros((4, 30)), np.zeros((5, 30))
     x[:, :3], y[:, 10:14] = sample(4, 3), sample(5, 4, seed=1)
     expected = np.square(x.mean(0) - y.mean(0)).sum() + x.var(0, ddof=1).sum() + y.var(0, ddof=1).sum()
@@ -76,7 +76,7 @@ def test_singular_covariances():
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_small_sample_is_told():
+def test_a_small_sample_is_warned_of():
     x = sample(40, 8)
     with pytest.warns(SampleTooSmall, match="40 images: the distance is too high"):
         frechet_distance(x, sample(60, 8))
@@ -98,9 +98,9 @@ def test_a_small_sample_is_told():
         (
             np.where(np.eye(5, 4) == 1, np.nan, 0),
             sample(5, 4),
-            "the first sample has features that are not finite: of 4 images, first of number 0",
+            "the first sample has NaN or Inf in the features of 4 images, the first of which is number 0",
         ),
-        (sample(5, 4), np.full((3, 4), np.inf), "the second sample has features that are not finite: of 3 images"),
+        (sample(5, 4), np.full((3, 4), np.inf), "the second sample has NaN or Inf in the features of 3 images"),
     ],
 )
 def test_features_without_a_distance(first, second, message):

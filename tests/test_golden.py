@@ -1,7 +1,8 @@
-"""Held in float64 to figures that the public PyTorch code of pix2pix and BicycleGAN computed: networks, gradients, three training steps.
+"""Compares networks, gradients and three training steps in float64 with stored results of the public PyTorch code.
 
-A file's `meta` says in PyTorch's option names what was run. `data/golden` holds the smallest set that has every kind of network and
-both trainings; the rest is tested where the shared folder is.
+The code is that of pix2pix and BicycleGAN. `meta` in each file has the options of the run, with the names of the PyTorch code.
+`data/golden` has the smallest set with every kind of network and both trainings; the other files are tested if the shared folder
+exists.
 """
 
 import dataclasses
@@ -59,7 +60,7 @@ def nhwc(x):
 
 
 def assert_within(tolerance, ours, theirs):
-    """Every leaf, relative to the largest value among all of the leaves."""
+    """Compares all leaves, with a tolerance relative to the largest value of all leaves."""
     scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale), ours, theirs)
 
@@ -68,7 +69,7 @@ def assert_within(tolerance, ours, theirs):
 
 
 def patch_layers(options):
-    """BicycleGAN names a discriminator by the image size it is for."""
+    """The number of layers of a discriminator. BicycleGAN's names contain the image size instead."""
     return options["n_layers_D"] if "n_layers_D" in options else {"basic_128": 2, "basic_256": 3}[options["netD"].removesuffix("_multi")]
 
 
@@ -88,8 +89,8 @@ def network(meta):
     return MultiScale(scales) if meta["repo"] == "bicycle" else scales[0]
 
 
-def assert_makes_what_theirs_made(golden, module, variables, tolerance, kinds=("output/", "output_running_stats/")):
-    """In the precision of `variables`."""
+def assert_same_outputs(golden, module, variables, tolerance, kinds=("output/", "output_running_stats/")):
+    """Compares the outputs for the stored inputs, in the dtype of `variables`."""
     inputs = [jnp.asarray(nhwc(x), jax.tree.leaves(variables)[0].dtype) for x in golden.under("input/").values()]
     switches = {"deterministic": True} if golden.meta["net"] == "G" else {}
     for kind in kinds:
@@ -106,7 +107,7 @@ def test_golden_network(name):
     golden = load(ALL[name])
     module, state = network(golden.meta), golden.under("state/")
     variables = {"params": params_from_state_dict(module, state), "batch_stats": batch_stats_from_state_dict(module, state)}
-    assert_makes_what_theirs_made(golden, module, variables, 1e-10)
+    assert_same_outputs(golden, module, variables, 1e-10)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -162,12 +163,12 @@ def as_bicycle_gan(config: Config, options: dict) -> None:
 
 
 def remember_gradient() -> optax.GradientTransformation:
-    """Changes nothing; its state is the last gradient."""
+    """A transformation that passes gradients on and keeps the last one as its state."""
     return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), lambda grad, *_: (grad, grad))
 
 
 def expected_losses(theirs: dict) -> dict[str, dict[str, float]]:
-    """PyTorch's names to our players' terms."""
+    """The losses of the PyTorch code by player and term."""
     halved = 0.5 * (theirs.get("D_real", 0.0) + theirs.get("D_fake", 0.0))
     discriminator = {"gan": theirs.get("D", halved), "gan_prior": theirs.get("D2", 0.0)}
     names = {"gan": "G_GAN", "gan_prior": "G_GAN2", "l1": "G_L1", "kl": "kl", "latent": "z_L1"}
@@ -182,7 +183,7 @@ def assert_losses(ours: objectives.Losses, theirs: dict) -> None:
 
 
 def replay(golden: Golden, monkeypatch) -> None:
-    """Trains as the file did and compares every step's losses, the first gradients, and what the networks became."""
+    """Repeats the stored training; compares the losses of every step, the first gradients and the final networks."""
     game = build.game(config_of(golden.meta))
     game = dataclasses.replace(game, tx=optax.chain(remember_gradient(), game.tx))
     latents: list[jax.Array] = []
@@ -208,8 +209,8 @@ def replay(golden: Golden, monkeypatch) -> None:
         state, losses = train_step(state, Batch(nhwc(given["A"]), nhwc(given["B"])), drawn)
         assert_losses(losses, golden.meta["losses"][step])
         if step == 0:
-            graded = {net: module for net, module in nets.items() if golden.under(f"grad0/{net}/")}
-            for name, expected in theirs("grad0", needed=graded).items():
+            with_gradients = {net: module for net, module in nets.items() if golden.under(f"grad0/{net}/")}
+            for name, expected in theirs("grad0", needed=with_gradients).items():
                 assert_within(1e-9, state.opt_state[name][0], expected)
     assert set(state.params) == set(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), state.params, theirs("final"))

@@ -1,6 +1,6 @@
-"""FID's Inception with random weights against PyTorch's operations, in float64; and the loading of its file.
+"""FID's Inception with random weights against PyTorch, in float64, and the loading of its file.
 
-`data/inception_golden.npz` holds some of the features that `torch_features` below gave, for where there is no PyTorch.
+`data/inception_golden.npz` has some of the features that `torch_features` below computed, for tests without PyTorch.
 """
 
 from pathlib import Path
@@ -17,12 +17,12 @@ from i2i_jax.metrics.weights import WeightsError
 GOLDEN = Path(__file__).parent / "data" / "inception_golden.npz"
 FILE = Path("weights.pth")
 
-# The last block sees 2 x 3 pixels: enough to tell its pools from each other, and an average with the padding from one without.
+# The last block has 2 x 3 pixels: enough to distinguish its kinds of pooling, and averages with and without padding.
 HEIGHT, WIDTH = 107, 139
 
 
 def units():
-    """Name, channels in and out, height and width of the kernel, of every convolution."""
+    """Name, input and output channels, height and width of the kernel of every convolution."""
     yield from (("Conv2d_1a_3x3", 3, 32, 3, 3), ("Conv2d_2a_3x3", 32, 32, 3, 3), ("Conv2d_2b_3x3", 32, 64, 3, 3))
     yield from (("Conv2d_3b_1x1", 64, 80, 1, 1), ("Conv2d_4a_3x3", 80, 192, 3, 3))
     for block, c, pooled in (("Mixed_5b", 192, 32), ("Mixed_5c", 256, 64), ("Mixed_5d", 288, 64)):
@@ -51,7 +51,7 @@ def units():
 @pytest.fixture(scope="module")
 def state_dict():
     """Random arrays under the keys of pytorch-fid's file."""
-    rng = np.random.RandomState(0)  # of all NumPy's generators the one whose stream never changes
+    rng = np.random.RandomState(0)  # the only generator of NumPy whose stream never changes
     state = {}
     for name, c_in, c_out, height, width in units():
         bound = np.sqrt(6 / (c_in * height * width))
@@ -63,7 +63,7 @@ def state_dict():
 
 @pytest.fixture(scope="module")
 def images():
-    """Two images of noise on noise of 8 pixels, [2, h, w, 3] in [-1, 1]."""
+    """Two images of fine noise added to coarse noise, [2, h, w, 3] in [-1, 1]."""
     rng = np.random.RandomState(1)
     coarse = rng.random_sample((2, 14, 18, 3)).repeat(8, 1).repeat(8, 2)[:, :HEIGHT, :WIDTH]
     return coarse + rng.random_sample((2, HEIGHT, WIDTH, 3)) - 1
@@ -76,7 +76,7 @@ def params(state_dict):
 
 @pytest.fixture(scope="module")
 def found(state_dict, images):
-    """Features of both images at once, in float64."""
+    """Features of both images in one batch, in float64."""
     wide = {key: value.astype(np.float64) for key, value in state_dict.items()}
     with jax.enable_x64(True):
         params = inception.params_from_state_dict(wide, path=FILE)
@@ -84,7 +84,7 @@ def found(state_dict, images):
 
 
 def torch_features(state_dict, images, resize=False):
-    """The network of pytorch-fid in PyTorch's functions: float64, batch norm as itself."""
+    """The network of pytorch-fid in PyTorch functions, in float64, with separate batch norms."""
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     state = {key: torch.from_numpy(value).double() for key, value in state_dict.items()}
@@ -153,7 +153,7 @@ def test_features_are_the_recorded_ones(found):
 
 
 def clamped_bilinear(image):
-    """To 299 x 299 by definition: each output's centre in input pixels, clamped, between its neighbours."""
+    """Bilinear resize to 299 x 299 by its definition: interpolates at the clamped centre of each output pixel."""
     h, w, _ = image.shape
     y, x = (np.clip((np.arange(299) + 0.5) * size / 299 - 0.5, 0, size - 1) for size in (h, w))
     (top, left), (bottom, right) = (y.astype(int), x.astype(int)), (np.ceil(y).astype(int), np.ceil(x).astype(int))
@@ -171,7 +171,7 @@ def test_resize_is_bilinear_without_antialias(size):
     np.testing.assert_allclose(found, clamped_bilinear(image), rtol=1e-10)
 
 
-def test_what_is_already_299_stays():
+def test_images_of_299_pixels_are_unchanged():
     image = jnp.asarray(np.random.RandomState(0).random_sample((1, 299, 299, 3)), jnp.float32)
     np.testing.assert_array_equal(inception.prepare(image), image)
 
@@ -181,7 +181,7 @@ def test_grey_is_repeated():
     np.testing.assert_array_equal(inception.prepare(grey), inception.prepare(jnp.repeat(grey, 3, -1)))
 
 
-def test_single_precision_stays(params):
+def test_float32_stays_float32(params):
     features = jax.eval_shape(inception.features, params, jax.ShapeDtypeStruct((2, 20, 30, 1), np.float32))
     assert (features.shape, features.dtype) == ((2, 2048), np.float32)
 
@@ -205,7 +205,7 @@ KEY = "Mixed_6c.branch7x7_2.bn.running_var"
     [
         ({KEY: None}, f"weights.pth: no '{KEY}'"),
         ({KEY: np.zeros(3)}, rf"weights.pth: '{KEY}' has shape \(3,\): this network needs \(160,\)"),
-        ({"fc.weight": np.zeros((1000, 2048))}, "weights.pth: 'fc.weight' has 1000 classes: another Inception than FID's"),
+        ({"fc.weight": np.zeros((1000, 2048))}, "weights.pth: 'fc.weight' has 1000 classes: not the Inception of FID"),
     ],
 )
 def test_another_file_is_refused(state_dict, change, message):

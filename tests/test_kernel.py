@@ -1,4 +1,4 @@
-"""The kernel distance against its double loop, without bias, and with an interval that covers."""
+"""The kernel distance against its definition, its bias, and the coverage of its confidence interval."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def sample(n, d=4, seed=0, shift=0.0):
 
 
 def estimate(x, y):
-    """By definition."""
+    """MMD^2 by its definition, in a double loop."""
     x, y = x.astype(np.float64), y.astype(np.float64)
 
     def k(a, b):
@@ -59,7 +59,7 @@ EVEN, UNEVEN = np.array([0.2, 0.2, 0.2, 0.2, 0.2]), np.array([0.5, 0.1, 0.1, 0.2
 
 
 def drawn(p, q, times=400, n=40, m=60):
-    """The distance between p and q over SUPPORT, and that of `times` pairs of samples."""
+    """The true distance between the distributions p and q over SUPPORT, and estimates from `times` pairs of samples."""
     rng = np.random.default_rng(0)
     truth = (p - q) @ (SUPPORT @ SUPPORT.T / 3 + 1) ** 3 @ (p - q)
     pairs = (kernel_distance(SUPPORT[rng.choice(5, n, p=p)], SUPPORT[rng.choice(5, m, p=q)]) for _ in range(times))

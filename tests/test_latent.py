@@ -1,4 +1,4 @@
-"""Latent consistency and posterior collapse, on encoders whose answer is known."""
+"""Latent consistency and posterior collapse, for encoders with known results."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def test_an_encoder_that_finds_z_is_consistent():
     assert (latent.consistency(jnp.asarray(z), jnp.asarray(z)) == 0).all()
 
 
-def test_a_blind_encoder():
+def test_an_encoder_that_always_returns_zero():
     z = draw((2000, 8))
     assert latent.consistency(jnp.asarray(0 * z), jnp.asarray(z)).mean() == pytest.approx(np.sqrt(2 / np.pi), abs=0.02)
 
@@ -65,12 +65,12 @@ def test_active_dimensions_are_those_whose_mean_varies():
 
 
 def test_active_threshold_is_of_the_unbiased_variance():
-    deviation = np.array([0.0699, 0.0715])  # of two cases from their mean: variance 2 deviation^2
+    deviation = np.array([0.0699, 0.0715])  # of two images from their mean: the unbiased variance is 2 deviation^2
     assert latent.active_dimensions(jnp.stack([jnp.asarray(deviation), jnp.asarray(-deviation)])) == 1
 
 
-def test_active_dimensions_of_one_case_are_refused():
-    with pytest.raises(latent.LatentError, match="at least 2 cases: found 1"):
+def test_active_dimensions_of_one_image_are_refused():
+    with pytest.raises(latent.LatentError, match="at least 2 images: found 1"):
         latent.active_dimensions(jnp.zeros((1, 8)))
 
 

@@ -1,4 +1,4 @@
-"""Losses against NumPy, at values worked out by hand, and at their edges."""
+"""Losses against NumPy, at values computed by hand, and at extreme values."""
 
 import jax
 import jax.numpy as jnp
@@ -59,11 +59,11 @@ ORACLES = {
 }
 
 
-def test_cross_entropy_matches_numpy_and_leaves_out_what_is_unknown():
+def test_cross_entropy_matches_numpy_and_ignores_unlabelled_positions():
     rng = np.random.default_rng(0)
     logits, classes = rng.normal(0, 3, (2, 3, 4, 5)), rng.integers(-1, 5, (2, 3, 4))
-    share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    terms = [-np.log(share[place][classes[place]]) for place in np.ndindex(2, 3, 4) if classes[place] >= 0]
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    terms = [-np.log(probabilities[i][classes[i]]) for i in np.ndindex(2, 3, 4) if classes[i] >= 0]
     np.testing.assert_allclose(losses.cross_entropy(jnp.asarray(logits), jnp.asarray(classes)), np.mean(terms), rtol=1e-5)
     assert losses.cross_entropy(jnp.asarray(logits), jnp.full((2, 3, 4), -1)) == 0
 
@@ -85,7 +85,7 @@ def test_gan_losses_at_logits_of_zero(name, real, fake, generator):
 
 
 @pytest.mark.parametrize("name", losses.GAN_LOSSES)
-def test_each_player_gains_where_it_should(name):
+def test_signs_of_the_gradients_of_gan_losses(name):
     """D lowers its loss by raising real and lowering fake logits, G by raising fake ones."""
     loss, logits = losses.GAN_LOSSES[name], jnp.full((1, 2, 2, 1), 0.5)
     slope = {part: float(jax.grad(lambda x, part=part: getattr(loss, part)(x))(logits).sum()) for part in ("real", "fake", "generator")}
@@ -110,17 +110,17 @@ def test_over_scales_sums_means_so_that_a_small_scale_counts_as_much_as_a_large_
 
 
 def test_gradient_penalty_matches_a_numeric_gradient():
-    """Of the function x -> sum(w tanh(x)), differentiated by central differences in float64."""
+    """The gradient of x -> sum(w tanh(x)) by central differences in float64."""
     weights, x = RNG.normal(size=(2, 2, 3, 4, 3))
 
-    def judge(image):
+    def function(image):
         return (weights * np.tanh(image)).sum()
 
     numeric = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[index] = 1e-5
-        numeric[index] = (judge(x + step) - judge(x - step)) / 2e-5
+        numeric[index] = (function(x + step) - function(x - step)) / 2e-5
     expected = np.mean([(np.linalg.norm(image) - 1) ** 2 for image in numeric])
     gradient = jax.grad(lambda image: (weights.astype(np.float32) * jnp.tanh(image)).sum())(jnp.float32(x))
     np.testing.assert_allclose(losses.gradient_penalty(gradient), expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Perceptual distances: against PyTorch's functions and kept figures with random weights, and what the real ones find far apart."""
+"""Perceptual distances against PyTorch and stored values with random weights, and properties with the published weights."""
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from i2i_jax.metrics import backbones, lpips
 from i2i_jax.metrics.backbones import AlexNet, ImageShapeError, SqueezeNet
 from i2i_jax.metrics.weights import WeightsError
 
-# Of `pair_of` the name, by the independent computation below in float64.
-KEPT = {
+# The distances of `pair_of(name)`, as computed by `independent` below in float64.
+STORED = {
     "lpips_v0.0_alex": [0.8053531950563471, 0.7965994063597122],
     "lpips_v0.1_alex": [0.8196495667296733, 0.807501951440606],
     "lpips_v0.1_vgg": [0.6584702465667595, 0.6443298383094539],
@@ -26,7 +26,7 @@ NETWORKS = {"alex": AlexNet, "vgg": backbones.VGG16, "squeeze": SqueezeNet}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Every file of weights under its published name, as .npz, with random contents."""
+    """A folder with all files of weights under their published names, as .npz, with random values."""
     folder = tmp_path_factory.mktemp("weights")
     for name, network in NETWORKS.items():
         file = lpips.BACKBONES[name][1].replace(".pth", ".npz")
@@ -43,13 +43,13 @@ def heads_of(network, version: str) -> dict[str, np.ndarray]:
 
 
 def pair_of(name: str) -> list[np.ndarray]:
-    """Two noises and another two, as small as the backbone takes them."""
+    """Two batches of two noise images, of the smallest size that the backbone takes."""
     side = SqueezeNet.SMALLEST if name == "squeezenet_caffe" else NETWORKS[name.rsplit("_", 1)[1]].SMALLEST
     return [images_of(2, side, side + 1, 3, seed=seed) for seed in (1, 2)]
 
 
 def independent(name: str) -> np.ndarray:
-    """LPIPS as its authors' code has it, and the mean over maps where there are no heads; float64, by PyTorch."""
+    """LPIPS as in its authors' code, in PyTorch and float64; without heads the mean over feature maps."""
     if name == "squeezenet_caffe":
         network, heads = SqueezeNet, [np.full(c, 1 / 7) for c in CHANNELS[SqueezeNet]]
         pair = [(x + 1)[..., ::-1] * 127.5 - [104, 117, 123] for x in pair_of(name)]
@@ -67,16 +67,16 @@ def independent(name: str) -> np.ndarray:
     return total
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", STORED)
 def test_figures(name, folder):
     found = distance_of(lpips.DISTANCES[name](folder), *(jnp.asarray(x, jnp.float32) for x in pair_of(name)))
     assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, KEPT[name], rtol=1e-5)
+    np.testing.assert_allclose(found, STORED[name], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", KEPT)
-def test_kept_figures_are_right(name):
-    np.testing.assert_allclose(KEPT[name], independent(name), rtol=1e-9)
+@pytest.mark.parametrize("name", STORED)
+def test_stored_values_are_right(name):
+    np.testing.assert_allclose(STORED[name], independent(name), rtol=1e-9)
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +98,17 @@ def test_same_and_swapped(distance):
 
 def test_batches_do_not_matter(distance):
     a, b = (jnp.asarray(x, jnp.float32) for x in pair_of("lpips_v0.1_alex"))
-    alone = [distance_of(distance, a[i : i + 1], b[i : i + 1])[0] for i in range(2)]
-    np.testing.assert_allclose(distance_of(distance, a, b), alone, rtol=2e-6)
+    one_by_one = [distance_of(distance, a[i : i + 1], b[i : i + 1])[0] for i in range(2)]
+    np.testing.assert_allclose(distance_of(distance, a, b), one_by_one, rtol=2e-6)
 
 
 def test_images_of_different_shapes(distance):
-    with pytest.raises(ImageShapeError, match="a distance needs the same"):
+    with pytest.raises(ImageShapeError, match="must be the same"):
         distance(jnp.zeros((2, 32, 32, 3)), jnp.zeros((1, 32, 32, 3)))
 
 
 def test_a_map_over_the_weights(distance):
-    """Shapes may take the place of arrays."""
+    """A tree map may replace the arrays by shapes."""
     shapes = jax.tree.map(lambda x: x.shape, distance)
     assert shapes.heads[0] == (64,)
     assert not any(isinstance(x, np.ndarray) for x in jax.tree.leaves(distance))  # else sent to the device with each batch
@@ -122,7 +122,7 @@ def test_heads_of_another_backbone(folder, tmp_path):
 
 
 def test_the_published_heads(folder, shared, tmp_path):
-    """In the layout of their own package, beside a backbone under its own name."""
+    """The published heads are found in the layout of their own package, next to the backbones."""
     pytest.importorskip("torch", reason="reads PyTorch's files")
     (tmp_path / "v0.1").symlink_to(shared / "weights" / "lpips_linear_v0.1")
     for backbone, (_, file) in lpips.BACKBONES.items():

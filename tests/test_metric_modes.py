@@ -1,4 +1,4 @@
-"""Modes recovered, valid share and total variation, on samplers whose answer is known."""
+"""Recovered modes, fraction of valid samples and total variation, for samplers with known results."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_collapsed_sampler(known):
     assert (found.recovered, found.valid, found.total_variation) == (1, 1.0, pytest.approx(5 / 6))
 
 
-def test_a_sampler_of_greys_is_not_valid(known):
+def test_grey_samples_are_not_valid(known):
     found = modes(np.zeros((4, 64, 64, 3)), *known)
     assert (found.recovered, found.valid, found.total_variation) == (0, 0.0, 1.0)
 
@@ -36,7 +36,7 @@ def test_a_mixture_by_hand(known):
     assert found.total_variation == pytest.approx((2 / 3 - 1 / 6 + 1 / 3 - 1 / 6 + 4 / 6) / 2)
 
 
-def test_what_lies_outside_the_mask_does_not_matter(known):
+def test_pixels_outside_the_mask_have_no_effect(known):
     renderings, mask = known
     samples = np.where(mask[None, :, :, None], renderings, -1)
     assert modes(samples, *known) == modes(renderings, *known)

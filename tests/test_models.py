@@ -1,4 +1,4 @@
-"""Networks: size, reach and range; layers against NumPy; initial values."""
+"""Networks: parameter counts, shapes, receptive fields and range; layers against NumPy; initial values."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def shapes(module, *inputs, **switches):
-    """Of the variables and the output: nothing is computed."""
+    """The shapes of the output and of the variables; nothing is computed."""
     structs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in inputs]
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     return jax.eval_shape(lambda *x: module.init_with_output(rngs, *x, **switches), *structs)
@@ -26,8 +26,8 @@ def size(params):
 
 # ---- parameter counts
 #
-# The counts are those of the PyTorch code. We leave out the bias of a convolution that a norm follows, since the norm cancels it:
-# a bias for each of these channels. PyTorch pix2pix leaves them out itself where the norm is batch.
+# The counts are those of the PyTorch code. Our convolutions have no bias before a norm, which would cancel it; the last column has the
+# channels of those biases. With batch norm, pix2pix's PyTorch code leaves them out, too.
 
 UNET_256 = [128, 256, 512, 512, 512, 512] + [64, 128, 256, 512, 512, 512, 512]  # down, up
 UNET_128 = [128, 256, 512, 512, 512] + [64, 128, 256, 512, 512, 512]
@@ -92,12 +92,12 @@ def test_encoder_gives_a_gaussian_at_any_size(name):
         assert mean.shape == log_var.shape == (3, 5)
 
 
-def test_patchgan_judges_256_pixels_by_30_patches():
+def test_patchgan_has_30_x_30_logits_for_256_pixels():
     output, _ = shapes(PatchGAN(3, 2), (1, 256, 256, 6))
     assert output.shape == (1, 30, 30, 1)
 
 
-def test_pixel_judges_every_pixel():
+def test_pixelgan_has_a_logit_for_every_pixel():
     output, _ = shapes(DISCRIMINATORS["pixel"](), (1, 20, 30, 6))
     assert output.shape == (1, 20, 30, 1)
 
@@ -109,23 +109,23 @@ def test_each_scale_sees_half_of_the_one_before():
 
 @pytest.mark.parametrize(("layers", "receptive_field"), list(enumerate([16, 34, 70, 142, 286, 574], start=1)))
 def test_patchgan_receptive_field(layers, receptive_field):
-    """The pixels that move one logit in the middle."""
+    """Counts the pixels that affect one logit in the middle."""
     module = PatchGAN(layers, width=1, norm="none", kernel_init=jax.nn.initializers.ones)
     image = jnp.ones((1, receptive_field + 2 * 2**layers, receptive_field + 2 * 2**layers, 1))
 
     @jax.jit
     @jax.grad
-    def reach(image):
+    def gradient_of_logit(image):
         logits, _ = module.init_with_output(jax.random.key(0), image)
         return logits[0, logits.shape[1] // 2, logits.shape[2] // 2, 0]
 
-    rows = np.flatnonzero(np.asarray(reach(image)).any((0, 2, 3)))
+    rows = np.flatnonzero(np.asarray(gradient_of_logit(image)).any((0, 2, 3)))
     assert rows[-1] - rows[0] + 1 == receptive_field
 
 
-def test_latent_enters_where_it_is_told():
-    for at, channels in (("all", [3 + 5, 2 + 5, 4 + 5]), ("input", [3 + 5, 2, 4])):
-        _, variables = shapes(UNet(3, depth=3, width=2, latent_at=at), (1, 8, 8, 3), (1, 5))
+def test_latent_at_sets_the_layers_that_get_the_latent():
+    for latent_at, channels in (("all", [3 + 5, 2 + 5, 4 + 5]), ("input", [3 + 5, 2, 4])):
+        _, variables = shapes(UNet(3, depth=3, width=2, latent_at=latent_at), (1, 8, 8, 3), (1, 5))
         assert [variables["params"][f"down_{level}"]["kernel"].shape[2] for level in range(3)] == channels
 
 
@@ -150,7 +150,7 @@ DROPPING = {"unet": UNet(2, depth=6, width=2, dropout=True), "resnet": ResNet(2,
 
 
 @pytest.mark.parametrize("module", DROPPING.values(), ids=DROPPING)
-def test_dropout_and_statistics_are_switched_apart(module):
+def test_dropout_and_running_statistics_are_switched_separately(module):
     x = jnp.asarray(RNG.uniform(-1, 1, (2, 64, 64, 3)), jnp.float32)
     variables = jax.jit(module.init)({"params": jax.random.key(0), "dropout": jax.random.key(1)}, x)
 
@@ -211,7 +211,7 @@ def test_batch_norm_and_its_running_statistics():
     x = jnp.asarray(RNG.normal(2.0, 3.0, (2, 3, 4, 2)), jnp.float32)
     module = L.BatchNorm()
     variables = module.init(jax.random.key(0), x, use_running_average=False)
-    np.testing.assert_array_equal(variables["batch_stats"]["mean"], [0, 0])  # init leaves them alone
+    np.testing.assert_array_equal(variables["batch_stats"]["mean"], [0, 0])  # init does not change them
     y, updated = module.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
     flat = np.asarray(x, np.float64).reshape(-1, 2)
     np.testing.assert_allclose(np.asarray(y).reshape(-1, 2), (flat - flat.mean(0)) / np.sqrt(flat.var(0) + 1e-5), atol=1e-5)
@@ -223,11 +223,11 @@ def test_batch_norm_and_its_running_statistics():
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_the_gradient_of_a_norm_and_the_gradient_of_its_size(norm):
-    """The second is what a gradient penalty descends."""
+def test_first_and_second_gradients_of_a_norm(norm):
+    """A gradient penalty needs the second."""
     axes = (1, 2) if norm == "instance" else (0, 1, 2)
 
-    def by_the_book(x):
+    def reference(x):
         return (x - x.mean(axes, keepdims=True)) / jnp.sqrt(x.var(axes, keepdims=True) + 1e-5)
 
     def ours(x):
@@ -239,7 +239,7 @@ def test_the_gradient_of_a_norm_and_the_gradient_of_its_size(norm):
     with jax.enable_x64(True):
         x, weights = jnp.asarray(RNG.normal(3, 2, (2, 3, 4, 2))), jnp.asarray(RNG.normal(size=(2, 3, 4, 2)))
         variables = L.Normalize(norm).init(jax.random.key(0), x, use_running_average=False)
-        found, expected = (with_second_gradient(lambda x, f=f: (weights * f(x)).sum(), x) for f in (ours, by_the_book))
+        found, expected = (with_second_gradient(lambda x, f=f: (weights * f(x)).sum(), x) for f in (ours, reference))
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-10, atol=1e-12)
 
@@ -263,7 +263,7 @@ def test_orthogonal_columns():
 
 
 def test_transposed_convolution_counts_inputs_as_pytorch_does():
-    """As the convolution that it is the adjoint of: fan in and out change places."""
+    """Fan-in and fan-out are exchanged, as in the convolution whose adjoint it is."""
     module = L.TransposedConv(64, 4, kernel_init=L.INITIALIZERS["kaiming"](0.02))
     variables = module.init(jax.random.key(0), jnp.zeros((1, 2, 2, 32)))
     assert variables["params"]["kernel"].std() == pytest.approx((2 / FAN_OUT) ** 0.5, rel=0.02)
@@ -276,6 +276,6 @@ def test_batch_norm_scale_starts_around_one():
 
 @pytest.mark.parametrize(("x", "slope"), [(-1.0, 0.2), (-0.0, 0.2), (0.0, 0.2), (1e-30, 1.0), (1.0, 1.0)])
 def test_leaky_relu_has_pytorchs_slope_at_zero(x, slope):
-    """Where an image is 0 and biases still are, all units of a first layer are there."""
+    """All units of a first layer are at 0 where an image is 0 and biases still have their initial values."""
     value, gradient = jax.value_and_grad(L.leaky_relu)(jnp.float32(x))
     assert (float(value), float(gradient)) == (np.float32(slope) * np.float32(x), np.float32(slope))

@@ -1,4 +1,4 @@
-"""Which loss reaches which network, for every system."""
+"""Which loss term has a gradient for which network, for every objective."""
 
 import dataclasses
 
@@ -14,26 +14,26 @@ from i2i_jax.config import OBJECTIVES
 from i2i_jax.data import palettes
 from i2i_jax.types import PLAYERS, Batch
 
-G, E, D, D_LR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_prior")
+G, E, D, D_PRIOR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_prior")
 
 BATCH = batch_of(4)
 
-# system: player: term: the networks that its gradient reaches (of all that have parameters)
-REACH = {
+# objective: player: term: the networks for which the gradient of the term is not zero
+TRAINED_BY = {
     "pix2pix": {"generator": {"gan": {G, D}, "l1": {G}}, "discriminator": {"gan": {G, D}}},
     "pix2pix_noise": {"generator": {"gan": {G, D}, "l1": {G}}, "discriminator": {"gan": {G, D}}},
     "cae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}}, "discriminator": {"gan": {G, E, D}}},
     "cvae_gan": {"generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}}, "discriminator": {"gan": {G, E, D}}},
-    "clr_gan": {"generator": {"gan_prior": {G, D_LR}, "latent": {G, E}}, "discriminator": {"gan_prior": {G, D_LR}}},
+    "clr_gan": {"generator": {"gan_prior": {G, D_PRIOR}, "latent": {G, E}}, "discriminator": {"gan_prior": {G, D_PRIOR}}},
     "bicycle_gan": {
-        "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_prior": {G, D_LR}, "latent": {G}},
-        "discriminator": {"gan": {G, E, D}, "gan_prior": {G, D_LR}},
+        "generator": {"gan": {G, E, D}, "l1": {G, E}, "kl": {E}, "gan_prior": {G, D_PRIOR}, "latent": {G}},
+        "discriminator": {"gan": {G, E, D}, "gan_prior": {G, D_PRIOR}},
     },
     "segmenter": {"generator": {"cross_entropy": {G}}, "discriminator": {}},
 }
 
 
-def playing(config):
+def compiled_objective(config):
     """The config's objective as a compiled function of parameters and a batch."""
     game = game_of(config)
     rngs = {name: jax.random.key(i) for i, name in enumerate(("latent", "dropout"))}
@@ -52,48 +52,48 @@ def reached(gradient):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_each_term_reaches_its_networks_and_no_other(objective):
     config = config_of(objective)
-    jacobian = jax.jit(jax.jacrev(playing(config)))(parameters(config), BATCH)  # a gradient for every term
+    jacobian = jax.jit(jax.jacrev(compiled_objective(config)))(parameters(config), BATCH)  # the gradient of every term
     found = {p: {term: reached(gradient) for term, gradient in getattr(jacobian, p).items()} for p in PLAYERS}
-    assert found == REACH[objective]
+    assert found == TRAINED_BY[objective]
 
 
 def test_the_latent_loss_can_reach_the_encoder():
     config = config_of("bicycle_gan")
     config.latent_trains_encoder = True
-    gradient = jax.jit(jax.grad(lambda params: playing(config)(params, BATCH).generator["latent"]))(parameters(config))
+    gradient = jax.jit(jax.grad(lambda params: compiled_objective(config)(params, BATCH).generator["latent"]))(parameters(config))
     assert reached(gradient) == {G, E}
 
 
 def test_the_segmenter_learns_the_classes_of_its_palette():
-    """The cross-entropy of its scores; its output has the colours of its best classes."""
+    """Its loss is the cross-entropy of its scores; its output has the colours of the classes with the highest scores."""
     config = config_of("segmenter")
     game, palette = game_of(config), palettes.PALETTES[config.data.palette]
     labels = jnp.asarray(np.random.default_rng(0).choice(palette.colours(), BATCH.target.shape[:3]))
     params = parameters(config)
-    found = playing(config)(params, Batch(BATCH.input, labels)).generator["cross_entropy"]
+    found = compiled_objective(config)(params, Batch(BATCH.input, labels)).generator["cross_entropy"]
     network, options = game.networks.generator, {"use_running_average": False, "deterministic": True}
     scores = network.scores.apply({"params": params[G]["scores"]}, BATCH.input, **options)
     truth = palettes.classes_of(labels, palette)
     expected = -jnp.take_along_axis(jax.nn.log_softmax(6 * scores), truth[..., None], -1).mean()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    painted = network.apply({"params": params[G]}, BATCH.input, **options)
-    np.testing.assert_array_equal(palettes.classes_of(painted, palette), scores.argmax(-1))
+    label_map = network.apply({"params": params[G]}, BATCH.input, **options)
+    np.testing.assert_array_equal(palettes.classes_of(label_map, palette), scores.argmax(-1))
 
 
 @pytest.mark.slow
 def test_bicycle_gan_is_its_two_branches(monkeypatch):
-    """With the same latents: the terms of cVAE-GAN and of cLR-GAN, whose gradients differ only in the frozen encoder's."""
+    """With the same latents, it has the terms of cVAE-GAN and cLR-GAN; gradients differ only in the frozen encoder."""
     latents, queue = jax.random.normal(jax.random.key(3), (2, 2, 5)), []
     monkeypatch.setattr(objectives, "standard_normal", lambda nets, shape: queue.pop(0))
-    queue[:] = latents  # for the shapes of the parameters
+    queue[:] = latents  # used when the shapes of the parameters are computed
     params = parameters(config_of("bicycle_gan"))
 
     def terms_and_gradient(objective, drawn):
-        play = playing(config_of(objective))
+        run = compiled_objective(config_of(objective))
 
         def total(params):
             queue[:] = drawn
-            terms = play(params, BATCH).generator
+            terms = run(params, BATCH).generator
             return sum(terms.values()), terms
 
         (_, terms), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
@@ -118,25 +118,25 @@ def test_bicycle_gan_is_its_two_branches(monkeypatch):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_term_of_weight_zero_is_not_there(objective):
     for player in PLAYERS:
-        for term in REACH[objective][player]:
+        for term in TRAINED_BY[objective][player]:
             config = config_of(objective)
             if not hasattr(config.weights, term):
                 continue
             setattr(config.weights, term, 0.0)
             params = parameters(config)
-            terms = jax.eval_shape(playing(config), params, BATCH)
-            assert terms.generator.keys() == REACH[objective]["generator"].keys() - {term}
-            assert terms.discriminator.keys() == REACH[objective]["discriminator"].keys() - {term}
-            judge = {"gan": D, "gan_prior": D_LR}.get(term)
-            assert judge not in params
+            terms = jax.eval_shape(compiled_objective(config), params, BATCH)
+            assert terms.generator.keys() == TRAINED_BY[objective]["generator"].keys() - {term}
+            assert terms.discriminator.keys() == TRAINED_BY[objective]["discriminator"].keys() - {term}
+            discriminator = {"gan": D, "gan_prior": D_PRIOR}.get(term)
+            assert discriminator not in params
 
 
 def test_weights_multiply_their_terms():
     config, tripled = config_of("bicycle_gan"), config_of("bicycle_gan")
     params = parameters(config)
-    before = playing(config)(params, BATCH)
+    before = compiled_objective(config)(params, BATCH)
     tripled.weights = dataclasses.replace(config.weights, **{term: 3 * getattr(config.weights, term) for term in before.generator})
-    after = playing(tripled)(params, BATCH)
+    after = compiled_objective(tripled)(params, BATCH)
     for name, term in before.generator.items():
         np.testing.assert_allclose(after.generator[name], 3 * term, rtol=1e-5)
     for name, term in before.discriminator.items():
@@ -150,7 +150,7 @@ def test_kl_is_averaged_or_summed_over_the_half(reduction):
     params = parameters(config)
     posterior = jax.jit(game_of(config).networks.encoder.apply)({"params": params[E]}, BATCH.target[:2])
     expected = config.weights.kl * getattr(losses.kl(posterior), reduction)()
-    np.testing.assert_allclose(playing(config)(params, BATCH).generator["kl"], expected, rtol=1e-5)
+    np.testing.assert_allclose(compiled_objective(config)(params, BATCH).generator["kl"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("objective", ["cae_gan", "cvae_gan", "clr_gan", "bicycle_gan"])
@@ -179,13 +179,13 @@ def test_shared_discriminator_has_one_set_of_parameters():
 
 
 def test_prior_branch_translates_the_first_half_and_is_compared_with_the_second():
-    """The second half's inputs do not matter to an unconditional game, its targets do to the prior branch's discriminator alone."""
+    """Without conditional discriminators, the inputs of the second half have no effect; its targets affect only discriminator_prior."""
     config = config_of("bicycle_gan")
     config.model.conditional = False
-    play, params = playing(config), parameters(config)
-    other_input = play(params, BATCH._replace(input=BATCH.input.at[2:].set(0.0)))
-    other_target = play(params, BATCH._replace(target=BATCH.target.at[2:].set(0.0)))
-    before = play(params, BATCH)
+    run, params = compiled_objective(config), parameters(config)
+    other_input = run(params, BATCH._replace(input=BATCH.input.at[2:].set(0.0)))
+    other_target = run(params, BATCH._replace(target=BATCH.target.at[2:].set(0.0)))
+    before = run(params, BATCH)
     assert before == other_input
     assert before.generator == other_target.generator
     assert before.discriminator["gan"] == other_target.discriminator["gan"]
@@ -197,8 +197,8 @@ def test_gradient_penalty_reaches_the_discriminator_alone():
     def gradient(weight):
         config = config_of("cvae_gan")
         config.gan_loss, config.weights.gradient_penalty = "wgan", weight
-        play = playing(config)
-        return jax.jit(jax.grad(lambda params: play(params, BATCH).discriminator["gan"]))(params)
+        run = compiled_objective(config)
+        return jax.jit(jax.grad(lambda params: run(params, BATCH).discriminator["gan"]))(params)
 
     params = parameters(config_of("cvae_gan"))
     without, with_penalty = gradient(0.0), gradient(10.0)
@@ -209,23 +209,23 @@ def test_gradient_penalty_reaches_the_discriminator_alone():
 
 
 def test_gradient_penalty_is_that_of_gulrajani(monkeypatch):
-    """10 mean (|dD/dx| - 1)^2 at share * real + (1 - share) * fake, of the conditional pair."""
+    """10 mean (|dD/dx| - 1)^2 at t * real + (1 - t) * fake, with x the concatenated input and target."""
     config = config_of("pix2pix")
     config.gan_loss, config.weights.l1, config.model.discriminator_scales = "wgan", 0.0, 1
     params, nets = parameters(config), game_of(config).networks
-    shares = jnp.array([0.2, 0.5, 0.7, 0.9])[:, None, None, None]
-    monkeypatch.setattr(objectives.parallel, "draw", lambda *_: shares)
+    t = jnp.array([0.2, 0.5, 0.7, 0.9])[:, None, None, None]
+    monkeypatch.setattr(objectives.parallel, "draw", lambda *_: t)
 
     @jax.jit
     def expected(params):
         fake = nets.generator.apply({"params": params[G]}, BATCH.input)
         real_pair, fake_pair = (jnp.concatenate([BATCH.input, target], -1) for target in (BATCH.target, fake))
 
-        def judge(pair):
+        def discriminate(pair):
             return nets.discriminator.apply({"params": params[D]}, pair)[0]
 
-        gradient = jax.grad(lambda x: judge(x).sum())(shares * real_pair + (1 - shares) * fake_pair)
+        gradient = jax.grad(lambda x: discriminate(x).sum())(t * real_pair + (1 - t) * fake_pair)
         norms = jnp.linalg.norm(gradient.reshape(4, -1), axis=1)
-        return 0.5 * (judge(fake_pair).mean() - judge(real_pair).mean() + 10 * jnp.square(norms - 1).mean())
+        return 0.5 * (discriminate(fake_pair).mean() - discriminate(real_pair).mean() + 10 * jnp.square(norms - 1).mean())
 
-    np.testing.assert_allclose(playing(config)(params, BATCH).discriminator["gan"], expected(params), rtol=1e-4)
+    np.testing.assert_allclose(compiled_objective(config)(params, BATCH).discriminator["gan"], expected(params), rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Eight devices do what one does; rows are dealt so that they can."""
+"""Training on several devices gives the same results as on one; how rows are dealt to devices."""
 
 import dataclasses
 from functools import partial
@@ -22,7 +22,7 @@ def assert_close(a, b, tolerance=1e-5):
 
 @pytest.fixture(scope="module")
 def eight_devices():
-    """BicycleGAN's game and its state and losses after a step of 16 pairs on eight devices."""
+    """BicycleGAN: its game, a batch of 16 pairs, its state, and the result of a step on eight devices."""
     game, batch = sgd_game("bicycle_gan"), batch_of(16)
     state = state_of(game, batch)
     return game, batch, state, mapped(game, 8, state, batch)
@@ -51,15 +51,15 @@ def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
         assert len(others) == 7 and all(np.array_equal(first, other) for other in others)
 
 
-def in_two_parts(game):
-    return dataclasses.replace(game, shard=game.shard._replace(parts=2))
+def in_two_microbatches(game):
+    return dataclasses.replace(game, shard=game.shard._replace(microbatches=2))
 
 
-def test_a_batch_in_parts_gives_the_same_step(eight_devices):
+def test_microbatches_give_the_same_step(eight_devices):
     game, batch, state, (after, losses) = eight_devices
-    by_parts, losses_by_parts = mapped(in_two_parts(game), 4, state, batch)
-    assert_close(losses_by_parts, losses)
-    assert_close(by_parts.params, after.params)
+    accumulated, accumulated_losses = mapped(in_two_microbatches(game), 4, state, batch)
+    assert_close(accumulated_losses, losses)
+    assert_close(accumulated.params, after.params)
 
 
 def test_batch_statistics_are_averaged():
@@ -67,10 +67,10 @@ def test_batch_statistics_are_averaged():
     state, step = state_of(game, batch), jax.jit(game.train_step)
     both, _ = mapped(game, 2, state, batch)
     rows = parallel.device_order(4, 2).reshape(2, 2)
-    alone = [step(state, Batch(*(x[own] for x in batch)), KEY)[0].batch_stats for own in rows]
-    average = jax.tree.map(lambda a, b: (a + b) / 2, *alone)
+    single = [step(state, Batch(*(x[own] for x in batch)), KEY)[0].batch_stats for own in rows]
+    average = jax.tree.map(lambda a, b: (a + b) / 2, *single)
     assert_close(both.batch_stats, average)
-    assert_close(jax.jit(in_two_parts(game).train_step)(state, batch, KEY)[0].batch_stats, average)
+    assert_close(jax.jit(in_two_microbatches(game).train_step)(state, batch, KEY)[0].batch_stats, average)
 
 
 # ---- rows
@@ -84,7 +84,7 @@ def test_device_order_deals_every_row_once(devices, per_device):
 
 
 @pytest.mark.parametrize("devices", [1, 2, 3, 4, 6, 8])
-def test_every_device_gets_of_both_halves_and_pairs_the_same_rows(devices):
+def test_every_device_gets_rows_of_both_halves_in_the_same_pairs(devices):
     """Row i of the first half meets row i of the second, on any number of devices."""
     dealt = parallel.device_order(48, devices).reshape(devices, 2, -1)
     first, second = dealt[:, 0].ravel(), dealt[:, 1].ravel()
@@ -119,10 +119,10 @@ def test_latents_are_the_same_numbers_on_any_number_of_devices(devices):
     np.testing.assert_array_equal(on_devices(draw, devices).reshape(8, 3), expected)
 
 
-def test_latents_are_the_same_numbers_in_any_number_of_parts():
+def test_latents_are_the_same_numbers_in_any_number_of_microbatches():
     expected = parallel.draw(jax.random.normal, KEY, (8, 3), Shard())
-    parts = [Shard(parallel.AXIS, parts=2, part=part) for part in range(2)]
-    drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), part) for part in parts]), 2)
+    shards = [Shard(parallel.AXIS, microbatches=2, microbatch=index) for index in range(2)]
+    drawn = on_devices(lambda: jnp.stack([parallel.draw(jax.random.normal, KEY, (2, 3), shard) for shard in shards]), 2)
     np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
 
 
@@ -131,15 +131,15 @@ def test_every_device_has_a_key_of_its_own():
     assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 8
 
 
-def test_mean_and_shares_count_the_devices():
+def test_mean_and_shard_count_over_devices():
     def function():
-        mine = jax.lax.axis_index(parallel.AXIS)
-        return jnp.stack([parallel.mean(mine.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.shard_count(Shard(parallel.AXIS)))])
+        index = jax.lax.axis_index(parallel.AXIS)
+        return jnp.stack([parallel.mean(index.astype(jnp.float32), parallel.AXIS), jnp.float32(parallel.shard_count(Shard(parallel.AXIS)))])
 
     np.testing.assert_array_equal(on_devices(function, 4), 4 * [[1.5, 4.0]])
 
 
-def test_off_the_devices_nothing_is_mapped():
+def test_without_an_axis_nothing_is_mapped():
     assert parallel.shard_count(Shard()) == 1
     assert parallel.mean({"x": 3.0}, None) == {"x": 3.0}
     assert parallel.own_key(KEY, Shard()) is KEY

@@ -1,4 +1,4 @@
-"""What the configs promise: every one of them builds on every set, and trains on the embedded one and on real pairs."""
+"""The configs: each is valid for every dataset, and trains on the embedded dataset and on real pairs."""
 
 import dataclasses
 import importlib
@@ -36,16 +36,16 @@ BICYCLE_STEPS = {
 }
 
 
-def test_there_is_one_for_each_system():
+def test_every_objective_has_a_config():
     assert sorted(configs.NAMES) == sorted((*NAMES, "segmenter", "finetune"))
     assert sorted(runs.get_config(name).objective for name in (*NAMES, "segmenter")) == sorted(OBJECTIVES)
     for name in (*NAMES, "segmenter"):
         doc = importlib.import_module(f"i2i_jax.configs.{name}").__doc__
         assert f"--config={name}" in doc
-        assert "201" in doc, "the paper"
+        assert "201" in doc, "the year of the paper"
 
 
-def test_each_is_a_file_of_the_checkout_too():
+def test_every_config_is_a_file_in_configs_too():
     assert sorted(path.stem for path in runs.CONFIGS.glob("*.py")) == sorted(configs.NAMES)
     for name in configs.NAMES:
         found = runpy.run_path(str(runs.CONFIGS / f"{name}.py"))
@@ -65,7 +65,7 @@ def test_every_set_gives_a_valid_config(name, dataset):
         assert (config.data.crop_size, config.model.generator, config.model.width) == (256, "unet_256", 64)
 
 
-def test_the_sets_are_as_the_papers_have_them():
+def test_the_datasets_are_those_of_the_papers():
     for name, public in presets.PUBLIC_SETS.items():
         assert (public["direction"], public["pairs"]) == (pix2pix.SETS[name].direction, pix2pix.SETS[name].train_pairs)
         assert runs.get_config("bicycle", name).data.direction == public["direction"]
@@ -90,10 +90,10 @@ def test_the_originals_options():
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_the_segmenter_goes_back_without_noise(dataset):
-    judge, judged = (runs.get_config(name, dataset) for name in ("segmenter", "pix2pix"))
-    assert {judge.data.direction, judged.data.direction} == {"AtoB", "BtoA"}
-    assert (judge.sampling.dropout, judge.model.norm, judge.data.target_channels) == (False, "instance", 3)
+def test_the_segmenter_has_the_reverse_direction_and_no_noise(dataset):
+    segmenter, pix = (runs.get_config(name, dataset) for name in ("segmenter", "pix2pix"))
+    assert {segmenter.data.direction, pix.data.direction} == {"AtoB", "BtoA"}
+    assert (segmenter.sampling.dropout, segmenter.model.norm, segmenter.data.target_channels) == (False, "instance", 3)
 
 
 @pytest.mark.slow
@@ -139,7 +139,7 @@ def test_real_pairs_side_by_side(shared, tmp_path, shallow):
 
 @pytest.mark.slow
 def test_real_pairs_in_two_folders(shared, tmp_path, shallow):
-    """The same pairs in either layout are the same run."""
+    """Both layouts of the same pairs give the same run."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for file in sorted((shared / "data" / "facades" / "train").iterdir())[:5]:
         image = Image.open(file)

@@ -1,3 +1,5 @@
+"""Latents, interpolation, padding, and translation and encoding of new images."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,7 @@ def run(request, trained):
     return game.networks, state, build.mode(build.read_config(trained(request.param)))
 
 
-def test_latents_are_a_function_of_key_and_place():
+def test_latents_depend_only_on_the_key_and_the_index():
     key = jax.random.key(3)
     z = sampling.latents(key, 4, 5, 8)
     assert z.shape == (4, 5, 8)
@@ -41,7 +43,7 @@ def test_padding_is_a_reflection():
     np.testing.assert_array_equal(dot, np.broadcast_to(images[:, :1, :1], (2, 64, 64, 1)))
 
 
-def test_a_size_that_fits_is_the_generators_own_output(run):
+def test_translation_of_a_size_that_needs_no_padding(run):
     networks, state, mode = run
     inputs, z = image(1, 64, 128, 3), jnp.ones((1, 1, networks.latent_dim))
     variables = {"params": state.params["generator"], "batch_stats": state.batch_stats.get("generator", {})}
@@ -54,7 +56,7 @@ def test_a_size_that_fits_is_the_generators_own_output(run):
     np.testing.assert_allclose(found[0, 0], direct[0], atol=1e-5)
 
 
-def test_other_sizes_are_padded_and_cropped_back(run):
+def test_other_sizes_are_padded_and_cropped(run):
     networks, state, mode = run
     inputs, z = image(1, 70, 100, 3), jnp.ones((1, 2, networks.latent_dim))
     found = sampling.translate(networks, state, inputs, z, jax.random.key(1), mode=mode)
@@ -80,9 +82,9 @@ def test_encode(trained):
     targets = image(3, 64, 64, 3)
     posterior = sampling.encode(game.networks, state, targets)
     assert posterior.mean.shape == posterior.log_var.shape == (3, game.networks.latent_dim)
-    alone = sampling.encode(game.networks, state, targets[1:2])
-    np.testing.assert_allclose(alone.mean[0], posterior.mean[1], atol=1e-6)
-    np.testing.assert_allclose(alone.log_var[0], posterior.log_var[1], atol=1e-6)
+    single = sampling.encode(game.networks, state, targets[1:2])
+    np.testing.assert_allclose(single.mean[0], posterior.mean[1], atol=1e-6)
+    np.testing.assert_allclose(single.log_var[0], posterior.log_var[1], atol=1e-6)
 
 
 def test_dropout_and_statistics_are_as_the_mode_says(trained):
@@ -99,27 +101,27 @@ def test_dropout_and_statistics_are_as_the_mode_says(trained):
 
 
 @pytest.mark.parametrize("dim", [2, 8])
-def test_slerp_goes_along_the_arc_at_one_speed(dim):
+def test_slerp_moves_along_the_arc_at_constant_speed(dim):
     start, end = np.random.default_rng(0).normal(size=(2, dim))
-    path = np.stack([sampling.slerp(jnp.asarray(start), jnp.asarray(end), jnp.float32(share)) for share in np.linspace(0, 1, 5)])
+    path = np.stack([sampling.slerp(jnp.asarray(start), jnp.asarray(end), jnp.float32(t)) for t in np.linspace(0, 1, 5)])
     np.testing.assert_allclose(path[[0, -1]], [start, end], atol=1e-5)
-    for size in (1, 3.0):  # of unit vectors all are unit vectors
+    for size in (1, 3.0):  # the norm stays constant between vectors of equal norm
         ends = [jnp.asarray(size * x / np.linalg.norm(x)) for x in (start, end)]
-        arc = np.stack([sampling.slerp(*ends, jnp.float32(share)) for share in np.linspace(0, 1, 5)])
+        arc = np.stack([sampling.slerp(*ends, jnp.float32(t)) for t in np.linspace(0, 1, 5)])
         np.testing.assert_allclose(np.linalg.norm(arc, axis=1), size, rtol=1e-5)
         steps = np.linalg.norm(np.diff(arc, axis=0), axis=1)
         np.testing.assert_allclose(steps, steps[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("end", [[2.0, 4.0], [-1.0, -2.0], [1.0, 2.0], [0.0, 0.0]])
-def test_slerp_between_latents_without_an_arc_is_finite_and_ends_there(end):
+def test_slerp_between_parallel_latents_is_finite_and_exact_at_the_ends(end):
     start, end = jnp.array([1.0, 2.0]), jnp.array(end)
-    path = np.stack([sampling.slerp(start, end, jnp.float32(share)) for share in (0, 0.5, 1)])
+    path = np.stack([sampling.slerp(start, end, jnp.float32(t)) for t in (0, 0.5, 1)])
     assert np.isfinite(path).all()
     np.testing.assert_allclose(path[[0, 2]], [start, end], atol=1e-6)
 
 
-def test_a_walk_meets_each_station_once_and_comes_round():
+def test_a_walk_visits_each_station_once_and_returns():
     stations = sampling.latents(jax.random.key(0), 1, 3, 4)[0]
     walk = sampling.walk(stations, 5)
     assert walk.shape == (3, 5, 4)

@@ -1,4 +1,4 @@
-"""Classes by colour, confusions and FCN scores, against a loop over pixels and on the facades labels."""
+"""Classes by colour, confusion matrices and FCN scores, against a loop over pixels and on the labels of facades."""
 
 import io
 
@@ -24,7 +24,7 @@ def scaled(images: np.ndarray) -> jax.Array:
 
 
 def counted(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The confusion of one image, pixel by pixel."""
+    """The confusion matrix of one image, counted pixel by pixel."""
     table = np.zeros((K, K + 1), int)
     for p, t in zip(predicted.ravel(), truth.ravel(), strict=True):
         if t != UNLABELLED:
@@ -33,7 +33,7 @@ def counted(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def published(table: np.ndarray) -> tuple[float, float, float]:
-    """Long's definitions on a k x k table, by nanmean."""
+    """Long's definitions on a k x k matrix, with nanmean."""
     table = table.astype(float)
     with np.errstate(invalid="ignore"):
         accuracy = np.diag(table) / table.sum(1)
@@ -43,7 +43,7 @@ def published(table: np.ndarray) -> tuple[float, float, float]:
 
 @pytest.fixture(scope="module")
 def maps():
-    """Predicted and true classes of 3 images: class 4 is nowhere true, some pixels are unlabelled in either."""
+    """Predicted and true classes of 3 images: class 4 has no true pixels, and some pixels are unlabelled in either."""
     rng = np.random.default_rng(0)
     truth = rng.integers(-1, K - 1, (3, 9, 7))
     return np.where(rng.random(truth.shape) < 0.4, rng.integers(-1, K, truth.shape), truth), truth
@@ -95,8 +95,8 @@ def test_confusion_counts_every_labelled_pixel_once(maps, table):
 
 
 def test_confusion_is_independent_of_the_batch(maps, table):
-    alone = [segmentation.confusion(jnp.asarray(p[None]), jnp.asarray(t[None]), classes=K)[0] for p, t in zip(*maps, strict=True)]
-    np.testing.assert_array_equal(table, np.stack(alone))
+    one_by_one = [segmentation.confusion(jnp.asarray(p[None]), jnp.asarray(t[None]), classes=K)[0] for p, t in zip(*maps, strict=True)]
+    np.testing.assert_array_equal(table, np.stack(one_by_one))
 
 
 def test_scores_as_published_where_every_prediction_is_a_class(table):
@@ -106,7 +106,7 @@ def test_scores_as_published_where_every_prediction_is_a_class(table):
 
 
 def test_scores_by_hand():
-    """Class 2 is predicted but never true: no accuracy, an IoU of 0. Class 3 is neither: left out of both."""
+    """Class 2 is predicted but never true: it has no accuracy and an IoU of 0. Class 3 is neither: it is ignored in both."""
     total = np.array([[6, 2, 2, 0, 0], [1, 4, 0, 0, 5], [0] * 5, [0] * 5])
     assert segmentation.scores(total) == pytest.approx((10 / 20, (6 / 10 + 4 / 10) / 2, (6 / 11 + 4 / 12 + 0) / 3))
 
@@ -117,20 +117,20 @@ def test_a_prediction_of_no_class_is_wrong():
     assert segmentation.scores(np.asarray(found).sum(0)) == (0.75, 0.75, 0.75)
 
 
-def test_perfect_and_hopeless(maps):
+def test_all_correct_and_all_wrong(maps):
     truth = jnp.asarray(maps[1])
     perfect = segmentation.confusion(truth, truth, classes=K)
-    hopeless = segmentation.confusion((truth + 1) % K, truth, classes=K)
+    all_wrong = segmentation.confusion((truth + 1) % K, truth, classes=K)
     assert segmentation.scores(np.asarray(perfect).sum(0)) == (1, 1, 1)
-    assert segmentation.scores(np.asarray(hopeless).sum(0)) == (0, 0, 0)
+    assert segmentation.scores(np.asarray(all_wrong).sum(0)) == (0, 0, 0)
 
 
 def test_more_mistakes_are_worse(maps):
     truth, rng = maps[1], np.random.default_rng(1)
-    wrong, place = rng.integers(0, K, truth.shape), rng.random(truth.shape)
+    wrong, noise = rng.integers(0, K, truth.shape), rng.random(truth.shape)
     found = []
-    for share in (0.1, 0.3, 0.6, 0.9):
-        predicted = jnp.asarray(np.where(place < share, wrong, truth))
+    for fraction in (0.1, 0.3, 0.6, 0.9):
+        predicted = jnp.asarray(np.where(noise < fraction, wrong, truth))
         found.append(segmentation.scores(np.asarray(segmentation.confusion(predicted, jnp.asarray(truth), classes=K)).sum(0)))
     assert (np.diff(found, axis=0) < 0).all()
 
@@ -141,7 +141,7 @@ def test_nothing_labelled_is_refused():
 
 
 def test_facades_labels_have_the_palettes_colours(shared):
-    """The median colour of each class's pixels, away from edges, is the palette's within JPEG noise; all 12 classes occur."""
+    """The median colour of each class away from edges is that of the palette, up to JPEG noise; all 12 classes occur."""
     files = sorted((shared / "data" / "facades" / "test").glob("*.jpg"))[:24]
     if not files:
         pytest.skip("no facades in the test data")

@@ -1,4 +1,4 @@
-"""The training step: who steps when, against whom, and that it is a function of its arguments."""
+"""The training step: the order of updates, its determinism and its batch statistics."""
 
 import dataclasses
 import re
@@ -46,12 +46,12 @@ def test_same_key_gives_the_same_state_bit_by_bit(bicycle):
 def test_key_and_step_change_the_noise(bicycle):
     step, state = bicycle
     _, losses = step(state, BATCH, jax.random.key(1))
-    _, of_other_key = step(state, BATCH, jax.random.key(2))
-    _, of_later_step = step(state.replace(step=jnp.int32(7)), BATCH, jax.random.key(1))
-    for other in (of_other_key, of_later_step):
+    _, losses_of_other_key = step(state, BATCH, jax.random.key(2))
+    _, losses_of_later_step = step(state.replace(step=jnp.int32(7)), BATCH, jax.random.key(1))
+    for other in (losses_of_other_key, losses_of_later_step):
         assert losses.generator["l1"] != other.generator["l1"]
         assert losses.generator["latent"] != other.generator["latent"]
-        assert losses.generator["kl"] == other.generator["kl"]  # of the images alone
+        assert losses.generator["kl"] == other.generator["kl"]  # depends on the images only
 
 
 def test_step_moves_every_network_and_its_optimizer_and_counts(bicycle):
@@ -82,8 +82,8 @@ def total(losses):
     return {player: sum(terms.values()) for player, terms in losses._asdict().items()}
 
 
-def test_simultaneous_networks_step_against_each_other_as_they_were():
-    """Each network's gradient is that of its own player's loss at the old parameters."""
+def test_simultaneous_updates_use_gradients_at_the_old_parameters():
+    """Each network is updated by the gradient of its own player's loss at the old parameters."""
     game = sgd(game_of(config_of("cae_gan")), rate=1.0)  # no noise: the objective needs no key
     state = state_of(game, BATCH)
 
@@ -102,31 +102,31 @@ def test_simultaneous_networks_step_against_each_other_as_they_were():
         jax.tree.map(lambda a, b, s=scale: np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * s + 1e-6), moved, gradients[player][name])
 
 
-def test_alternating_grades_the_generator_against_the_new_discriminator():
+def test_alternating_updates_the_generator_against_the_new_discriminator():
     config = config_of("pix2pix")
     simultaneous = sgd(game_of(config))
     alternating = dataclasses.replace(simultaneous, update="alternating")
     state, key = state_of(simultaneous, BATCH), jax.random.key(1)
-    together, old = step_of(simultaneous)(state, BATCH, key)
-    in_turn, new = step_of(alternating)(state, BATCH, key)
-    # The discriminator's turn is the same ...
+    simultaneously, old = step_of(simultaneous)(state, BATCH, key)
+    alternated, new = step_of(alternating)(state, BATCH, key)
+    # The discriminator's update is the same ...
     np.testing.assert_allclose(new.discriminator["gan"], old.discriminator["gan"], rtol=1e-5)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), in_turn.params["discriminator"], together.params["discriminator"]
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), alternated.params["discriminator"], simultaneously.params["discriminator"]
     )
-    # ... and the generator's loss is the one that it has against the stepped discriminator.
+    # ... and the generator's loss is that against the updated discriminator.
     _, against_new = step_of(simultaneous)(
-        state.replace(params=state.params | {"discriminator": in_turn.params["discriminator"]}), BATCH, key
+        state.replace(params=state.params | {"discriminator": alternated.params["discriminator"]}), BATCH, key
     )
     np.testing.assert_allclose(new.generator["gan"], against_new.generator["gan"], rtol=1e-5)
     assert abs(float(new.generator["gan"]) - float(old.generator["gan"])) > 1e-4
     np.testing.assert_allclose(new.generator["l1"], old.generator["l1"], rtol=1e-6)
-    assert differ(in_turn.params, together.params) >= {"generator"}
+    assert differ(alternated.params, simultaneously.params) >= {"generator"}
 
 
 @pytest.mark.parametrize(("update", "passes"), [("simultaneous", 2), ("alternating", 3)])
 def test_discriminator_statistics_follow_its_images(update, passes):
-    """One update for each pass: fake and real; in turns, once more for the generator's fake. The generator's follow one pass."""
+    """One update for each forward pass of D: fake and real images, and once more in the generator's phase. The generator has one pass."""
     config = config_of("pix2pix", norm="batch")
     game = dataclasses.replace(game_of(config), update=update)
     state = state_of(game, BATCH)
@@ -145,8 +145,8 @@ def convolutions(text):
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_both_turns_share_the_generators_pass(norm):
-    """XLA finds it twice and computes it once: with a norm, as without."""
+def test_both_phases_share_the_generators_forward_pass(norm):
+    """It is traced twice, but XLA computes it once, with and without a norm."""
 
     def compiled(norm):
         game = dataclasses.replace(game_of(config_of("pix2pix", norm=norm)), update="alternating")
@@ -157,16 +157,16 @@ def test_both_turns_share_the_generators_pass(norm):
 
 def test_rematerialisation_computes_all_but_the_convolutions_again():
     game = game_of(config_of("bicycle_gan"))
-    state, sparing = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
-    usual, again = (step_of(g).lower(state, BATCH, jax.random.key(1)).as_text() for g in (game, sparing))
+    state, rematerialized = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
+    usual, again = (step_of(g).lower(state, BATCH, jax.random.key(1)).as_text() for g in (game, rematerialized))
     assert again.count("stablehlo.convolution") == usual.count("stablehlo.convolution")
     assert again.count("stablehlo.rsqrt") > usual.count("stablehlo.rsqrt")
 
 
 def test_rematerialisation_changes_nothing():
     game = sgd(game_of(config_of("bicycle_gan")))
-    state, sparing = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
-    expected, ours = (step_of(g)(state, BATCH, jax.random.key(1)) for g in (game, sparing))
+    state, rematerialized = state_of(game, BATCH), dataclasses.replace(game, rematerialize=True)
+    expected, ours = (step_of(g)(state, BATCH, jax.random.key(1)) for g in (game, rematerialized))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), ours, expected)
 
 
@@ -176,7 +176,7 @@ def test_losses_are_merged_by_player():
 
 
 def test_training_learns_to_copy():
-    """pix2pix without an adversary: the distance to a constant target falls."""
+    """pix2pix without a GAN loss: the distance to a constant target decreases."""
     config = config_of("pix2pix")
     config.weights.gan = 0.0
     game = dataclasses.replace(game_of(config), tx=optax.adam(1e-2))

@@ -120,10 +120,10 @@ def test_a_refusal_names_the_way_to_go_on_with_another_learning_rate(tmp_path, t
 
 
 FORMS = {
-    "input": ({"data.input_channels": 1}, "data.input_channels is 1, that of train.start_from RUN 3"),
-    "target": ({"data.target_channels": 1}, "data.target_channels is 1, that of train.start_from RUN 3"),
-    "width": ({"model.width": 4}, "model.width is 4, that of train.start_from RUN 2"),
-    "norm": ({"model.norm": "batch", "train.adapt_channels": True}, "model.norm is 'batch', that of train.start_from RUN 'instance'"),
+    "input": ({"data.input_channels": 1}, "data.input_channels is 1, but 3 in train.start_from RUN"),
+    "target": ({"data.target_channels": 1}, "data.target_channels is 1, but 3 in train.start_from RUN"),
+    "width": ({"model.width": 4}, "model.width is 4, but 2 in train.start_from RUN"),
+    "norm": ({"model.norm": "batch", "train.adapt_channels": True}, "model.norm is 'batch', but 'instance' in train.start_from RUN"),
 }
 
 
@@ -133,7 +133,7 @@ def test_networks_of_another_form_are_named_by_their_option(form, tmp_path, trai
     run = trained("bicycle")
     config = override(configs.read(f"finetune:{run}"), {"eval.best_metric": "l1", **options})
     [(name, old)] = [(name, flatten(build.read_config(run))[name]) for name in options if name != "train.adapt_channels"]
-    anew = "; train.adapt_channels=True lets the layers that read or make them start anew" if "channels" in name else ""
+    anew = "; train.adapt_channels=True reinitialises the layers that depend on the channels" if "channels" in name else ""
     with pytest.raises(ConfigError) as refused:
         runs.train(config, tmp_path / "new")
     assert str(refused.value) == message.replace("RUN", str(run)) + f": its networks fit --config.{name}={old} only{anew}"

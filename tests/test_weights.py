@@ -1,4 +1,4 @@
-"""Files of weights: found, downloaded once and whole, read without running code, and refused in one line."""
+"""Files of weights: found, downloaded once and verified, read without running code; errors of one line."""
 
 import http.server
 import io
@@ -30,7 +30,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def server():
-    """Serves `/good`, tells more than it sends at `/short`, and has nothing else; `requests` are the paths asked for."""
+    """Serves `/good`, sends less than its Content-Length at `/short`, else 404; `requests` lists the requested paths."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -58,7 +58,7 @@ def server():
 
 @pytest.fixture
 def publish(server, monkeypatch, tmp_path):
-    """Puts one file into the table of the published ones, at a path of the server."""
+    """Replaces the table of published files by one file at a path of the server."""
     server.requests.clear()
     (tmp_path / "same").write_bytes(npz_bytes())
 
@@ -81,7 +81,7 @@ def test_downloaded_once(publish, cache, server, capsys):
     name = publish("/good")
     assert locate(name) == locate(name) == cache / name
     assert server.requests == ["/good"]
-    assert name in capsys.readouterr().err  # the progress
+    assert name in capsys.readouterr().err  # the progress bar
     np.testing.assert_equal(read(locate(name)), ARRAYS)
 
 
@@ -116,18 +116,18 @@ def test_the_users_folder_is_only_read(publish, tmp_path, server):
     assert server.requests == []
 
 
-def test_a_converted_file_does_as_well(tmp_path):
+def test_a_converted_file_is_found(tmp_path):
     (tmp_path / "lpips_v0.1_alex.npz").touch()
     assert locate("lpips_v0.1_alex.pth", tmp_path).name == "lpips_v0.1_alex.npz"
 
 
-def test_what_nobody_publishes(cache):
+def test_a_file_that_is_not_published(cache):
     assert "name the folder" in error_of(locate, "mine.npz")
     assert not cache.exists()
 
 
 def test_published_names_begin_their_checksums():
-    """PyTorch's files carry the first 8 digits of their checksum in their name."""
+    """The names of PyTorch's files contain the first 8 digits of their checksum."""
     for name, published in weights.PUBLISHED.items():
         assert len(published.sha256) == 64
         if not published.also:
@@ -152,7 +152,7 @@ class Code:
 
 @pytest.mark.parametrize("suffix", [".npz", ".pth"])
 @pytest.mark.parametrize("content", ["nothing", "text", "truncated", "code", "array"])
-def test_no_whole_file_of_weights(tmp_path, suffix, content):
+def test_damaged_and_other_files_are_refused(tmp_path, suffix, content):
     if suffix == ".pth":
         pytest.importorskip("torch", reason="reads PyTorch's files")
     array = io.BytesIO()

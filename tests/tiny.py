@@ -1,4 +1,4 @@
-"""The smallest game that has everything: compiling is what a test of the training step costs."""
+"""The smallest networks and batches for tests of the training step, since compiling it takes most of their time."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from i2i_jax.devices import parallel
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
-SIDE = 16
+SIDE = 16  # pixels
 KEY = jax.random.key(1)
 
 
@@ -27,12 +27,12 @@ def config_of(objective: str, *, norm: str = "instance") -> Config:
 
 
 def game_of(config: Config) -> Game:
-    """The config's game with shallower networks."""
+    """The game of a config, with shallow networks for images of 16 pixels."""
     return shallow(build.game(config))
 
 
 def shallow(game: Game) -> Game:
-    """The same game for images of 16 pixels."""
+    """The same game with shallow networks for images of 16 pixels."""
     nets = game.networks
     generator = nets.generator.clone(depth=3) if hasattr(nets.generator, "depth") else _shallow_label_maps(nets.generator)
     return dataclasses.replace(game, networks=nets.clone(generator=generator, encoder=nets.encoder.clone(layers=2)))
@@ -43,7 +43,7 @@ def _shallow_label_maps(generator):
 
 
 def state_of(game: Game, batch: Batch) -> TrainState:
-    """At step 0, with values from NumPy: compiling `game.init` takes as long as compiling a training step."""
+    """A state at step 0 with random values from NumPy, since compiling `game.init` takes as long as compiling a training step."""
     rng = np.random.default_rng(0)
 
     def value(path, leaf):
@@ -62,23 +62,23 @@ def batch_of(size: int, *, seed: int = 0, channels: int = 3) -> Batch:
 
 
 def sgd_game(objective, norm="instance"):
-    """SGD, since Adam magnifies rounding."""
+    """A game with SGD, since Adam amplifies rounding errors."""
     config = config_of(objective, norm=norm)
     config.kl_reduction = "sum"
     return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
 
 
 def mapped_step(game, devices, state, batch, mode="shard_map"):
-    """The game's step over so many devices, and its arguments there."""
+    """The training step over a number of devices, and its arguments on them."""
     mesh = parallel.make_mesh(jax.devices()[:devices])
     step = parallel.data_parallel(game.on_axis(parallel.AXIS).train_step, mesh, mode=mode)
     rows = parallel.local_rows(len(batch.input), mesh)
-    dealt = Batch(*(np.asarray(x)[rows] for x in batch))
-    own = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step takes its buffers
-    return step, (own, parallel.global_batch(dealt, mesh), KEY)
+    local_batch = Batch(*(np.asarray(x)[rows] for x in batch))
+    replicated_state = jax.device_put(jax.tree.map(np.asarray, state), parallel.replicated(mesh))  # the step donates its buffers
+    return step, (replicated_state, parallel.global_batch(local_batch, mesh), KEY)
 
 
 def mapped(*arguments, **options):
-    """What that step gives."""
+    """The result of `mapped_step`."""
     step, placed = mapped_step(*arguments, **options)
     return step(*placed)

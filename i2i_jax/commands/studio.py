@@ -35,14 +35,14 @@ def main(argv: Sequence[str]) -> None:
         optional.library("gradio", "studio")
         from i2i_jax.studio import page, session
 
-        page = page.page({run: session.opened(run) for run in _RUN.value})
+        blocks = page.page({run: session.opened(run) for run in _RUN.value})
         address = f"http://{_HOST.value}:{_PORT.value}"
         try:
-            page.launch(server_name=_HOST.value, server_port=_PORT.value, max_file_size=MAX_UPLOAD_BYTES, **page.LAUNCH)
+            blocks.launch(server_name=_HOST.value, server_port=_PORT.value, max_file_size=MAX_UPLOAD_BYTES, **page.LAUNCH)
         except OSError:
             raise ConfigError(f"--port: cannot listen on {address}, another program may use the port: name another one") from None
         print(f"open {address} in a browser; Ctrl-C ends the studio", flush=True)
-        page.block_thread()
+        blocks.block_thread()
 
 
 def _make_private(folder: str) -> None:

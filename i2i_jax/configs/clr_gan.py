@@ -1,4 +1,4 @@
-"""cLR-GAN (Zhu 2017, section 3.3): the encoder recovers the random latent from the output.
+"""cLR-GAN (Zhu 2017, section 3.3): the encoder recovers the random latent from the generated image.
 
 i2i train --config=clr_gan[:DATASET]
 """
@@ -8,4 +8,5 @@ from i2i_jax.config import Config
 
 
 def get_config(dataset: str = "shapes") -> Config:
+    """Returns the config for a dataset, one of `config.DATASETS`."""
     return presets.bicycle_family("clr_gan", dataset)

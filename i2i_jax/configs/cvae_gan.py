@@ -1,4 +1,4 @@
-"""cVAE-GAN (Zhu 2017, section 3.2): the latent is the target's code, held near N(0, I) by a KL term.
+"""cVAE-GAN (Zhu 2017, section 3.2): the encoder maps the target to its latent; a KL term keeps the latents close to N(0, I).
 
 i2i train --config=cvae_gan[:DATASET]
 """
@@ -8,4 +8,5 @@ from i2i_jax.config import Config
 
 
 def get_config(dataset: str = "shapes") -> Config:
+    """Returns the config for a dataset, one of `config.DATASETS`."""
     return presets.bicycle_family("cvae_gan", dataset)

@@ -1,4 +1,4 @@
-"""A segmenter, which makes label maps from photos: the judge of the metric `segmentation` (Isola 2017, section 4.1, the FCN score).
+"""A segmenter, which predicts label maps from photos, for the metric `segmentation` (the FCN score of Isola 2017, section 4.1).
 
 i2i train --config=segmenter:DATASET
 i2i evaluate --run=RUN --metrics=segmentation --segmenter=runs/segmenter-DATASET
@@ -9,4 +9,5 @@ from i2i_jax.config import Config
 
 
 def get_config(dataset: str = "facades") -> Config:
+    """Returns the config for a dataset, one of `config.DATASETS`."""
     return presets.segmenter(dataset)

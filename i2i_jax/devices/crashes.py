@@ -1,4 +1,4 @@
-"""Failures that come from below Python, in one line: memory that is exhausted, and C++ code that aborts the process."""
+"""One-line error messages for failures below Python: exhausted memory, and C++ code that aborts the process."""
 
 import contextlib
 import ctypes
@@ -9,16 +9,16 @@ from typing import NoReturn
 
 EXHAUSTED = ("RESOURCE_EXHAUSTED", "Out of memory", "can't allocate memory", "bad_alloc")
 
-_HANDLERS = []  # which C calls: they must live as long as the process
+_HANDLERS = []  # called from C: they must live as long as the process
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether it is what Python, NumPy, XLA (on a host or a device) or PyTorch raise where there is no memory left."""
+    """Whether `error` is an out-of-memory error of Python, NumPy, XLA (on host or device) or PyTorch."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in EXHAUSTED)
 
 
 def on_abort(message: str) -> None:
-    """From now on the process ends with this line where C++ code aborts it: XLA's threads do where memory is exhausted."""
+    """Prints `message` and exits with status 1 if C++ code aborts the process from now on, as XLA's threads do when memory runs out."""
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(_: int) -> None:
@@ -30,16 +30,19 @@ def on_abort(message: str) -> None:
 
 
 def leave() -> None:
-    """Ends the process as failed, whatever threads still do: to be the last thing at the interpreter's end."""
+    """Exits with status 1 at once, without waiting for threads. Registered with `atexit` as the last thing to run."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
 
 
 def last_words(message: str) -> NoReturn:
-    """Ends the process from any thread, in any state; other threads, which may be about to speak, are not heard any more."""
+    """Prints `error: MESSAGE` to stderr and exits with status 1; safe to call from any thread or signal handler.
+
+    stderr is redirected first, so that other threads cannot print after the message.
+    """
     stderr = sys.__stderr__.fileno() if sys.__stderr__ else 2
-    heard = os.dup(stderr)
+    original = os.dup(stderr)
     os.dup2(os.open(os.devnull, os.O_WRONLY), stderr)
-    os.write(heard, f"error: {message}\n".encode())
+    os.write(original, f"error: {message}\n".encode())
     os._exit(1)

@@ -1,7 +1,8 @@
-"""The one file that knows there are devices.
+"""Data parallelism. This is the only module that deals with several devices.
 
-A training step is written for one device with a named axis; `data_parallel` maps it over all of them. Outside a mapped step the
-axis is None, and every function here is then the plain single-device one. A device may compute its rows in parts, one after another.
+A training step is written for one device with a named mesh axis; `data_parallel` maps it over all devices. In a step that is not
+mapped the axis is None, and the functions below do what a single device needs. A device may split its rows into microbatches, which
+it computes one after another.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,81 +17,103 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from i2i_jax.types import Shard
 
-AXIS = "data"
+AXIS = "data"  # the name of the mesh axis over which the batch is split
 
 
 def mean(tree: Any, axis: str | None) -> Any:
-    """Mean over the devices; over one of them XLA would copy everything."""
+    """Mean of every array over the devices of the mesh axis `axis`; the tree itself if `axis` is None or has one device."""
+    # XLA would copy every array in a pmean over one device.
     return tree if axis is None or lax.axis_size(axis) == 1 else lax.pmean(tree, axis)
 
 
 def shard_count(shard: Shard) -> int:
-    """Into how many the global batch is split."""
+    """The number of shards of the global batch: devices times microbatches."""
     return shard.microbatches * (1 if shard.axis is None else lax.axis_size(shard.axis))
 
 
-def _number(shard: Shard) -> Any:
+def _shard_index(shard: Shard) -> Any:
+    """The index of a shard among all shards of the global batch."""
     return shard.microbatch + shard.microbatches * (0 if shard.axis is None else lax.axis_index(shard.axis))
 
 
 def own_key(key: jax.Array, shard: Shard) -> jax.Array:
-    """A key of this shard's own."""
-    return key if shard_count(shard) == 1 else jax.random.fold_in(key, _number(shard))
+    """Returns a random key that differs between shards; `key` itself if there is only one shard."""
+    return key if shard_count(shard) == 1 else jax.random.fold_in(key, _shard_index(shard))
 
 
 def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], shard: Shard) -> jax.Array:
-    """This shard's rows, of `shape`, of one draw made for the global batch: the same numbers however it is split."""
+    """Draws random numbers for this shard. Row i of the global batch gets the same numbers however the batch is split.
+
+    Args:
+        sampler: `sampler(key, shape)`, such as `jax.random.normal`. It is called with the shape of the global batch.
+        key: random key, the same for all shards.
+        shape: the shape of this shard's numbers; the first axis is the batch.
+        shard: the shard.
+    """
     if shard_count(shard) == 1:
         return sampler(key, shape)
-    everywhere = sampler(key, (shard_count(shard) * shape[0], *shape[1:]))
-    return lax.dynamic_slice_in_dim(everywhere, _number(shard) * shape[0], shape[0])
+    global_draw = sampler(key, (shard_count(shard) * shape[0], *shape[1:]))
+    return lax.dynamic_slice_in_dim(global_draw, _shard_index(shard) * shape[0], shape[0])
 
 
 def mean_over_microbatches(function: Callable[[Shard, Any], Any], batch: Any, shard: Shard) -> Any:
-    """Mean of `function(shard of a part, rows of it)` over the parts of this device's batch, computed one after another.
+    """Splits this device's batch into microbatches, applies `function` to one after another and returns the mean of the results.
 
-    Each part has rows of the batch's first and of its second half, as each device has.
+    Each microbatch gets rows of both halves of the batch, as each device does (see `device_order`).
+
+    Args:
+        function: `function(shard, rows)` returns a tree of arrays.
+        batch: tree of arrays with this device's rows.
+        shard: the shard of this device.
     """
     if shard.microbatches == 1:
         return function(shard, batch)
     order = device_order(len(jax.tree.leaves(batch)[0]), shard.microbatches)
-    parts = jax.tree.map(lambda x: x[order].reshape(shard.microbatches, -1, *x.shape[1:]), batch)
+    microbatches = jax.tree.map(lambda x: x[order].reshape(shard.microbatches, -1, *x.shape[1:]), batch)
 
-    def add(total: Any, one: tuple[jax.Array, Any]) -> tuple[Any, None]:
-        number, rows = one
-        return jax.tree.map(jnp.add, total, function(shard._replace(microbatch=number), rows)), None
+    def add(total: Any, indexed_rows: tuple[jax.Array, Any]) -> tuple[Any, None]:
+        index, rows = indexed_rows
+        return jax.tree.map(jnp.add, total, function(shard._replace(microbatch=index), rows)), None
 
-    first = jax.eval_shape(partial(function, shard), jax.tree.map(lambda x: x[0], parts))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), first)
-    total, _ = lax.scan(add, zeros, (jnp.arange(shard.microbatches), parts))
+    shapes = jax.eval_shape(partial(function, shard), jax.tree.map(lambda x: x[0], microbatches))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    total, _ = lax.scan(add, zeros, (jnp.arange(shard.microbatches), microbatches))
     return jax.tree.map(lambda x: x / shard.microbatches, total)
 
 
 def make_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A one-dimensional mesh over `devices` (default: all devices of all hosts)."""
+    """Returns a one-dimensional mesh over `devices`, by default all devices of all hosts."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Callable:
-    """Maps `step(state, batch, key) -> (state, metrics)`, written with the axis `AXIS`, over the mesh.
+    """Maps a training step over the devices of a mesh and compiles it.
 
-    The state and the key are replicated, the batch is split by rows; the step must have averaged what it returns. `shard_map` is
-    `jit(shard_map(step))`; `pmap` is `jax.pmap`, with the same arguments and results. The state's buffers are donated; a CPU's
-    compiler is told to look at the order in which a program runs, or it would copy most of the state in every step.
+    State and key are replicated; the batch is split by rows. The state's buffers are donated.
+
+    Args:
+        step: `step(state, batch, key) -> (state, metrics)` for one device. It must average its results over the axis `AXIS`.
+        mesh: the mesh, from `make_mesh`.
+        mode: shard_map for `jit(shard_map(step))`, or pmap for `jax.pmap`, with the same arguments and results.
+
+    Returns:
+        The compiled step over all devices, with the signature of `step`. Its batch is the global batch (see `global_batch`).
     """
     if mode == "pmap":
         return _pmapped(step, mesh)
-    # check_vma=False: with it on, pmean of the gradient of replicated parameters gives gradients N times too large.
+    # With check_vma=True the pmean of gradients of replicated parameters would be too large by the number of devices.
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), out_specs=PartitionSpec(), check_vma=False
     )
-    every, rows = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
-    in_order = _on_cpu(mesh, xla_cpu_copy_insertion_use_region_analysis=True)
-    return jax.jit(mapped, donate_argnums=0, in_shardings=(every, rows, every), compiler_options=in_order)
+    whole, rows = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
+    # Without region analysis, XLA's CPU compiler copies most of the state in every step.
+    options = _cpu_options(mesh, xla_cpu_copy_insertion_use_region_analysis=True)
+    return jax.jit(mapped, donate_argnums=0, in_shardings=(whole, rows, whole), compiler_options=options)
 
 
 def _pmapped(step: Callable, mesh: Mesh) -> Callable:
+    """The step of `data_parallel` by `jax.pmap`."""
     n = mesh.size
     mapped = jax.pmap(step, AXIS, in_axes=(None, 0, None), out_axes=None, devices=list(mesh.devices.flat), donate_argnums=0)
 
@@ -103,54 +126,74 @@ def _pmapped(step: Callable, mesh: Mesh) -> Callable:
 
 
 def shard_batch(function: Callable, mesh: Mesh) -> Callable:
-    """Maps `function(state, rows)` over the mesh: the state is replicated, every array of the rows and of the result is split."""
+    """Compiles `function(state, rows)` to run on all devices of the mesh, each on its part of the rows.
+
+    The state is replicated. The arrays of `rows` and of the result are split along their first axis.
+    """
     specs = {"in_specs": (PartitionSpec(), PartitionSpec(AXIS)), "out_specs": PartitionSpec(AXIS)}
     return jax.jit(jax.shard_map(function, mesh=mesh, check_vma=False, **specs))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same values on every device of the mesh."""
+    """The sharding that holds the same values on every device of the mesh."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def jit_replicated(function: Callable, *arguments: Any, mesh: Mesh) -> Any:
-    """Its result, replicated over the mesh. A CPU's compiler is told not to try hard: on random initial values it would for 20 s."""
-    hasty = _on_cpu(mesh, xla_backend_optimization_level=1)
-    return jax.jit(function, out_shardings=replicated(mesh), compiler_options=hasty)(*arguments)
+    """Compiles and runs `function(*arguments)` once; its result is replicated over the mesh.
+
+    On a CPU it is compiled with few optimisations, which would take longer than they save: 20 s for the initial values of networks.
+    """
+    options = _cpu_options(mesh, xla_backend_optimization_level=1)
+    return jax.jit(function, out_shardings=replicated(mesh), compiler_options=options)(*arguments)
 
 
-def _on_cpu(mesh: Mesh, **options: Any) -> dict[str, Any] | None:
-    """Options for XLA's compiler, where the mesh is of CPUs."""
+def _cpu_options(mesh: Mesh, **options: Any) -> dict[str, Any] | None:
+    """Compiler options for a mesh of CPUs; None for other devices."""
     return options if mesh.devices.flat[0].platform == "cpu" else None
 
 
 def batched_map(function: Callable, *rows: jax.Array, pixels: int) -> Any:
-    """`function(*row)` of each row, stacked: as many rows at a time as have few enough of their `pixels` for the platform.
+    """Maps `function` over rows as `jax.vmap` does, but in batches whose size suits the platform.
 
-    A CPU's caches hold the activations of about one image; elsewhere this bounds the memory that many rows take.
+    A CPU runs up to 2^16 pixels at once, since its caches hold the activations of about one image. Other platforms run up to 2^22
+    pixels at once, which bounds the memory.
+
+    Args:
+        function: `function(*row)` returns a tree of arrays.
+        *rows: arrays of the same length.
+        pixels: pixels of one row's image.
+
+    Returns:
+        The results of all rows, stacked.
     """
 
-    def chunked(at_once: int, *rows: jax.Array) -> Any:
-        if at_once >= len(rows[0]):
+    def map_in_batches(batch_size: int, *rows: jax.Array) -> Any:
+        if batch_size >= len(rows[0]):
             return jax.vmap(function)(*rows)
-        return lax.map(lambda row: function(*row), rows, batch_size=at_once)
+        return lax.map(lambda row: function(*row), rows, batch_size=batch_size)
 
     on_cpu, elsewhere = (max(1, most // pixels) for most in (2**16, 2**22))
     if on_cpu >= len(rows[0]):
-        return chunked(on_cpu, *rows)
-    return lax.platform_dependent(*rows, cpu=partial(chunked, on_cpu), default=partial(chunked, elsewhere))
+        return map_in_batches(on_cpu, *rows)
+    return lax.platform_dependent(*rows, cpu=partial(map_in_batches, on_cpu), default=partial(map_in_batches, elsewhere))
 
 
 def local(tree: Any) -> Any:
-    """This process's own copy of replicated values, on its first device."""
+    """Returns this process's copy of replicated arrays, on its first device."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def device_order(batch_size: int, devices: int) -> np.ndarray:
-    """Rows of the global batch in the order in which the devices hold them.
+    """Row indices of the global batch in the order in which the devices hold them.
 
-    Each device gets its part of the batch's first half, then of its second half, since the objectives split a device's rows in
-    halves: so every number of devices pairs the same images. The batch must be a multiple of the devices.
+    The objectives split the rows of a device into two halves. So each device gets its part of the first half of the global batch,
+    then its part of the second half: the same images meet on any number of devices. An odd number of rows per device, which
+    cannot be split, keeps its order.
+
+    Args:
+        batch_size: rows of the global batch, a multiple of `devices`.
+        devices: number of devices.
     """
     per_device = batch_size // devices
     if per_device % 2:
@@ -159,13 +202,21 @@ def device_order(batch_size: int, devices: int) -> np.ndarray:
 
 
 def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
-    """The rows of the global batch, in device order, that this process has to read."""
+    """Indices of the rows of the global batch that this process must read, in the order of its devices."""
     per_device = device_order(batch_size, mesh.size).reshape(mesh.size, -1)
-    mine = [d.process_index == jax.process_index() for d in mesh.devices.flat]
-    return per_device[mine].ravel()
+    is_local = [d.process_index == jax.process_index() for d in mesh.devices.flat]
+    return per_device[is_local].ravel()
 
 
 def global_batch(rows: Any, mesh: Mesh) -> Any:
-    """This process's rows (arrays in the order of `local_rows`) as its part of arrays over the whole mesh."""
+    """Assembles arrays over the whole mesh from the rows of each process.
+
+    Args:
+        rows: tree of arrays with this process's rows, in the order of `local_rows`.
+        mesh: the mesh.
+
+    Returns:
+        The tree of global arrays, split by rows over the mesh.
+    """
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), rows)

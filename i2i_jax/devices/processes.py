@@ -1,4 +1,7 @@
-"""The one file that knows there are several processes: they find each other, agree, and end when one is gone. One alone does nothing."""
+"""Several processes: they connect, agree on options and outcomes, and exit when one is gone.
+
+This is the only module that deals with several processes. With a single process its functions communicate with nobody.
+"""
 
 import atexit
 import contextlib
@@ -18,23 +21,21 @@ from jax.experimental import multihost_utils
 from i2i_jax.config import ConfigError
 from i2i_jax.devices import crashes
 
-PATIENCE = 50  # seconds for all processes to find each other, and of silence until one counts as dead
-LONGEST = 600  # seconds that one waits for the word of others that are alive
-GONE = "another process of this run has ended or cannot be reached: its own output says why"
-
-
-WORKING = "working"
+PATIENCE = 50  # seconds for all processes to connect, and without a heartbeat until a process counts as dead
+LONGEST = 600  # seconds to wait for a message from other processes that are alive
+GONE = "another process of this run has ended or cannot be reached: see the output of that process"
+WORKING = "working"  # the status of a process that has not finished yet
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
 
 class Unjoined(RuntimeError):
-    """The processes of a run cannot be brought together."""
+    """The processes of a run cannot connect."""
 
 
 class Elsewhere(RuntimeError):
-    """What failed in another process: its number and its words."""
+    """An error in another process: the message has its number and its error message."""
 
 
 @contextlib.contextmanager
@@ -45,14 +46,23 @@ def together(
     *,
     distributed: bool | None = None,
 ) -> Iterator[None]:
-    """Inside, this process is one of several, if the arguments say so, or (with `distributed` None) a launcher's variables.
+    """Context manager in which this process is connected to the others of the run, if there are any.
 
-    The first three are those of `jax.distributed.initialize`, all or none; `distributed` lets jax find them by itself. After an error
-    that the others do not know of (see `everywhere`) this process ends without waiting for them, who may be waiting for it.
-    Raises ConfigError on arguments that cannot be, and Unjoined where jax cannot join the processes.
+    After an error that the other processes do not know of (see `everywhere`), this process exits without waiting for them, since they
+    may be waiting for it.
+
+    Args:
+        coordinator_address: HOST:PORT of process 0, as in `jax.distributed.initialize`. Give all of the first three arguments or none.
+        num_processes: number of processes of the run.
+        process_id: index of this process.
+        distributed: whether there are several processes, which jax finds by itself. None: if a launcher such as SLURM says so.
+
+    Raises:
+        ConfigError: if the arguments are incomplete or out of range.
+        Unjoined: if jax cannot connect the processes.
     """
-    explicit = _checked(coordinator_address, num_processes, process_id)
-    if not (explicit or distributed or (distributed is None and _launched_together())):
+    explicit = _explicit_arguments(coordinator_address, num_processes, process_id)
+    if not (explicit or distributed or (distributed is None and _launcher_started_several())):
         yield
         return
     _join(explicit)
@@ -61,54 +71,59 @@ def together(
             yield
     except BaseException as error:
         if not getattr(error, "everywhere", False):
-            atexit.register(crashes.leave)  # jax would wait for the others when the interpreter ends
+            atexit.register(crashes.leave)  # at exit jax would wait for the others
         raise
 
 
-def _checked(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> dict[str, Any]:
-    """The three by name, or none."""
-    given = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
+def _explicit_arguments(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> dict[str, Any]:
+    """The three arguments of `jax.distributed.initialize` by name; empty if none is set. Raises ConfigError."""
+    arguments = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
+    missing = [name for name, value in arguments.items() if value is None]
+    if len(missing) == len(arguments):
         return {}
     if missing:
         raise ConfigError(f"--{missing[0]} is missing: --coordinator_address, --num_processes and --process_id belong together")
     if not re.fullmatch(r"\S+:\d+", str(coordinator_address)):
-        raise ConfigError(f"--coordinator_address is {coordinator_address!r}: must be HOST:PORT, where process 0 is")
+        raise ConfigError(f"--coordinator_address is {coordinator_address!r}: must be HOST:PORT of process 0")
     if not 0 <= int(process_id or 0) < int(num_processes or 0):
-        raise ConfigError(f"--process_id is {process_id}, --num_processes {num_processes}: must be from 0 to one less than that")
-    return given
+        raise ConfigError(f"--process_id is {process_id}, --num_processes {num_processes}: must be from 0 to --num_processes - 1")
+    return arguments
 
 
-def _launched_together() -> bool:
-    """Whether a launcher that jax knows says that it started several processes."""
-    tasks = (os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES"))
-    return any(number not in ("", "0", "1") for number in tasks) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+def _launcher_started_several() -> bool:
+    """Whether the environment variables of a launcher that jax supports say that it started several processes."""
+    task_counts = (os.environ.get(name, "1") for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "MEGASCALE_NUM_SLICES"))
+    return any(count not in ("", "0", "1") for count in task_counts) or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
 
 
 def _join(explicit: Mapping[str, Any]) -> None:
-    # Where a process dies, jax's coordination service aborts the others from C++, or this one if it never gets to join.
+    """Connects this process to the others by `jax.distributed`. Raises Unjoined."""
+    # If a process dies, jax's coordination service aborts the others from C++; so it does with one that cannot connect.
     crashes.on_abort(GONE)
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the training loop
+    jax.config.update("jax_enable_preemption_service", False)  # it would intercept SIGTERM, which the training loop handles
     limit = threading.Timer(PATIENCE, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
     limit.daemon = True
     limit.start()
     try:
         jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=PATIENCE)
     except Exception as error:
-        named = "--coordinator_address, --num_processes and --process_id"
-        raise Unjoined(f"cannot join the other processes ({_first_line(error)}): {named} name them explicitly") from error
+        flags = "--coordinator_address, --num_processes and --process_id"
+        raise Unjoined(f"cannot connect to the other processes ({_first_line(error)}): name them with {flags}") from error
     finally:
         limit.cancel()
 
 
 def _give_up(address: str) -> None:
-    crashes.last_words(f"not all processes came together at {address} within {PATIENCE} seconds")
+    """Exits because not all processes connected in time."""
+    crashes.last_words(f"not all processes connected to {address} within {PATIENCE} seconds")
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Where what it holds fails because another process is gone, this one ends in one line: to clean up would be to wait for it."""
+    """Context manager: exits with a one-line error if its block fails because another process is gone.
+
+    It exits without cleaning up, since jax's clean-up would wait for the other process.
+    """
     try:
         yield
     except Exception as error:
@@ -118,13 +133,20 @@ def watched() -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """Prints it, once for all processes."""
+    """Prints a line, in process 0 only."""
     if jax.process_index() == 0:
         print(line, flush=True)
 
 
 def refuse_different(options: Mapping[str, Any]) -> None:
-    """Raises ConfigError, in every process, unless all have the same `options`."""
+    """Checks that all processes have the same options. A collective: every process must call it.
+
+    Args:
+        options: JSON-serialisable values by name.
+
+    Raises:
+        ConfigError: in every process, if they differ.
+    """
     if jax.process_count() == 1:
         return
     first, *others = (json.loads(text) for text in _gather(json.dumps(options)))
@@ -136,7 +158,7 @@ def refuse_different(options: Mapping[str, Any]) -> None:
 
 
 def code() -> str:
-    """What tells one state of this package's code and of jax from another."""
+    """A hash of the source files of this package and of jax's version, by which processes with different code are found."""
     package = Path(__file__).parents[1]
     files = sorted(package.rglob("*.py"))
     content = [jax.__version__.encode(), *(str(file.relative_to(package)).encode() + b"\0" + file.read_bytes() for file in files)]
@@ -144,91 +166,107 @@ def code() -> str:
 
 
 def everywhere(error: E) -> E:
-    """`error`, marked as one that every process raises at this point: they end together."""
+    """Marks `error` as one that every process raises at the same point, so that none waits for another. Returns it."""
     error.everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
     return error
 
 
-def agreed(do: Callable[[], T]) -> T:
-    """`do()` in every process. Where it fails in some, all raise: those their own errors, the others the first one's words."""
+def agreed(function: Callable[[], T]) -> T:
+    """Calls `function` in every process; if it fails in one, all processes raise. A collective: every process must call it.
+
+    Returns:
+        The result of `function` in this process.
+
+    Raises:
+        Exception: what `function` raised in this process.
+        ConfigError: if it did not fail here, but raised ConfigError in another process.
+        Elsewhere: if it did not fail here, but raised another error in another process.
+    """
     if jax.process_count() == 1:
-        return do()
-    outcome = _Outcome(do)
-    return outcome.among(_gather(outcome.told))
+        return function()
+    outcome = _Outcome(function)
+    return outcome.result(_gather(outcome.status))
 
 
-def first_then_others(do: Callable[[], T]) -> T:
-    """As `agreed`, by process 0 and only then by the others, for as long as it takes: who waits hears every second that work goes on."""
+def first_then_others(function: Callable[[], T]) -> T:
+    """Like `agreed`, but calls `function` in process 0 first, then in the others. It may take any time.
+
+    The processes exchange their status every second, so that nobody takes a busy process for a dead one.
+    """
     if jax.process_count() == 1:
-        return do()
-    own, outcome = jax.process_index() == 0, _Outcome(lambda: None)
-    for turn in (True, False):
-        if own == turn:
-            outcome = _Outcome(do, apart=True)
-        while WORKING in (heard := _gather(outcome.told)):
+        return function()
+    is_first, outcome = jax.process_index() == 0, _Outcome(lambda: None)
+    for firsts_turn in (True, False):
+        if is_first == firsts_turn:
+            outcome = _Outcome(function, in_thread=True)
+        while WORKING in (statuses := _gather(outcome.status)):
             outcome.wait(1)
-        outcome.among(heard)
-    return outcome.among([])
+        outcome.result(statuses)
+    return outcome.result([])
 
 
 class _Outcome:
-    """What became of `do()`, which may be done in a thread of its own, `apart`."""
+    """Calls `function`, in a thread if `in_thread`, and keeps its value or error."""
 
-    def __init__(self, do: Callable[[], Any], *, apart: bool = False):
+    def __init__(self, function: Callable[[], Any], *, in_thread: bool = False):
         self._value: Any = None
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=[do], daemon=True)
-        self._thread.start() if apart else self._thread.run()
+        self._thread = threading.Thread(target=self._run, args=[function], daemon=True)
+        self._thread.start() if in_thread else self._thread.run()
         self.wait(0.1)
 
-    def _run(self, do: Callable[[], Any]) -> None:
+    def _run(self, function: Callable[[], Any]) -> None:
         try:
-            self._value = do()
+            self._value = function()
         except Exception as error:
             self._error = error
 
     def wait(self, seconds: float) -> None:
+        """Waits until `function` has finished, but no longer than `seconds`."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     @property
-    def told(self) -> str:
-        """To the others: nothing where all is well."""
+    def status(self) -> str:
+        """The message to the other processes: WORKING, empty on success, or the error as JSON [is ConfigError, message]."""
         if self._thread.is_alive():
             return WORKING
-        wrong_use = isinstance(self._error, ConfigError)
-        return "" if self._error is None else json.dumps([wrong_use, " ".join(str(self._error).split()) or type(self._error).__name__])
+        is_config_error = isinstance(self._error, ConfigError)
+        return (
+            "" if self._error is None else json.dumps([is_config_error, " ".join(str(self._error).split()) or type(self._error).__name__])
+        )
 
-    def among(self, heard: list[str]) -> Any:
-        """The value, where all is well in all processes."""
+    def result(self, statuses: list[str]) -> Any:
+        """The value of `function`. Raises its error, or the first error among the statuses of all processes."""
         if self._error is not None:
             raise everywhere(self._error)
-        for process, text in enumerate(heard):
-            if text:
-                wrong_use, message = json.loads(text)
-                raise everywhere((ConfigError if wrong_use else Elsewhere)(f"process {process}: {message}"))
+        for process, status in enumerate(statuses):
+            if status:
+                is_config_error, message = json.loads(status)
+                raise everywhere((ConfigError if is_config_error else Elsewhere)(f"process {process}: {message}"))
         return self._value
 
 
 def from_first(value: Any) -> Any:
-    """What process 0 has, as JSON can hold it; all must ask."""
+    """Returns the value of process 0, which must be JSON-serialisable. A collective: every process must call it."""
     return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether it is set in any process; all must ask."""
+    """Logical OR over all processes. A collective: every process must call it."""
     return flag if jax.process_count() == 1 else any(_gather("set" if flag else ""))
 
 
 def _gather(text: str) -> list[str]:
-    """Everyone's text, by process; who waits too long for it ends."""
-    limit = threading.Timer(LONGEST, crashes.last_words, [f"no word from the other processes for {LONGEST} seconds"])
+    """The texts of all processes, by index. Exits if they do not arrive within LONGEST seconds."""
+    limit = threading.Timer(LONGEST, crashes.last_words, [f"no message from the other processes for {LONGEST} seconds"])
     limit.daemon = True
     limit.start()
     try:
-        mine = np.frombuffer(text.encode(), np.uint8)
-        room = int(np.max(multihost_utils.process_allgather(np.int32(mine.size))))
-        rows = multihost_utils.process_allgather(np.pad(mine, (0, room - mine.size))) if room else [mine] * jax.process_count()
+        encoded = np.frombuffer(text.encode(), np.uint8)
+        width = int(np.max(multihost_utils.process_allgather(np.int32(encoded.size))))
+        padded = np.pad(encoded, (0, width - encoded.size))
+        rows = multihost_utils.process_allgather(padded) if width else [encoded] * jax.process_count()
         return [row.tobytes().rstrip(b"\0").decode() for row in rows]
     finally:
         limit.cancel()

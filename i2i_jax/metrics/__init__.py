@@ -1,4 +1,4 @@
-"""What evaluation measures: each metric one file of pure functions; here the form in which they are put together."""
+"""Evaluation metrics. Each metric is one file of pure functions; this file defines how evaluation calls them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,10 +10,16 @@ Figures = dict[str, float | list[float]]
 
 
 class EvalExamples(NamedTuple):
-    """Inputs with what a system made of them, images in [-1, 1] at 8 bits; None is what there is not.
+    """A batch of inputs with their translations. Images are in [-1, 1], rounded to 8 bits. Fields that do not exist are None.
 
-    `input` and `target` [b, h, w, c]; `samples` [b, n, h, w, c] from the latents `z` [b, n, d]; `encoded` [b, h, w, c], the translation
-    from the target's own latent; `posterior` the Gaussian E(target), `recovered` [b, n, d] E(samples).mean.
+    Attributes:
+        input: [b, h, w, c].
+        target: [b, h, w, c].
+        samples: n translations of each input, [b, n, h, w, c].
+        encoded: the translation from the target's own latent, [b, h, w, c].
+        z: the latents of `samples`, [b, n, d].
+        posterior: the Gaussian E(target) of each target.
+        recovered: E(samples).mean, [b, n, d].
     """
 
     input: Any = None
@@ -26,16 +32,21 @@ class EvalExamples(NamedTuple):
 
 
 def means(measured: Mapping[str, np.ndarray]) -> Figures:
-    """Over all cases, of each quantity."""
+    """Returns the mean of each quantity over all examples."""
     return {name: float(values.mean()) for name, values in measured.items()}
 
 
 class Metric(NamedTuple):
-    """Quantities [b, ...] of each case by itself, and the figures that those of all cases come to.
+    """A metric: quantities measured on each example, and a summary of them over all examples.
 
-    A quantity of one number a case has the name of its figure. `needs` names the fields of EvalExamples that are measured; a metric
-    that is `unpaired` compares all samples with all targets, and measures either alone as well. `weights` are the SHA-256 of the
-    pretrained weights it depends on, by file. Metrics with the same `measure` share its work.
+    Attributes:
+        measure: maps examples to named quantities, each [b, ...]. Metrics with the same `measure` are measured once. A quantity that is
+            one number for each example has the name of its figure in the summary.
+        summarise: maps the quantities of all examples to the figures that are reported.
+        needs: the fields of `EvalExamples` that `measure` uses.
+        unpaired: whether the metric compares the distributions of samples and targets. Then `measure` can be called with only one of
+            the two.
+        weights: SHA-256 of the files of pretrained weights that the metric uses, by file name.
     """
 
     measure: Callable[[EvalExamples], Mapping[str, Array | np.ndarray]]

@@ -1,7 +1,7 @@
-"""Pretrained networks whose feature maps the perceptual metrics compare: torchvision's AlexNet, VGG16 and SqueezeNet 1.1.
+"""Pretrained networks for perceptual metrics: torchvision's AlexNet, VGG16 and SqueezeNet 1.1, without their classifiers.
 
-Modules carry torchvision's names, so that its state dicts load by name. Classifiers are left out. Computed in full float32 also
-where the device would round inputs of convolutions; in float64 where images and parameters are.
+Submodules have torchvision's names, so that its state dicts load by name. Convolutions run at the highest precision: in float32 also
+on devices that round inputs of convolutions by default, and in float64 if images and parameters are float64.
 """
 
 import functools
@@ -26,11 +26,11 @@ Conv = functools.partial(nn.Conv, precision=jax.lax.Precision.HIGHEST)
 
 
 class ImageShapeError(ValueError):
-    """Images that a network cannot read: one line that says what was found and what would do."""
+    """Images that a network cannot take; the message is one line with the shape found and the shape needed."""
 
 
 class AlexNet(nn.Module):
-    """Of torchvision, "One weird trick" (Krizhevsky 2014): the maps after its 5 ReLUs, of 64, 192, 384, 256, 256 channels."""
+    """torchvision's AlexNet (Krizhevsky 2014). Returns the feature maps after its 5 ReLUs: 64, 192, 384, 256 and 256 channels."""
 
     SMALLEST: ClassVar[int] = 31
 
@@ -45,7 +45,10 @@ class AlexNet(nn.Module):
 
 
 class VGG16(nn.Module):
-    """Simonyan 2014, without norms: the maps after relu1_2, 2_2, 3_3, 4_3 and 5_3, of 64, 128, 256, 512, 512 channels."""
+    """VGG16 (Simonyan 2014) without batch normalisation.
+
+    Returns the feature maps after relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3: 64, 128, 256, 512 and 512 channels.
+    """
 
     SMALLEST: ClassVar[int] = 16
     STAGES: ClassVar = ((0, 2, 64), (5, 2, 128), (10, 3, 256), (17, 3, 512), (24, 3, 512))  # first key, convolutions, channels
@@ -62,7 +65,7 @@ class VGG16(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """Version 1.1 (Iandola 2016): the 7 maps that LPIPS reads, of 64, 128, 256, 384, 384, 512, 512 channels."""
+    """SqueezeNet 1.1 (Iandola 2016). Returns the 7 feature maps that LPIPS uses: 64, 128, 256, 384, 384, 512 and 512 channels."""
 
     SMALLEST: ClassVar[int] = 17
 
@@ -79,7 +82,7 @@ class SqueezeNet(nn.Module):
 
 
 class Fire(nn.Module):
-    """Squeezes to few channels, then expands by convolutions of 1 and of 3 pixels to `expand` channels each."""
+    """Fire module of SqueezeNet: a 1 x 1 convolution to `squeeze` channels, then 1 x 1 and 3 x 3 convolutions to `expand` channels each."""
 
     squeeze: int
     expand: int
@@ -96,45 +99,62 @@ Network = AlexNet | VGG16 | SqueezeNet
 
 
 def _pool(x: Map, window: int) -> Map:
+    """Max pooling with stride 2."""
     return nn.max_pool(x, (window, window), (2, 2))
 
 
 def _pool_up(x: Map) -> Map:
-    """Windows of 3 pixels every 2, the last one reaching over the edge where the size is even (PyTorch's ceil_mode)."""
+    """Max pooling over 3 x 3 windows with stride 2 and PyTorch's `ceil_mode`: for an even size the last window reaches past the edge."""
     _, height, width, _ = x.shape
     padding = ((0, (height + 1) % 2), (0, (width + 1) % 2))
-    return nn.max_pool(x, (3, 3), (2, 2), padding)  # pyright: ignore[reportArgumentType]: typed as a string there
+    return nn.max_pool(x, (3, 3), (2, 2), padding)  # pyright: ignore[reportArgumentType]: Flax types padding as a string
 
 
 def unscaled(image: Image) -> Image:
-    """As they are, in [-1, 1]."""
+    """Returns images unchanged, in [-1, 1]."""
     return image
 
 
 def imagenet(image: Image) -> Image:
-    """Standardised by ImageNet's mean and deviation, in the rounded figures of LPIPS."""
+    """Standardises images in [-1, 1] by the mean and standard deviation of ImageNet, with the rounded constants of LPIPS."""
     return (image - _per_channel(image, -0.030, -0.088, -0.188)) / _per_channel(image, 0.458, 0.448, 0.450)
 
 
 def caffe(image: Image) -> Image:
-    """Blue, green, red in 0 to 255, less ImageNet's mean."""
+    """Converts images in [-1, 1] to Caffe's format: BGR, 0 to 255, minus the mean of ImageNet."""
     return 127.5 * (image[..., ::-1] + 1) - _per_channel(image, 104.0, 117.0, 123.0)
 
 
 def _per_channel(image: Image, *values: float) -> Array:
+    """One value for each of the three channels, in the dtype of `image`."""
     return jnp.asarray(values, image.dtype).reshape(1, 1, 1, 3)
 
 
 @struct.dataclass
 class Extractor:
-    """A pretrained network from images in [-1, 1] on; a PyTree: pass it to jitted functions, or its weights are compiled in."""
+    """A pretrained network with its preprocessing.
 
-    params: Any  # a tree map may have put shapes or shardings in the place of arrays
+    It is a PyTree: pass it to jitted functions as an argument, or its weights become constants of the compiled program.
+
+    Attributes:
+        params: parameters of the network.
+        network: the Flax module.
+        preprocess: maps images in [-1, 1] to the network's input.
+    """
+
+    params: Any  # not Array, since a tree map may replace the arrays by shapes or shardings
     network: Network = struct.field(pytree_node=False)
     preprocess: Callable[[Image], Image] = struct.field(pytree_node=False)
 
     def maps(self, images: Image) -> Maps:
-        """The network's feature maps. Images of one channel are read as grey. Raises ImageShapeError."""
+        """Computes the network's feature maps.
+
+        Args:
+            images: images in [-1, 1] with 3 channels, or 1 channel, which is repeated.
+
+        Raises:
+            ImageShapeError: if the images have another number of channels or are too small.
+        """
         _, height, width, channels = images.shape
         name, smallest = type(self.network).__name__, self.network.SMALLEST
         if channels not in (1, 3):
@@ -146,34 +166,54 @@ class Extractor:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Of each feature map."""
+        """Channels of each feature map."""
         image = jnp.zeros((1, self.network.SMALLEST, self.network.SMALLEST, 3))
         return tuple(x.shape[-1] for x in jax.eval_shape(self.maps, image))
 
     def features(self, images: Image) -> Float[Array, "b d"]:
-        """The last feature map's mean over all places. Raises ImageShapeError."""
+        """Returns the last feature map averaged over space. Raises ImageShapeError as `maps` does."""
         return self.maps(images)[-1].mean((1, 2))
 
 
 def load(network: Network, file: str | Path, preprocess: Callable[[Image], Image]) -> Extractor:
-    """An extractor with the weights in a file of torchvision's keys. Raises WeightsError."""
+    """Loads an extractor from a file of weights.
+
+    Args:
+        network: the Flax module.
+        file: a file of weights with torchvision's keys.
+        preprocess: maps images in [-1, 1] to the network's input.
+
+    Raises:
+        WeightsError: if the file cannot be read or does not fit the network.
+    """
     params = params_from_torchvision(network, weights.read(file), file)
     return Extractor(jax.tree.map(jnp.asarray, params), network, preprocess)
 
 
 def params_from_torchvision(network: Network, state: Mapping[str, np.ndarray], file: str | Path) -> dict[str, Any]:
-    """The network's parameters from torchvision's state dict, read from `file`, which an error names. Raises WeightsError."""
+    """Converts torchvision's state dict to the parameters of `network`. Keys of the classifier are ignored.
+
+    Args:
+        network: the Flax module.
+        state: the state dict, as NumPy arrays.
+        file: the file it was read from, for error messages.
+
+    Raises:
+        WeightsError: if a key is missing or has the wrong shape.
+    """
     image = jnp.zeros((1, network.SMALLEST, network.SMALLEST, 3))
     shapes: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(jax.eval_shape(network.init, jax.random.key(0), image)["params"])
     keys = {path: ".".join(path).replace("kernel", "weight") for path in shapes}
     needed = {keys[path]: _torch_shape(leaf.shape) for path, leaf in shapes.items()}
-    taken = weights.take(state, needed, file)
-    return traverse_util.unflatten_dict({path: _to_flax(taken[key]) for path, key in keys.items()})
+    arrays = weights.take(state, needed, file)
+    return traverse_util.unflatten_dict({path: _to_flax(arrays[key]) for path, key in keys.items()})
 
 
 def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in PyTorch of a Flax parameter: HWIO -> OIHW."""
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
 
 
 def _to_flax(array: np.ndarray) -> np.ndarray:
+    """A PyTorch parameter in Flax's layout: OIHW -> HWIO."""
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array

@@ -1,6 +1,7 @@
-"""Distance of an image from the one true image, image by image. What it rewards is the mean of all plausible answers, not realism.
+"""Distortion metrics (L1, PSNR, SSIM), which compare each image with the one true target.
 
-All take images in [-1, 1] and measure on a scale of 0 to 1, in the precision of the images.
+They favour the mean of all plausible outputs over a realistic one. All take images in [-1, 1], rescale them to [0, 1] and compute in
+the dtype of the images.
 """
 
 import flax.linen as nn
@@ -15,35 +16,45 @@ WINDOW = 7  # pixels
 
 
 class DistortionError(ValueError):
-    """Images that cannot be compared: one line that names both shapes."""
+    """Images that cannot be compared; the message is one line with their shapes."""
 
 
 def l1(images: Image, truth: Float[Array, "..."]) -> PerImage:
-    """Mean |difference|. Raises DistortionError where sizes or channels differ."""
-    _check_alike(images, truth)
+    """Mean absolute difference of each image from its target, 0 to 1.
+
+    Raises:
+        DistortionError: if the shapes differ.
+    """
+    _check_same_shape(images, truth)
     return jnp.abs(images - truth).mean((1, 2, 3)) / 2
 
 
 def psnr(images: Image, truth: Float[Array, "..."]) -> PerImage:
-    """Peak signal-to-noise ratio in dB, the squared error taken over all pixels and channels of an image.
+    """Peak signal-to-noise ratio of each image in dB, from the mean squared error over all its pixels and channels.
 
-    Infinite where an image is its truth, and so is then the mean over images. Raises DistortionError where sizes or channels differ.
+    Inf for an image equal to its target; then the mean over images is Inf, too.
+
+    Raises:
+        DistortionError: if the shapes differ.
     """
-    _check_alike(images, truth)
+    _check_same_shape(images, truth)
     squared_error = jnp.square((images - truth) / 2).mean((1, 2, 3))
     return -10 * jnp.log10(squared_error)
 
 
 def ssim(images: Image, truth: Float[Array, "..."]) -> PerImage:
-    """Structural similarity (Wang 2004) as scikit-image's `structural_similarity` has it by default.
+    """Structural similarity (SSIM) of each image, -1 to 1 (Wang 2004), with the defaults of scikit-image's `structural_similarity`.
 
-    Windows of 7 x 7 pixels, all alike in weight and wholly inside the image; unbiased covariances; the mean over windows and channels.
-    The Gaussian window of the paper gives other figures. Raises DistortionError where sizes or channels differ, or a side is under 7.
+    Uniform windows of 7 x 7 pixels that lie inside the image, unbiased covariances, mean over windows and channels. The Gaussian window
+    of the paper gives other values.
+
+    Raises:
+        DistortionError: if the shapes differ, or height or width is under 7 pixels.
     """
-    _check_alike(images, truth)
+    _check_same_shape(images, truth)
     if min(images.shape[1:3]) < WINDOW:
         raise DistortionError(f"images are {images.shape[1]} x {images.shape[2]}: SSIM needs at least {WINDOW} x {WINDOW}")
-    x, y = images / 2, truth / 2  # centred at 0, where the variances lose least to rounding
+    x, y = images / 2, truth / 2  # centred at 0, where rounding affects the variances least
     unbiased = WINDOW**2 / (WINDOW**2 - 1)
     mean_x, mean_y = _window_mean(x), _window_mean(y)
     variances = unbiased * (_window_mean(x * x) + _window_mean(y * y) - mean_x**2 - mean_y**2)
@@ -56,9 +67,11 @@ def ssim(images: Image, truth: Float[Array, "..."]) -> PerImage:
 
 
 def _window_mean(x: Image) -> Float[Array, "b rows columns c"]:
+    """The mean over every 7 x 7 window."""
     return nn.avg_pool(nn.avg_pool(x, (WINDOW, 1), padding="VALID"), (1, WINDOW), padding="VALID")
 
 
-def _check_alike(images: Image, truth: Float[Array, "..."]) -> None:
+def _check_same_shape(images: Image, truth: Float[Array, "..."]) -> None:
+    """Raises DistortionError if the shapes differ."""
     if images.shape != truth.shape:
         raise DistortionError(f"images are {images.shape}, their truth {truth.shape}: sizes and channels must be the same")

@@ -1,4 +1,4 @@
-"""How far the answers to one input are from its target, and from one another."""
+"""Diversity: distances between the samples of one input, and from the samples to their target."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,21 +10,34 @@ from i2i_jax.types import Image
 
 @runtime_checkable
 class Distance(Protocol):
-    """Between what is made of images, each image once."""
+    """A distance between images that is computed from embeddings, so that each image is embedded only once."""
 
-    def embed(self, images: Image, /) -> Any: ...
+    def embed(self, images: Image, /) -> Any:
+        """Embeds a batch of images."""
+        ...
 
-    def between(self, embedded: Any, others: Any, /) -> Float[Array, " b"]: ...
+    def between(self, embedded: Any, others: Any, /) -> Float[Array, " b"]:
+        """Distances between two batches of embedded images, row by row."""
+        ...
 
 
 class DiversityError(ValueError):
-    """Too few samples to compare: one line."""
+    """Too few samples to compare; the message is one line."""
 
 
 def distances(distance: Distance, target: Image, samples: Float[Array, "b n h w c"]) -> tuple[Float[Array, "n b"], Float[Array, "n-1 b"]]:
-    """Of each sample of an input to its target, and of each to the next (Zhu 2017, section 5: 100 inputs of 20 samples).
+    """Distances from each sample to its target and to the next sample of the same input.
 
-    One sample of every input is embedded at a time, so memory does not grow with n.
+    Zhu 2017, section 5, averages the latter over 100 inputs with 20 samples each. One sample of every input is embedded at a time, so
+    that memory does not grow with n.
+
+    Args:
+        distance: the distance between images.
+        target: the target of each input, in [-1, 1].
+        samples: n samples of each input, in [-1, 1].
+
+    Returns:
+        The distances to the target, and the n - 1 distances between consecutive samples; both with samples along the first axis.
     """
     embedded_target = distance.embed(target)
 

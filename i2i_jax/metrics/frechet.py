@@ -1,4 +1,4 @@
-"""The Fréchet distance between two samples of features: FID where the features are those of `inception`."""
+"""The Fréchet distance between two samples of features; FID with the features of `inception`."""
 
 import warnings
 from typing import cast
@@ -8,24 +8,34 @@ from jaxtyping import Float
 
 from i2i_jax.metrics.features import comparable
 
-RECOMMENDED = 10_000  # images, by the README of Heusel 2017's code
+RECOMMENDED = 10_000  # images, according to the README of the code of Heusel 2017
 
 
 class SampleTooSmall(UserWarning):
-    """A sample too small for its Fréchet distance to be compared with published ones."""
+    """Warns that a sample is too small for its Fréchet distance to be comparable with published ones."""
 
 
 def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m e"]) -> float:
-    """|mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2)) of the samples' means and unbiased covariances; in float64, never negative.
+    """Squared Fréchet distance between Gaussians fitted to two samples of features (Dowson 1982), named FID by Heusel 2017.
 
-    That is the squared Fréchet distance (Dowson 1982) of two Gaussians; Heusel 2017 calls it FID. It is symmetric,
-    and zero up to rounding between equal samples. The estimate is too high in the mean, the more so the fewer the images
-    (Binkowski 2018, Chong 2020): compare distances of equal sample sizes only.
+    d^2 = |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^(1/2))
 
-    With S = R'R, tr (S_1 S_2)^(1/2) is the sum of the singular values of R_1 R_2'. So no matrix root is taken, a singular covariance
-    needs no offset, and a rounding error is not magnified to its root.
+    with the samples' means mu and unbiased covariances S, in float64. It is symmetric, never negative, and 0 up to rounding for equal
+    samples. The estimate is biased upwards, the more so the fewer the images (Binkowski 2018, Chong 2020): compare distances of equal
+    sample sizes only.
 
-    Raises FeaturesError; warns SampleTooSmall as `too_small` says.
+    With S = R'R, tr (S_1 S_2)^(1/2) is the sum of the singular values of R_1 R_2'. This needs no matrix square root and no offset for
+    singular covariances, and does not amplify rounding errors.
+
+    Args:
+        first: features of n images, n >= 2.
+        second: features of m images, m >= 2, of the same dimension.
+
+    Raises:
+        FeaturesError: if a sample has fewer than 2 images or contains NaN or Inf, or if the dimensions differ.
+
+    Warns:
+        SampleTooSmall: if `too_small` returns a text.
     """
     first, second = comparable(first, second, least=2)
     if text := too_small(min(len(first), len(second)), first.shape[1]):
@@ -37,17 +47,22 @@ def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, 
 
 
 def too_small(count: int, dimension: int) -> str:
-    """Why the smaller sample's `count` is too small for features of `dimension`, as one line for a report; empty where it is not."""
+    """Returns why a sample is too small, as one line for a report; empty if it is large enough.
+
+    Args:
+        count: images of the smaller sample.
+        dimension: dimension of the features.
+    """
     if count <= dimension:
         return f"{count} images, {dimension} features: the covariance is singular and the distance much too high; use a kernel distance"
     if count < RECOMMENDED:
         return (
-            f"{count} images: the distance is too high by a bias that shrinks with their number; published ones use {RECOMMENDED} or more"
+            f"{count} images: the distance is too high, by a bias that shrinks with more images; published ones use {RECOMMENDED} or more"
         )
     return ""
 
 
 def _root_of_covariance(features: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "k d"]:
-    """R of at most d rows with R'R the unbiased covariance."""
+    """A matrix R of at most d rows with R'R the unbiased covariance."""
     root = (features - features.mean(0)) / np.sqrt(len(features) - 1)
     return root if len(root) <= root.shape[1] else cast(np.ndarray, np.linalg.qr(root, mode="r"))

@@ -1,4 +1,4 @@
-"""Perceptual distances between images: LPIPS (Zhang 2018), and one without learned weights."""
+"""Perceptual distances between images: LPIPS (Zhang 2018), and one without learned channel weights."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from i2i_jax.metrics import backbones, weights
 from i2i_jax.metrics.backbones import Extractor, ImageShapeError, Maps
 from i2i_jax.types import Image
 
-EPSILON = 1e-10
+EPSILON = 1e-10  # added to the norm of feature vectors
 
 BACKBONES = {
     "alex": (backbones.AlexNet(), "alexnet-owt-7be5be79.pth"),
@@ -22,32 +22,44 @@ BACKBONES = {
     "squeeze": (backbones.SqueezeNet(), "squeezenet1_1-b8a52dc0.pth"),
 }
 CAFFE_FILE = "squeezenet1_1_caffe.npz"
-PREPROCESS = {"v0.0": backbones.unscaled, "v0.1": backbones.imagenet}  # the first release lacked the scaling
+PREPROCESS = {"v0.0": backbones.unscaled, "v0.1": backbones.imagenet}  # version 0.0 lacked the scaling
 
 
 @struct.dataclass
 class Distance:
-    """Of pairs of images in [-1, 1], each by itself: how their feature maps differ once every place has length 1 (plus 1e-10).
+    """The perceptual distance between pairs of images in [-1, 1] (Zhang 2018, eq. 1).
 
-    The squared differences, times the channel's weight in `heads`, are summed over channels, averaged over places and summed over
-    maps. A PyTree: pass it to jitted functions, or its weights are compiled in.
+    d(x, y) = sum_l mean_{h,w} sum_c heads_lc (u_lhwc(x) - u_lhwc(y))^2
+
+    where u_l are the feature maps of layer l, divided by their norm over channels (plus 1e-10) at each position,
+    and heads_lc is the square of the paper's w_lc.
+
+    It is a PyTree: pass it to jitted functions as an argument, or its weights become constants of the compiled program.
+
+    Attributes:
+        extractor: the network that computes the feature maps.
+        heads: the weight of each channel, an array for each feature map.
     """
 
     extractor: Extractor
-    heads: Any  # [channels] a map; a tree map may have put shapes or shardings in the place of arrays
+    heads: Any  # not Array, since a tree map may replace the arrays by shapes or shardings
 
     def __call__(self, images: Image, others: Float[Array, "_ _ _ _"]) -> Float[Array, " b"]:
-        """From each image to its other. Raises ImageShapeError."""
+        """Distance from each image to the image in the same row of `others`.
+
+        Raises:
+            ImageShapeError: if the shapes differ, or the network cannot take the images.
+        """
         if images.shape != others.shape:
-            raise ImageShapeError(f"images of shape {images.shape} and {others.shape}: a distance needs the same")
+            raise ImageShapeError(f"images of shape {images.shape} and {others.shape}: must be the same")
         return self.between(self.embed(images), self.embed(others))
 
     def embed(self, images: Image) -> Maps:
-        """What is compared: one pass of the network serves all the pairs that an image is in. Raises ImageShapeError."""
+        """Computes normalised feature maps, for use in any number of comparisons. Raises ImageShapeError as `Extractor.maps` does."""
         return tuple(x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + EPSILON) for x in self.extractor.maps(images))
 
     def between(self, embedded: Maps, others: Maps) -> Float[Array, " b"]:
-        """From each embedded image to its other."""
+        """Distance from each embedded image to the one in the same row of `others`."""
         terms = [
             jnp.dot(jnp.square(a - b).mean((1, 2)), head, precision=jax.lax.Precision.HIGHEST)
             for a, b, head in zip(embedded, others, self.heads, strict=True)
@@ -56,9 +68,15 @@ class Distance:
 
 
 def lpips(backbone: str, version: str, folder: str | Path = "") -> Distance:
-    """LPIPS as published, of `backbone` alex, vgg or squeeze and `version` v0.0 or v0.1, with both files found by `weights.locate`.
+    """Loads LPIPS with its published weights.
 
-    Raises WeightsError.
+    Args:
+        backbone: alex, vgg or squeeze.
+        version: v0.0 or v0.1.
+        folder: the folder of weights; empty: the user's cache, see `weights.locate`.
+
+    Raises:
+        WeightsError: if a file of weights cannot be found, downloaded or read.
     """
     network, file = BACKBONES[backbone]
     extractor = backbones.load(network, weights.locate(file, folder), PREPROCESS[version])
@@ -69,10 +87,16 @@ def lpips(backbone: str, version: str, folder: str | Path = "") -> Distance:
 
 
 def squeezenet_caffe(folder: str | Path = "") -> Distance:
-    """Not LPIPS: without learned heads, on the SqueezeNet 1.1 that its authors trained in Caffe (squeezenet1_1_caffe.npz).
+    """Loads a distance like LPIPS, but without learned channel weights, on the SqueezeNet 1.1 that its authors trained in Caffe.
 
-    The squared distance of the unit vectors at each place, averaged over places, then over the 7 maps: from 0 to 2.
-    Raises WeightsError.
+    It is the squared distance between the unit feature vectors at each position, averaged over positions, then over the 7 feature maps:
+    0 to 2. The file of weights is squeezenet1_1_caffe.npz.
+
+    Args:
+        folder: the folder of weights; empty: the user's cache, see `weights.locate`.
+
+    Raises:
+        WeightsError: if the file of weights cannot be found or read.
     """
     file = weights.locate(CAFFE_FILE, folder)
     extractor = backbones.load(backbones.SqueezeNet(), file, backbones.caffe)
@@ -87,7 +111,7 @@ DISTANCES: dict[str, Callable[[str | Path], Distance]] = {
 
 
 def files(name: str) -> tuple[str, ...]:
-    """The files of weights that a distance reads."""
+    """Returns the names of the files of weights that the distance `name` of `DISTANCES` reads."""
     if name == "squeezenet_caffe":
         return (CAFFE_FILE,)
     return BACKBONES[name.rpartition("_")[2]][1], f"{name}.pth"

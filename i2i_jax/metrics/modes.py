@@ -1,18 +1,22 @@
-"""Which of the known answers a sampler gives: for inputs all of whose K targets are known and equally likely."""
+"""Mode coverage: which of K known, equally likely targets of an input a sampler generates."""
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-VALID_DISTANCE = 0.2  # mean |difference| inside the mask, on [-1, 1]
+VALID_DISTANCE = 0.2  # mean absolute difference inside the mask, for images in [-1, 1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Modes:
-    """`recovered`: how many of the K modes at least one valid sample shows. `valid`: share of samples near some mode.
+    """The modes in the samples of one input.
 
-    `total_variation`: distance from the valid samples' modes to uniform, 0 to 1 - 1/K; 1 where no sample is valid.
+    Attributes:
+        recovered: the number of modes, 0 to K, with at least one valid sample.
+        valid: the fraction of samples that are close to a mode.
+        total_variation: total variation distance between the histogram of the valid samples' modes and the uniform distribution,
+            0 to 1 - 1/K; 1 without valid samples. With few samples even a perfect sampler is above 0.
     """
 
     recovered: int
@@ -21,9 +25,17 @@ class Modes:
 
 
 def modes(samples: Float[np.ndarray, "n h w c"], renderings: Float[np.ndarray, "k h w c"], mask: Bool[np.ndarray, "h w"]) -> Modes:
-    """Grades samples for one input; both images in [-1, 1]. A sample shows the mode nearest to it inside the mask.
+    """Assigns each sample of one input to the nearest mode and summarises the assignments.
 
-    With n samples even a perfect sampler has a total variation above 0.
+    The distance is the mean absolute difference inside the mask; a sample is valid if it is under `VALID_DISTANCE`.
+
+    Args:
+        samples: n samples of the input, in [-1, 1].
+        renderings: the K possible targets, in [-1, 1].
+        mask: the pixels to compare.
+
+    Raises:
+        ValueError: if the mask is empty.
     """
     if not mask.any():
         raise ValueError("the mask is empty: the input shows no closed outline")

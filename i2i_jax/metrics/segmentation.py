@@ -1,4 +1,4 @@
-"""Scores of label maps: pixel accuracy, class accuracy and IoU as Long 2015 defines them (the "FCN scores" of pix2pix)."""
+"""Scores of label maps: pixel accuracy, class accuracy and IoU (Long 2015); the "FCN scores" of pix2pix."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,19 @@ from i2i_jax.data.palettes import UNLABELLED, Labels
 
 
 class SegmentationError(ValueError):
-    """Label maps that cannot be scored: one line that says what was found."""
+    """Label maps that cannot be scored; the message is one line."""
 
 
 def confusion(predicted: Labels, truth: Labels, *, classes: int) -> Int[Array, "b k k+1"]:
-    """Pixels of each image by true class (row) and predicted class (column).
+    """Confusion matrix of each image, in pixels.
 
-    The last column counts predictions of no class, which are wrong. What is unlabelled in truth is not counted.
+    Args:
+        predicted: predicted class of each pixel, or UNLABELLED.
+        truth: true class of each pixel. UNLABELLED pixels are not counted.
+        classes: the number of classes k.
+
+    Returns:
+        Pixels by true class (row) and predicted class (column). The last column counts predictions of no class, which are wrong.
     """
     column = jnp.where(predicted == UNLABELLED, classes, predicted)
     cells = classes * (classes + 1)
@@ -27,7 +33,13 @@ def confusion(predicted: Labels, truth: Labels, *, classes: int) -> Int[Array, "
 
 
 class Scores(NamedTuple):
-    """Each 0 to 1."""
+    """Scores from 0 to 1.
+
+    Attributes:
+        pixel_accuracy: fraction of correct pixels.
+        class_accuracy: fraction of correct pixels of each true class, averaged over classes.
+        iou: intersection over union of each class, averaged over classes.
+    """
 
     pixel_accuracy: float
     class_accuracy: float
@@ -35,18 +47,24 @@ class Scores(NamedTuple):
 
 
 def scores(confusion: Int[np.ndarray, "k k+1"]) -> Scores:
-    """The scores of a confusion summed over all images; scores of single images do not average to them.
+    """Computes the scores of a dataset (Long 2015).
 
-    A class that is nowhere true has no accuracy, one that is neither true nor predicted no IoU: the means leave it out, as Long's own code
-    does. (pix2pix's counts it as 0: the same figure where all classes occur.) Raises SegmentationError where no pixel is labelled.
+    The means ignore classes whose accuracy or IoU is undefined: the accuracy of a class without true pixels, and the IoU of a class
+    without true or predicted pixels. So does Long's code; pix2pix's code counts them as 0. Both agree if all classes occur.
+
+    Args:
+        confusion: the confusion matrix summed over all images (scores of single images do not average to those of the dataset).
+
+    Raises:
+        SegmentationError: if no pixel is labelled.
     """
     counts = np.asarray(confusion, np.float64)
     if not counts.any():
-        raise SegmentationError("no labelled pixel in any label map: the palette is another set's, or the direction is reversed")
-    right, true, predicted = np.diagonal(counts), counts.sum(1), counts[:, :-1].sum(0)
-    union = true + predicted - right
+        raise SegmentationError("no labelled pixel in any label map: wrong palette, or the direction is reversed")
+    correct, true, predicted = np.diagonal(counts), counts.sum(1), counts[:, :-1].sum(0)
+    union = true + predicted - correct
     return Scores(
-        pixel_accuracy=float(right.sum() / counts.sum()),
-        class_accuracy=float((right[true > 0] / true[true > 0]).mean()),
-        iou=float((right[union > 0] / union[union > 0]).mean()),
+        pixel_accuracy=float(correct.sum() / counts.sum()),
+        class_accuracy=float((correct[true > 0] / true[true > 0]).mean()),
+        iou=float((correct[union > 0] / union[union > 0]).mean()),
     )

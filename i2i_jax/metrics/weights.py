@@ -1,4 +1,4 @@
-"""Files of pretrained weights: where they are published, found or downloaded, and read."""
+"""Files of pretrained weights: finds, downloads, verifies and reads them."""
 
 import os
 import tempfile
@@ -17,11 +17,17 @@ from i2i_jax.storage.files import sha256
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be had: one line that names the file, what was found and what would do."""
+    """Weights that cannot be found, downloaded or read; the message is one line."""
 
 
 class Published(NamedTuple):
-    """A file that others publish; `also` is its place in their own package, known in the user's folder too."""
+    """A published file of weights.
+
+    Attributes:
+        url: where it is published.
+        sha256: its checksum, in hexadecimal.
+        also: its path in the publisher's own package, which is also looked up in the user's folder; empty if there is none.
+    """
 
     url: str
     sha256: str
@@ -33,8 +39,9 @@ _LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/082bb
 _FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 
 
-def _lpips(place: str, sha256: str) -> Published:
-    return Published(f"{_LPIPS}/{place}", sha256, place)
+def _lpips(path: str, sha256: str) -> Published:
+    """A file of LPIPS's channel weights, at `path` in its package."""
+    return Published(f"{_LPIPS}/{path}", sha256, path)
 
 
 PUBLISHED = {
@@ -60,11 +67,17 @@ PUBLISHED = {
 
 
 def locate(name: str, folder: str | Path = "") -> Path:
-    """The file `name`: in `folder` if one is given, else in the user's cache, where a published file is first downloaded.
+    """Returns the path of a file of weights. A published file is downloaded to the user's cache at first use.
 
-    In either a .npz of the same stem does as well, in `folder` also the place in the publisher's package (v0.1/alex.pth).
-    A download has its name only once its checksum is right; what the user put into a folder is taken as it is.
-    Raises WeightsError.
+    A .npz file of the same stem is accepted, too, and in `folder` also the path in the publisher's package (such as v0.1/alex.pth).
+    Downloads are verified by their checksum before they get their final name; files in the user's folder are not verified.
+
+    Args:
+        name: name of the file.
+        folder: where to look for it, without downloading; empty: the user's cache.
+
+    Raises:
+        WeightsError: if the file is not in `folder`, is not published or cannot be downloaded.
     """
     published = PUBLISHED.get(name)
     root = Path(folder).expanduser() if str(folder) else cache_dir()
@@ -75,31 +88,50 @@ def locate(name: str, folder: str | Path = "") -> Path:
     if str(folder):
         raise WeightsError(f"{root}: no {' or '.join(dict.fromkeys(names))} in this folder of weights")
     if published is None:
-        raise WeightsError(f"{name} is published nowhere: name the folder it is in")
+        raise WeightsError(f"{name} is not published: name the folder it is in")
     return _download(published, root / name)
 
 
 def cache_dir() -> Path:
-    """Where downloaded weights are kept: `i2i_jax/weights` in the user's cache folder."""
+    """The folder of downloaded weights: `i2i_jax/weights` in the user's cache folder."""
     return cache.folder("weights")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a .npz, or of a PyTorch .pth or .pt (which needs the extra `torch`), by name; code in a file is never run.
+    """Reads a file of weights without running code that it may contain.
 
-    Raises WeightsError.
+    Args:
+        path: a .npz file, or a PyTorch file (.pth, .pt), which needs the extra `torch`.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or of another format.
     """
     path = Path(path)
     readers = {".npz": _read_npz, ".pth": _read_torch, ".pt": _read_torch}
     if path.suffix not in readers:
-        raise WeightsError(f"{path}: not a file of weights by its name: one of {', '.join(readers)}")
+        raise WeightsError(f"{path}: not a file of weights: its suffix must be one of {', '.join(readers)}")
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     return readers[path.suffix](path)
 
 
 def take(weights: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], file: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of `weights` that `shapes` names, others left out. `file` is what an error names. Raises WeightsError."""
+    """Selects arrays and checks their shapes.
+
+    Args:
+        weights: arrays by name.
+        shapes: the shape of each needed array by name.
+        file: the file they were read from, for error messages.
+
+    Returns:
+        The needed arrays, in the order of `shapes`.
+
+    Raises:
+        WeightsError: if an array is missing or has another shape.
+    """
     for key, shape in shapes.items():
         if key not in weights:
             raise WeightsError(f"{file}: no {key!r} of shape {tuple(shape)}: not the weights of this network")
@@ -120,7 +152,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         return torch_files.read(path)
     except torch_files.TorchFileError as error:
-        raise WeightsError(f"{error}; a .npz of the same arrays does as well") from error
+        raise WeightsError(f"{error}; a .npz file of the same arrays works, too") from error
 
 
 def _download(published: Published, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Generators, encoders and discriminators by name, and the module that holds a system's networks."""
+"""Generators, encoders and discriminators by name, and the module that holds the networks of one system."""
 
 from functools import partial
 
@@ -33,10 +33,19 @@ DISCRIMINATORS = {"patchgan": PatchGAN, "pixel": PixelGAN}
 
 
 class Networks(nn.Module):
-    """The networks of a system; those that its objective never calls get no parameters.
+    """The networks that an objective runs. A network that the objective never calls gets no parameters.
 
-    One module given as both discriminators is one discriminator with one set of parameters. `players` says whose losses are
-    wanted of this application, `shard` whose rows of the global batch it is given.
+    Passing one module as both discriminators makes one discriminator with one set of parameters.
+
+    Attributes:
+        generator: input image (and latent) -> target image.
+        discriminator: compares real images with those of the posterior branch, or of the only branch.
+        discriminator_prior: compares real images with those of the prior branch.
+        encoder: target image -> Gaussian over its latent.
+        latent_dim: dimensions of the latent z; 0 without a latent.
+        conditional: whether discriminators also see the input image.
+        players: the players whose losses the objective computes in this call, a subset of `PLAYERS`.
+        shard: which rows of the global batch this call computes.
     """
 
     generator: nn.Module

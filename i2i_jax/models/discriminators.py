@@ -1,4 +1,4 @@
-"""Discriminators: PatchGAN of any receptive field, pixel, and several scales at once."""
+"""Discriminators: PatchGAN with any receptive field, PixelGAN, and a multi-scale discriminator."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,16 @@ Logits = Float[Array, "b patches_down patches_across 1"]
 
 
 class PatchGAN(nn.Module):
-    """Judges overlapping patches: of 16, 34, 70, 142, 286 or 574 pixels for 1 to 6 layers (Isola 2017, appendix 6.1.2)."""
+    """Classifies overlapping patches of an image as real or fake (Isola 2017, appendix 6.1.2).
+
+    Attributes:
+        layers: convolutions between the first and the last. 1 to 6 give receptive fields of 16, 34, 70, 142, 286 and 574 pixels.
+        width: features of the first convolution; later ones have up to 8 times as many.
+        norm: normalisation: batch, instance or none.
+        kernel_init: initialiser of the convolution kernels.
+        scale_init: initialiser of the scale of batch normalisation.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). Logits are float32 or better.
+    """
 
     layers: int = 3
     width: int = 64
@@ -38,7 +47,10 @@ class PatchGAN(nn.Module):
 
 
 class PixelGAN(nn.Module):
-    """Judges each pixel by itself (the 1x1 discriminator of Isola 2017)."""
+    """Classifies each pixel independently as real or fake: the 1 x 1 discriminator of Isola 2017, section 4.4.
+
+    The attributes are those of `PatchGAN`.
+    """
 
     width: int = 64
     norm: str = "batch"
@@ -51,7 +63,7 @@ class PixelGAN(nn.Module):
         x = leaky_relu(self._conv(self.width, "conv_0")(image))
         x = self._conv(2 * self.width, "conv_1", use_bias=False)(x)
         x = Normalize(self.norm, self.scale_init, name="norm_1")(x, use_running_average=use_running_average)
-        # PyTorch pix2pix has this bias with instance norm only.
+        # As in the PyTorch code of pix2pix, which has this bias with instance norm only.
         logits = self._conv(1, "logits", use_bias=self.norm == "instance")(leaky_relu(x))
         return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
 
@@ -60,7 +72,10 @@ class PixelGAN(nn.Module):
 
 
 class MultiScale(nn.Module):
-    """One discriminator a scale: the first sees the image, each next one the image at half the size of the one before (Zhu 2017)."""
+    """One discriminator for each scale: the first sees the image at full size, each later one at half the previous size (Zhu 2017).
+
+    Returns a list with the logits of each scale.
+    """
 
     scales: tuple[nn.Module, ...]
 

@@ -1,4 +1,4 @@
-"""Encoders of BicycleGAN: a target image to the Gaussian over its latent."""
+"""The encoders of BicycleGAN, which map a target image to a Gaussian over its latent (Zhu 2017, section 4)."""
 
 from collections.abc import Callable
 
@@ -12,6 +12,17 @@ from i2i_jax.types import Gaussian, Image
 
 
 class _Encoder(nn.Module):
+    """Attributes and layers that both encoders have in common.
+
+    Attributes:
+        latent_dim: dimensions of the latent.
+        width: features of the first convolution; later ones have up to 4 times as many.
+        norm: normalisation: batch, instance or none.
+        kernel_init: initialiser of the kernels.
+        scale_init: initialiser of the scale of batch normalisation.
+        dtype: dtype of the convolutions (None: the dtype of inputs and parameters). The Gaussian is float32 or better.
+    """
+
     latent_dim: int = 8
     width: int = 64
     norm: str = "instance"
@@ -26,13 +37,14 @@ class _Encoder(nn.Module):
         return Normalize(self.norm, self.scale_init, name=name)(x, use_running_average=use_running_average)
 
     def _gaussian(self, x: Float[Array, "b h w c"]) -> Gaussian:
+        """Averages the features over space and maps them to mean and log variance."""
         x = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
         heads = [nn.Dense(self.latent_dim, kernel_init=self.kernel_init, dtype=None, name=name)(x) for name in ("mean", "log_var")]
         return Gaussian(*heads)
 
 
 class ResNetEncoder(_Encoder):
-    """A convolution, `blocks` pre-activation residual blocks that each halve the image, a mean over space, two heads."""
+    """A stride-2 convolution, `blocks` pre-activation residual blocks that halve the size, global average pooling, two linear heads."""
 
     blocks: int = 4
 
@@ -52,7 +64,7 @@ class ResNetEncoder(_Encoder):
 
 
 class ConvEncoder(_Encoder):
-    """`layers` stride-2 convolutions, a mean over space, two heads."""
+    """`layers` stride-2 convolutions, global average pooling, two linear heads."""
 
     layers: int = 5
 

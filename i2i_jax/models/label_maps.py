@@ -1,4 +1,4 @@
-"""A segmenter's generator: class scores, shown as a label map."""
+"""The generator of the segmenter, which turns class scores into a label map."""
 
 from typing import Any, cast
 
@@ -9,10 +9,15 @@ from i2i_jax.types import Image
 
 
 class LabelMapGenerator(nn.Module):
-    """Each pixel in the colour of its best class; `scores` is a generator with a channel for each class, in [-1, 1]."""
+    """Returns label maps: each pixel has the colour of the class with the highest score.
+
+    Attributes:
+        scores: a generator with one output channel for each class, in [-1, 1].
+        colours: RGB colour of each class, in [-1, 1].
+    """
 
     scores: nn.Module
-    colours: tuple[tuple[float, float, float], ...]  # of the classes, in [-1, 1]
+    colours: tuple[tuple[float, float, float], ...]
 
     @property
     def size_multiple(self) -> int:
@@ -21,7 +26,7 @@ class LabelMapGenerator(nn.Module):
 
     @property
     def receptive_radius(self) -> int | None:
-        """An output pixel depends on the input at most this many pixels away (None: on all of it)."""
+        """The largest distance in pixels at which the input can affect an output pixel; None: the whole input can."""
         return cast(Any, self.scores).receptive_radius
 
     def __call__(self, image: Image, **switches: bool) -> Image:

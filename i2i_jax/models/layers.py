@@ -1,4 +1,4 @@
-"""Convolutions, normalisation and initialisers, with the exact arithmetic of the PyTorch originals."""
+"""Convolutions, normalisation and initialisers, with the same arithmetic as the original PyTorch code."""
 
 from collections.abc import Callable
 
@@ -14,44 +14,56 @@ from jaxtyping import Array, Float
 
 from i2i_jax.models.convolutions import convolve, transposed_convolve
 
-EPSILON = 1e-5  # of normalisations
-CONVOLVED = "convolved"  # the name of what convolutions give, to rules of rematerialisation
+EPSILON = 1e-5  # added to the variance in normalisation
+CONVOLVED = "convolved"  # the name of convolution outputs in rematerialisation policies
 
 
 def leaky_relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """With PyTorch's slope at 0, which is the negative side's; that of jax.nn.leaky_relu is 1."""
+    """x for x > 0, else 0.2 x. At 0 the slope is 0.2, as in PyTorch; that of `jax.nn.leaky_relu` is 1."""
     return jnp.where(x > 0, x, 0.2 * x)
 
 
 def reflect_pad(x: Float[Array, "b h w c"], n: int) -> Float[Array, "b h2 w2 c"]:
+    """Pads every side by `n` pixels, by reflection without repeating the edge."""
     return jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), mode="reflect")
 
 
 def upsample_bilinear(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Doubles height and width by bilinear interpolation."""
     b, h, w, c = x.shape
     return jax.image.resize(x, (b, 2 * h, 2 * w, c), "bilinear")
 
 
 def average_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Mean of non-overlapping 2x2 squares."""
+    """Average pooling over 2 x 2 windows with stride 2."""
     return nn.avg_pool(x, (2, 2), strides=(2, 2))
 
 
 def downscale(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Average pooling 3x3 with stride 2, padding 1, padding not counted."""
+    """Average pooling over 3 x 3 windows with stride 2 and padding 1; the padding is not counted in the average."""
     sums = nn.pooling.pool(x, 0.0, lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
     rows, columns = map(_pixels_of_windows, x.shape[1:3])
     return sums / np.outer(rows, columns)[None, :, :, None].astype(np.float32)
 
 
 def _pixels_of_windows(side: int) -> np.ndarray:
-    """Of the windows of three along a side, how many pixels each holds. XLA would sum ones while it compiles, for seconds."""
+    """The number of pixels inside the image in each window of three; in NumPy, since XLA would take seconds to fold it as a constant."""
     first = np.arange(-1, side - 1, 2)
     return np.minimum(first + 3, side) - np.maximum(first, 0)
 
 
 class Conv(nn.Module):
-    """Square convolution. Parameters: kernel [k, k, i, o], bias [o]."""
+    """Square convolution with zero padding. Parameters: kernel [k, k, i, o], bias [o].
+
+    Attributes:
+        features: output channels.
+        kernel_size: side of the kernel, in pixels.
+        stride: in pixels.
+        padding: zeros added on every side, in pixels.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of the kernel.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters).
+    """
 
     features: int
     kernel_size: int
@@ -70,7 +82,11 @@ class Conv(nn.Module):
 
 
 class TransposedConv(nn.Module):
-    """Square convolution that doubles height and width. Parameters: kernel [k, k, i, o], bias [o]."""
+    """Square transposed convolution with stride 2 and padding 1. Parameters: kernel [k, k, i, o], bias [o].
+
+    It doubles height and width for a kernel of 4, and for a kernel of 3 with an output padding of 1. The other attributes are those
+    of `Conv`.
+    """
 
     features: int
     kernel_size: int
@@ -88,20 +104,21 @@ class TransposedConv(nn.Module):
 
 
 def _swapped(init: Callable) -> Callable:
-    """PyTorch counts a transposed convolution's inputs as outputs."""
+    """The initialiser with fan-in and fan-out exchanged, as PyTorch counts them for a transposed convolution."""
     return lambda key, shape: init(key, (*shape[:2], shape[3], shape[2])).swapaxes(2, 3)
 
 
 def _parameters(conv: Conv | TransposedConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
-    if not conv.is_initializing():  # conv.param would trace the initialisers to compare shapes
-        given = conv.variables["params"]
-        return given["kernel"], given["bias"] if conv.use_bias else None
+    """The kernel and bias (None without one) of a convolution of `channels` input channels."""
+    if not conv.is_initializing():  # conv.param would trace the initialisers again to compare shapes
+        params = conv.variables["params"]
+        return params["kernel"], params["bias"] if conv.use_bias else None
     kernel = conv.param("kernel", init, (conv.kernel_size, conv.kernel_size, channels, conv.features))
     return kernel, conv.param("bias", nn.initializers.zeros, (conv.features,)) if conv.use_bias else None
 
 
 class BilinearConv(nn.Module):
-    """Twofold bilinear upsampling, then a 3x3 convolution with reflected border."""
+    """Bilinear upsampling by 2, then a 3 x 3 convolution with reflection padding. The attributes are those of `Conv`."""
 
     features: int
     use_bias: bool = True
@@ -115,9 +132,10 @@ class BilinearConv(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as in PyTorch: eps 1e-5, momentum 0.1, and an unbiased running variance (Flax's own is biased).
+    """Batch normalisation (Ioffe 2015) as in PyTorch: eps 1e-5, momentum 0.1, unbiased running variance (Flax's is biased).
 
-    Statistics are computed in float32 or better, per device.
+    Statistics are computed in float32 or better, on each device separately. Parameters: scale [c], bias [c]. The collection
+    `batch_stats` holds the running mean [c] and var [c].
     """
 
     scale_init: Callable = nn.initializers.ones
@@ -143,22 +161,27 @@ class BatchNorm(nn.Module):
 
 @jax.jit
 def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Each image and channel to mean 0 and variance 1; no parameters, eps 1e-5; statistics in float32 or better (Ulyanov 2016)."""
+    """Instance normalisation (Ulyanov 2016): scales every channel of every image to mean 0 and variance 1.
+
+    It has no parameters; eps is 1e-5; statistics are computed in float32 or better.
+    """
     return _standardized(x, (0, 3))[0].astype(x.dtype)
 
 
 def _standardize(x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """y = (x - mean) / sqrt(var + eps), and the mean and the variance, over all but the axes `kept`, in float32 or better.
+    """Returns y = (x - mean) / sqrt(var + eps), mean and var, over all axes except `kept`, in float32 or better.
 
-    Only y has a gradient, written out: dx = (dy - mean(dy) - y mean(y dy)) / sqrt(var + eps)  (Ioffe 2015, section 3). That of the
-    formulas below would take twice as many sums over the image.
+    Only y has a gradient, written out: dx = (dy - mean(dy) - y mean(y dy)) / sqrt(var + eps)  (Ioffe 2015, section 3). Automatic
+    differentiation of the forward pass would take twice as many sums over the image.
     """
     return _standardize_forward(x, kept)[0]
 
 
 def _standardize_forward(x: Array, kept: tuple[int, ...]) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
-    """Means are broadcast back without reshapes, which XLA would move differently in a forward pass that is differentiated and one that
-    is not: pix2pix's two turns, which share the generator's forward pass, would each compute it.
+    """The forward pass of `_standardize`. Its broadcasts use no reshapes.
+
+    XLA moves reshapes differently in a forward pass with and without a gradient. The two phases of pix2pix's step would then each
+    compute the generator's forward pass, which they share as it is.
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = _mean(wide, kept)
@@ -181,11 +204,12 @@ _standardized.defvjp(_standardize_forward, _standardize_backward)
 
 
 def _mean(x: Array, kept: tuple[int, ...]) -> Array:
+    """Mean over all axes except `kept`."""
     return x.mean([axis for axis in range(x.ndim) if axis not in kept])
 
 
 class Normalize(nn.Module):
-    """`kind` of normalisation: batch, instance or none."""
+    """Normalisation of the given `kind`: batch, instance or none."""
 
     kind: str
     scale_init: Callable = nn.initializers.ones
@@ -198,7 +222,7 @@ class Normalize(nn.Module):
 
 
 def scale_init(gain: float) -> Callable:
-    """N(1, gain), for the scale of batch normalisation."""
+    """The initialiser N(1, gain^2) of the scale of batch normalisation; `gain` is the standard deviation."""
     normal = nn.initializers.normal(gain)
     return lambda key, shape, dtype=jnp.float32: 1 + normal(key, shape, dtype)
 

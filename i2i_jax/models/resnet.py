@@ -1,4 +1,4 @@
-"""The residual generator of PyTorch pix2pix, after Johnson 2016."""
+"""The residual generator of the PyTorch code of pix2pix, after Johnson 2016."""
 
 from collections.abc import Callable
 
@@ -12,9 +12,20 @@ from i2i_jax.types import Image, Latent
 
 
 class ResNet(nn.Module):
-    """Two halvings, `blocks` residual blocks, two doublings: height and width must be multiples of 4.
+    """Downsamples twice, applies `blocks` residual blocks and upsamples twice. Height and width must be multiples of 4.
 
-    A latent is tiled and concatenated to the image.
+    A latent is tiled over the image and concatenated to its channels.
+
+    Attributes:
+        channels: channels of the output.
+        blocks: residual blocks.
+        width: features of the first convolution; the residual blocks have 4 times as many.
+        norm: normalisation: batch, instance or none.
+        upsample: transposed (convolutions) or bilinear (upsampling, then a convolution).
+        dropout: whether the residual blocks have dropout of rate 0.5.
+        kernel_init: initialiser of the convolution kernels.
+        scale_init: initialiser of the scale of batch normalisation.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). The output is float32 or better.
     """
 
     channels: int
@@ -34,13 +45,17 @@ class ResNet(nn.Module):
 
     @property
     def receptive_radius(self) -> int:
-        """An output pixel depends on the input at most this many pixels away; norms that look at the image itself aside."""
+        """The largest distance in pixels at which the input affects an output pixel through convolutions.
+
+        Normalisation by the statistics of the image depends on the whole image and is not counted.
+        """
         return 8 * self.blocks + (12 if self.upsample == "transposed" else 18)
 
     @nn.compact
     def __call__(
         self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False
     ) -> Float[Array, "b h w o"]:
+        """Returns target images in [-1, 1]. `use_running_average` and `deterministic` are Flax's switches of norms and dropout."""
         x = image
         if latent is not None:
             tiled = jnp.broadcast_to(latent[:, None, None], (*x.shape[:3], latent.shape[-1]))

@@ -12,10 +12,21 @@ from i2i_jax.types import Image, Latent
 
 
 class UNet(nn.Module):
-    """Encoder-decoder with skips between equal sizes (Isola 2017, appendix 6.1; Zhu 2017, appendix).
+    """Encoder-decoder with skip connections between layers of equal size (Isola 2017, appendix 6.1; Zhu 2017, appendix).
 
-    `depth` halvings: height and width must be multiples of 2**depth. The latent, where there is one, is tiled and concatenated to
-    the input of every down convolution (`latent_at="all"`) or to the image alone (`"input"`).
+    Attributes:
+        channels: channels of the output.
+        depth: times that the image is halved. Height and width must be multiples of 2**depth.
+        width: features of the first convolution; deeper ones have up to 8 times as many.
+        norm: normalisation: batch, instance or none.
+        latent_at: where the latent is tiled and concatenated: the input of every down convolution (all) or the image only (input).
+        skip: whether there are skip connections.
+        skip_order: which features come first in a skip connection: encoder_first (pix2pix) or decoder_first (BicycleGAN).
+        upsample: transposed (convolutions) or bilinear (upsampling, then a convolution).
+        dropout: whether the inner up layers have dropout of rate 0.5.
+        kernel_init: initialiser of the convolution kernels.
+        scale_init: initialiser of the scale of batch normalisation.
+        dtype: dtype of the computation (None: the dtype of inputs and parameters). The output is float32 or better.
     """
 
     channels: int
@@ -38,12 +49,13 @@ class UNet(nn.Module):
 
     @property
     def receptive_radius(self) -> None:
-        """An output pixel depends on all of the input."""
+        """None: the whole input can affect an output pixel."""
 
     @nn.compact
     def __call__(
         self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False
     ) -> Float[Array, "b h w o"]:
+        """Returns target images in [-1, 1]. `use_running_average` and `deterministic` are Flax's switches of norms and dropout."""
         x, features = image, []
         for level in range(self.depth):
             x = self._down(x, latent, level, use_running_average)
@@ -88,7 +100,7 @@ class UNet(nn.Module):
         return self.width * min(2**level, 8)
 
     def _has_bias(self, normed: bool) -> bool:
-        """A norm cancels the bias before it; PyTorch pix2pix, unless its norm is instance, has none before the last layer."""
+        """A norm cancels the bias before it. Without instance norm, the PyTorch code of pix2pix has no bias before the last layer."""
         if self.skip_order == "encoder_first" and self.norm != "instance":
             return False
         return self.norm == "none" or not normed

@@ -1,4 +1,4 @@
-"""Convolutions as XLA has them."""
+"""Convolutions by XLA's own convolution operation: fast on accelerators."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,18 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
-    """`convolutions.convolve`."""
+    """Same as `convolutions.convolve`."""
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
 
 
 def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
-    """`convolutions.transposed_convolve`: x with zeros between its pixels, convolved.
+    """Returns `convolutions.transposed_convolve`, computed as a convolution of x dilated by 2 (zeros between its pixels).
 
-    Its gradients are written as those of the ordinary convolution whose adjoint it is, by `convolve`: XLA's own weight gradient of an
-    input-dilated convolution is over fifty times slower on a CPU.
+    Its gradients are those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an input-dilated convolution
+    is over fifty times slower on a CPU.
+
+    Args:
+        convolve: the convolution that the gradients are computed by, with the signature of `convolutions.convolve`.
     """
 
     def dilated(x: Array, kernel: Array, output_padding: int) -> Array:
@@ -42,6 +45,7 @@ def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
 
 
 def _adjoint_kernel(kernel: Array) -> Array:
+    """The kernel of the convolution whose adjoint the transposed convolution is."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
