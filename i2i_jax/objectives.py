@@ -1,7 +1,7 @@
 """The training objectives. Each is a pure function (networks, batch, options) -> the weighted loss terms of both players.
 
 In the equations A is the input image, B the target image, z the latent, G the generator, E the encoder and D a discriminator.
-GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `Weights`. The
+GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `WeightsConfig`. The
 weights gan and gan_prior are left out; they apply to the generator's adversarial term only, not to the discriminator's loss.
 
 Zhu 2017 has two branches. The posterior branch reconstructs the target from its own latent: G(A, z), z ~ E(B). The prior branch
@@ -12,13 +12,14 @@ second half.
 The functions run on bound networks (`flax.linen.apply(objective, networks)`), so that they call them without passing parameters.
 """
 
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from i2i_jax import losses
+from i2i_jax.config import WeightsConfig
 from i2i_jax.data.palettes import PALETTES, Palette, classes_of
 from i2i_jax.devices import parallel
 from i2i_jax.types import Batch, Gaussian, Image, Latent
@@ -40,38 +41,18 @@ class Losses(NamedTuple):
         return Losses(self.generator | other.generator, self.discriminator | other.discriminator)
 
 
-class Weights(Protocol):
-    """The weights of the loss terms. A term with weight 0 is not computed.
-
-    Attributes:
-        gan: weight of the generator's adversarial term in the posterior branch, or in the only branch.
-        gan_prior: weight of the generator's adversarial term in the prior branch.
-        l1: weight of the L1 distance between generated image and target.
-        kl: weight of the KL divergence of the encoder's posterior from the prior.
-        latent: weight of the L1 distance between a random latent and the one recovered by the encoder.
-        gradient_penalty: weight of the discriminator's gradient penalty; used by GAN losses that need one.
-    """
-
-    gan: float
-    gan_prior: float
-    l1: float
-    kl: float
-    latent: float
-    gradient_penalty: float
-
-
 class ObjectiveOptions(NamedTuple):
     """The options of an objective.
 
     Attributes:
-        weights: the weights of its loss terms.
+        weights: the weights of its loss terms; a term with weight 0 is not computed.
         gan: the adversarial loss.
         sum_kl: whether the KL term is the sum over the first half of the global batch instead of the mean.
         latent_trains_encoder: whether the latent term of BicycleGAN also trains the encoder.
         palette: the classes and their colours in the segmenter's targets.
     """
 
-    weights: Weights
+    weights: WeightsConfig
     gan: losses.GANLoss = losses.GAN_LOSSES["lsgan"]
     sum_kl: bool = False
     latent_trains_encoder: bool = False
