@@ -37,7 +37,7 @@ def test_a_row_holds_step_values_and_timing(tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"step": 50, "gen', b'{"step": 20, "time"', b"\x00\x00\xff\n"])
-def test_a_resumed_run_leaves_the_rows_of_an_undisturbed_one(tmp_path, torn):
+def test_a_resumed_run_has_the_rows_of_an_uninterrupted_one(tmp_path, torn):
     write(tmp_path / "whole", range(10, 61, 10))
     write(tmp_path / "killed", range(10, 51, 10))
     with (tmp_path / "killed/metrics.jsonl").open("ab") as file:
@@ -48,7 +48,7 @@ def test_a_resumed_run_leaves_the_rows_of_an_undisturbed_one(tmp_path, torn):
     assert times == sorted(times)
 
 
-def test_a_whole_last_row_without_its_newline_stays(tmp_path):
+def test_a_complete_last_row_without_newline_is_kept(tmp_path):
     write(tmp_path, range(10, 31, 10))
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes().rstrip(b"\n"))
@@ -62,7 +62,7 @@ def test_a_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
         assert [row["step"] for row in rows(tmp_path)] == [1]
 
 
-def test_numbers_that_are_not_finite_are_valid_json_and_read_back(tmp_path):
+def test_nan_and_inf_are_valid_json_and_read_back(tmp_path):
     found = {"generator/gan": math.nan, "generator/l1": math.inf, "discriminator/gan": -math.inf}
     with RunLog(tmp_path, total_steps=10, start_step=0) as log:
         log.write(1, found)
@@ -91,7 +91,7 @@ def scalars(workdir: Path) -> list[tuple[str, int, float]]:
     return found
 
 
-def test_tensorboard_holds_the_values_and_hides_what_a_resumed_run_repeats(tmp_path):
+def test_tensorboard_hides_events_that_a_resumed_run_repeats(tmp_path):
     write(tmp_path, range(10, 41, 10))
     write(tmp_path, range(30, 41, 10), start=20)
     found = scalars(tmp_path)
@@ -100,7 +100,7 @@ def test_tensorboard_holds_the_values_and_hides_what_a_resumed_run_repeats(tmp_p
     assert {tag for tag, _, _ in found} == {"start", "steps_per_second", *VALUES}
 
 
-def test_console_lines_are_aligned_and_say_how_far(tmp_path, capsys, monkeypatch):
+def test_console_lines_are_aligned_and_show_progress(tmp_path, capsys, monkeypatch):
     clock = iter([100.0, 110.0, 112.0, 114.0])  # the first ten steps compile for eight seconds
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     with RunLog(tmp_path, total_steps=3630, start_step=0, batch_size=2) as log:
@@ -128,8 +128,8 @@ def test_hours():
     assert [formats.hours(seconds) for seconds in (0.0, 59.6, 3661.0, 360_000.0)] == ["0:00:00", "0:01:00", "1:01:01", "100:00:00"]
 
 
-def test_what_is_written_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
-    """The file before it takes its name, and then the folder that has the name."""
+def test_atomic_write_syncs_the_file_and_its_folder(tmp_path, monkeypatch):
+    """First the file, before it is renamed, then its folder."""
     done = []
     sync, replace = os.fsync, os.replace
 
@@ -197,6 +197,6 @@ def test_small_images_are_magnified_by_a_whole_factor_and_large_ones_shrunk():
     assert grids.grid([[np.zeros((300, 2000), np.uint8)]], labels=["input"]).shape[1] == 512 + 2 * grids.GAP
 
 
-def test_a_row_without_an_image_for_each_label_is_refused():
+def test_a_row_needs_an_image_for_each_label():
     with pytest.raises(ValueError, match=r"rows of \[1\] images under 2 labels"):
         grids.grid([[np.zeros((8, 8), np.uint8)]], labels=["input", "truth"])

@@ -1,4 +1,4 @@
-"""A run that version 0.2 wrote, under the names of then: its config, checkpoints, packed model, rows and commands still do."""
+"""A run of version 0.2, with its names of options, networks and terms: config, checkpoint, packed model, rows and commands still load."""
 
 import tarfile
 from pathlib import Path
@@ -19,13 +19,13 @@ NETWORKS = {"generator", "encoder", "discriminator", "discriminator_prior"}
 
 @pytest.fixture
 def old(tmp_path) -> Path:
-    """The folder of the run and of what it was packed to."""
+    """A folder with the run and its packed model."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path
 
 
-def test_names():
+def test_current_names():
     assert current_name("weights.gan_lr") == "weights.gan_prior"
     assert current_name("eval.weights") == "eval.pretrained_dir"
     assert current_name("params.discriminator_lr.scale_0.conv.kernel") == "params.discriminator_prior.scale_0.conv.kernel"
@@ -34,13 +34,13 @@ def test_names():
         assert current_name(name) == name
 
 
-def test_its_config(old):
+def test_config_loads(old):
     assert b'"gan_lr": 1.5' in (old / "run/config.json").read_bytes()
     config = build.read_config(old / "run")
     assert (config.weights.gan_prior, config.eval.pretrained_dir) == (1.5, "weights")
 
 
-def test_its_checkpoint_and_its_packed_model_are_one(old):
+def test_checkpoint_and_packed_model_have_the_same_parameters(old):
     (_, state), (_, packed) = (build.load(path, networks=None) for path in (old / "run", old / "packed.safetensors"))
     assert set(state.params) == NETWORKS
     assert packed.params.keys() <= NETWORKS
@@ -48,13 +48,13 @@ def test_its_checkpoint_and_its_packed_model_are_one(old):
         jax.tree.map(np.testing.assert_array_equal, params, state.params[name])
 
 
-def test_its_rows(old):
+def test_rows_have_current_names(old):
     rows = [parse_row(line) for line in (old / "run/metrics.jsonl").read_bytes().splitlines()]
     assert all({"generator/gan_prior", "discriminator/gan_prior"} <= row.keys() for row in rows)
     assert not any("gan_lr" in name for row in rows for name in row)
 
 
-def test_its_command_and_its_config_file(command, tmp_path):
+def test_old_options_on_the_command_line_and_in_a_config_file(command, tmp_path):
     status, _, err = command("train", "--config=bicycle", "--config.eval.weights=weights", "--config.weights.gan_lr=-2")
     assert (status, err) == (2, "error: weights.gan_prior is -2.0: must be at least 0\n")
     written = "from i2i_jax.presets import bicycle_family\ndef get_config():\n    config = bicycle_family('bicycle_gan', 'shapes')\n"
@@ -68,8 +68,8 @@ def test_its_command_and_its_config_file(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_goes_on(old, shapes_dir):
-    """With the moments of its optimizers: its checkpoints have checksums, and what is not restored is refused."""
+def test_training_resumes(old, shapes_dir):
+    """With the optimizers' moments: restoring verifies the checksum of every array and refuses missing ones."""
     run = old / "run"
     config = configs.override(build.read_config(run), {"train.steps": 3, "data.prepared_dir": str(shapes_dir)})
     state = runs.train(config, run)

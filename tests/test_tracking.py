@@ -1,4 +1,4 @@
-"""Weights & Biases, by a stand-in of its library."""
+"""Weights & Biases, with a fake of its library."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -12,7 +12,7 @@ from i2i_jax.training.wandb import WandB
 
 @pytest.fixture
 def wandb(monkeypatch):
-    """What is called, in order."""
+    """The calls to the library, in order."""
     calls = []
     run = SimpleNamespace(log=lambda values, step: calls.append((step, values)), finish=lambda: calls.append("finish"))
     module = ModuleType("wandb")
@@ -21,7 +21,7 @@ def wandb(monkeypatch):
     return calls
 
 
-def test_the_numbers_of_a_run_and_of_one_that_goes_on(wandb, tmp_path):
+def test_a_resumed_run_logs_to_the_same_wandb_run(wandb, tmp_path):
     workdir = tmp_path / "my run"
     for start in (0, 10):
         writer = WandB(workdir, project="faces", config={"train.steps": 20})

@@ -45,13 +45,13 @@ def assert_equal(state, other):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
 
 
-def test_a_stopped_run_goes_on_as_if_it_never_was(tmp_path, shapes_dir, stop_after, capsys, shallow):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, shapes_dir, stop_after, capsys, shallow):
     config = shallow("bicycle", shapes_dir, {"train.steps": 5, "train.checkpoint_every": 3, "train.eval_every": 4})
     whole = runs.train(config, tmp_path / "whole")
     stop_after(2)
     with pytest.raises(Stopped, match="stopped after step 3 of 5; the same command resumes it"):
         runs.train(config, tmp_path / "parts")
-    assert "goes on" not in capsys.readouterr().out
+    assert "resumes" not in capsys.readouterr().out
     parts = runs.train(config, tmp_path / "parts")
     assert "resumes after step 3 of 5" in capsys.readouterr().out
     assert_equal(parts, whole)
@@ -72,7 +72,7 @@ def test_a_run_is_a_function_of_its_seed(tmp_path, shapes_dir, shallow):
     assert not np.array_equal(*(jax.tree.leaves(state.params["generator"])[0] for state in (first, other)))
 
 
-def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
+def test_a_finished_run_is_not_changed(tmp_path, shapes_dir, capsys, shallow):
     config = shallow("pix2pix", shapes_dir)
     first = runs.train(config, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -95,7 +95,7 @@ def test_a_finished_run_is_left_alone(tmp_path, shapes_dir, capsys, shallow):
         ({"train.steps": 6}, {"train.steps": 6}, None),  # it falls from step to step as it should
     ],
 )
-def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, shapes_dir, capsys, shallow, stop_after, monkeypatch):
+def test_a_learning_rate_that_rises_again_is_reported(first, then, said, tmp_path, shapes_dir, capsys, shallow, stop_after, monkeypatch):
     every = {f"train.{name}_every": 6 for name in ("sample", "checkpoint", "eval")}
     stop_after(3)
     with contextlib.suppress(Stopped):
@@ -108,7 +108,7 @@ def test_a_learning_rate_that_rises_again_is_said(first, then, said, tmp_path, s
     assert out == ([f"{said}; to choose it, {way}"] if said else [])
 
 
-def test_a_refusal_names_the_way_to_go_on_with_another_learning_rate(tmp_path, trained, shapes_dir):
+def test_a_refusal_names_the_command_for_another_learning_rate(tmp_path, trained, shapes_dir):
     run = trained("pix2pix")
     config = runs.tiny("pix2pix", shapes_dir, {"optimizer.learning_rate": 1e-5})
     way = f"--config=finetune:{run} --config.optimizer.learning_rate=1e-05 --workdir=NEW starts another run with its networks"
@@ -128,7 +128,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_networks_of_another_form_are_named_by_their_option(form, tmp_path, trained):
+def test_networks_that_do_not_fit_are_refused_by_the_option_that_differs(form, tmp_path, trained):
     options, message = FORMS[form]
     run = trained("bicycle")
     config = override(configs.read(f"finetune:{run}"), {"eval.best_metric": "l1", **options})
@@ -146,8 +146,8 @@ def test_networks_of_another_form_are_named_by_their_option(form, tmp_path, trai
         ("target", {"generator.up_0.kernel", "generator.up_0.bias", "encoder.first.kernel"}),
     ],
 )
-def test_layers_of_other_channels_start_anew_where_they_may(channels, new, tmp_path, trained, capsys):
-    """All others are the old run's, bit for bit, and what is new is said."""
+def test_layers_of_other_channels_are_initialized_again(channels, new, tmp_path, trained, capsys):
+    """All other layers are those of the old run, bit for bit, and the new ones are listed."""
     run = trained("bicycle")
     options = {f"data.{channels}_channels": 1, "train.adapt_channels": True, "eval.best_metric": "l1"}
     config = override(configs.read(f"finetune:{run}"), options)
@@ -189,7 +189,7 @@ def test_a_run_of_another_config_is_refused_before_anything_is_read(tmp_path, tr
         (b"\xff\xfe", "config.json: "),
     ],
 )
-def test_a_damaged_description_is_named(tmp_path, text, message, shapes_dir):
+def test_a_damaged_config_file_is_named(tmp_path, text, message, shapes_dir):
     (tmp_path / "config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError, match=message) as refused:
         runs.train(runs.tiny("bicycle", shapes_dir), tmp_path)
@@ -197,7 +197,7 @@ def test_a_damaged_description_is_named(tmp_path, text, message, shapes_dir):
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_that_cannot_be_the_runs(tmp_path, shapes_dir):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path, shapes_dir):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match="has checkpoints but no config.json"):
         runs.train(runs.tiny("bicycle", shapes_dir), tmp_path)
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_the_runs(tmp_path, shapes_dir):
         runs.train(runs.tiny("bicycle", shapes_dir), tmp_path / "file")
 
 
-def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shapes_dir, monkeypatch, shallow):
+def test_divergence_ends_training_and_keeps_the_last_finite_checkpoint(tmp_path, shapes_dir, monkeypatch, shallow):
     every = {"train.steps": 6, "train.checkpoint_every": 2, "train.eval_every": 6, "train.sample_every": 6}
     config = shallow("bicycle", shapes_dir, every)
     step_of = loop.training_step
@@ -231,7 +231,7 @@ def test_what_diverges_stops_and_leaves_the_last_good_checkpoint(tmp_path, shape
     assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_learning_rate_that_is_too_high(tmp_path, shapes_dir, shallow):
+def test_a_learning_rate_that_is_too_high_diverges(tmp_path, shapes_dir, shallow):
     with pytest.raises(Diverged, match=r"is (nan|inf|not finite) at step \d; .* a lower optimizer.learning_rate may help") as stopped:
         runs.train(shallow("pix2pix", shapes_dir, {"train.steps": 5, "optimizer.learning_rate": 1e38}), tmp_path)
     assert "\n" not in str(stopped.value)
@@ -247,7 +247,7 @@ def test_pmap_trains_as_shard_map_does(tmp_path, shapes_dir, shallow):
     assert rows(tmp_path / "pmap") == rows(tmp_path / "shard_map")
 
 
-def test_val_fraction_0_measures_on_what_it_trains_on(tmp_path, shallow):
+def test_val_fraction_0_evaluates_on_the_training_pairs(tmp_path, shallow):
     from PIL import Image
 
     (tmp_path / "pairs").mkdir()
@@ -277,7 +277,7 @@ def test_the_best_checkpoint_is_kept(tmp_path, shapes_dir, trained, request, nam
     kept.close()
 
 
-def test_a_run_has_a_table_of_its_parameters(trained):
+def test_a_run_writes_a_table_of_its_parameters(trained):
     run = trained("bicycle")
     text = (run / "parameters.txt").read_text()
     _, state = build.load(run, networks=None)
