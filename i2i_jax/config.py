@@ -1,4 +1,4 @@
-"""What a run is: every option with its type, default, choices, bounds and meaning; kept as JSON in the run's folder."""
+"""The configuration of a run: every option with its type, default, choices, bounds and meaning."""
 
 import dataclasses
 import difflib
@@ -17,7 +17,7 @@ WITH_ENCODER = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")  # these split 
 
 PERCEPTUAL = (*(f"lpips_{v}_{net}" for v in ("v0.0", "v0.1") for net in ("alex", "vgg", "squeeze")), "squeezenet_caffe")
 
-# Every metric, and those of its figures that have a better direction; True: higher is better.
+# Every metric, and its values that can be compared; True: higher is better.
 METRICS = {
     "l1": {"l1": False},
     "psnr": {"psnr": True},
@@ -59,7 +59,7 @@ class ConfigError(ValueError):
 
 
 class Option(NamedTuple):
-    """What is known of an option beside its type and default: it stands in the metadata of the field."""
+    """The meaning, choices and bounds of an option, kept in the metadata of its field."""
 
     help: str
     choices: tuple[str, ...] = ()
@@ -68,13 +68,13 @@ class Option(NamedTuple):
     resumable: bool = False  # a resumed run may change it; everything else is part of what the run is
 
     def allowed(self) -> str:
-        """Its choices or bounds in words; "" where its type says all."""
+        """Its choices or bounds in words; "" if any value of its type is allowed."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         return "" if self.low is None else f"at least {self.low}" if self.high is None else f"from {self.low} to {self.high}"
 
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is one of the choices and within the bounds; None, where the type allows it, is."""
+    def allows(self, value: Any) -> bool:
+        """Whether `value` is one of the choices, or within the bounds; None always is."""
         if self.choices:
             return value in self.choices
         return value is None or ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
@@ -86,7 +86,7 @@ def option(default: Any, help: str, **known: Any) -> Any:
 
 
 class Section:
-    """Options that belong together. To set one that does not exist raises ConfigError; names of before 0.3 are understood."""
+    """Options that belong together. Setting an unknown one raises ConfigError; names from before version 0.3 still work."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = [f.name for f in dataclasses.fields(typing.cast(Any, self))]
@@ -105,7 +105,9 @@ class DataConfig(Section):
     prepared_dir: str = option(
         "", "where a set that is generated or downloaded is kept (empty: the user's cache directory)", resumable=True
     )
-    direction: str = option("AtoB", "AtoB: left (or folder A) is the input; BtoA: right (or folder B) is", choices=("AtoB", "BtoA"))
+    direction: str = option(
+        "AtoB", "the input: AtoB, the left half (or folder A); BtoA, the right half (or folder B)", choices=("AtoB", "BtoA")
+    )
     load_size: int = option(286, "both images are resized to this square, in pixels, before the crop", low=1)
     crop_size: int = option(256, "random crop after the resize, in pixels: the size that the networks train at", low=1)
     batch_size: int = option(2, "pairs per step, over all devices", low=1)
@@ -132,7 +134,7 @@ class ModelConfig(Section):
         "unet_N halves an N-pixel image down to one pixel; resnet_N has N residual blocks",
         choices=("unet_64", "unet_128", "unet_256", "unet_512", "resnet_6", "resnet_9"),
     )
-    width: int = option(64, "channels of the first layer", low=1)
+    width: int = option(64, "channels of the generator's first layer, and of networks whose own width is None", low=1)
     norm: str = option("instance", "normalization of all networks; instance: each image by itself", choices=("batch", "instance", "none"))
     latent_dim: int = option(8, "dimensions of z; systems without z ignore it", low=0)
     latent_at: str = option("all", "z is fed to every down-convolution, or to the first only", choices=("all", "input"))
@@ -153,12 +155,14 @@ class ModelConfig(Section):
         "KIND_SIZE: the image size in pixels that it is made for; systems without z have none",
         choices=("resnet_64", "resnet_128", "resnet_256", "resnet_512", "conv_64", "conv_128", "conv_256", "conv_512"),
     )
-    encoder_width: int | None = option(None, "channels of the first layer; None: the same as model.width", low=1)
+    encoder_width: int | None = option(None, "channels of the encoder's first layer; None: the same as model.width", low=1)
     discriminator: str = option(
         "patchgan", "patchgan: classifies overlapping patches; pixel: each pixel by itself", choices=("patchgan", "pixel")
     )
-    discriminator_width: int | None = option(None, "channels of the first layer; None: the same as model.width", low=1)
-    discriminator_layers: int = option(3, "PatchGAN receptive field for 1..6 layers: 16, 34, 70, 142, 286, 574 pixels", low=1, high=6)
+    discriminator_width: int | None = option(None, "channels of the discriminator's first layer; None: the same as model.width", low=1)
+    discriminator_layers: int = option(
+        3, "number of stride-2 convolutions of patchgan; with 1..6 it sees 16, 34, 70, 142, 286, 574 pixels", low=1, high=6
+    )
     discriminator_scales: int = option(2, "number of discriminators, at full, half, quarter ... image size", low=1, high=4)
     conditional: bool = option(True, "the discriminator sees the input too")
     shared_discriminator: bool = option(False, "one discriminator for both branches of BicycleGAN")
@@ -173,7 +177,9 @@ class ModelConfig(Section):
 class WeightsConfig(Section):
     gan: float = option(1.0, "weight of the GAN loss on the image from the encoded z (cVAE-GAN branch), or on pix2pix's output", low=0)
     gan_prior: float = option(1.0, "weight of the GAN loss on the image from a random z (cLR-GAN branch)", low=0)
-    l1: float = option(10.0, "weight of the L1 distance to the target, of the image from the encoded z, or of pix2pix's output", low=0)
+    l1: float = option(
+        10.0, "weight of the L1 distance between target and output (with an encoder: the output from the target's own z)", low=0
+    )
     kl: float = option(0.01, "weight of the KL divergence of the encoder's posterior from N(0, I)", low=0)
     latent: float = option(0.5, "weight of the L1 distance between a random z and the z that the encoder recovers from its image", low=0)
     gradient_penalty: float = option(10.0, "weight of the gradient penalty, with gan_loss=wgan", low=0)
@@ -208,7 +214,9 @@ class TrainConfig(Section):
     wandb: str = option("", "a Weights & Biases project that receives the losses too; needs the extra wandb", resumable=True)
     parallel: str = option("shard_map", "how the step is mapped over devices: shard_map, or the older pmap", choices=("shard_map", "pmap"))
     microbatches: int = option(
-        1, "number of parts in which each device computes its batch, one after another: less memory, the same step", low=1
+        1,
+        "number of parts in which each device computes its batch: less memory; the same step, except with dropout or batch norm",
+        low=1,
     )
     debug_nans: bool = option(False, "check for NaN and Inf after every step, and name the gradient they come from", resumable=True)
     rematerialize: bool = option(False, "keep only the convolutions' outputs for the backward pass and recompute the rest: less memory")
@@ -310,7 +318,7 @@ def validate(config: Config) -> Config:
         known = OPTIONS[name]
         if known.choices and value not in known.choices:
             raise ConfigError(f"unknown {name} {value!r}: {known.allowed()}{nearest(str(value), known.choices)}")
-        if not known.holds(value):
+        if not known.allows(value):
             raise ConfigError(f"{name} is {value}: must be {known.allowed()}")
     _validate_data(config)
     _validate_batch(config)
@@ -333,7 +341,7 @@ def _validate_data(config: Config) -> None:
 
 
 def _validate_batch(config: Config) -> None:
-    if config.data.batch_size % (least := least_batch(config)):
+    if config.data.batch_size % (least := batch_multiple(config)):
         halves = f"{config.objective} splits a batch in two halves" if config.objective in WITH_ENCODER else ""
         parts = f"train.microbatches is {config.train.microbatches}" if config.train.microbatches > 1 else ""
         why = " and ".join(filter(None, (halves, parts)))
@@ -363,14 +371,14 @@ def _validate_sizes(config: Config) -> None:
             raise ConfigError(f"model.discriminator_layers is {model.discriminator_layers}: too many for {where}: {fewer}")
 
 
-def least_batch(config: Config) -> int:
+def batch_multiple(config: Config) -> int:
     """The smallest batch of one device; every device's batch is a multiple of it."""
     return config.train.microbatches * (2 if config.objective in WITH_ENCODER else 1)
 
 
 def batch_for(config: Config, devices: int) -> int:
     """The smallest batch size, at least data.batch_size, that divides over this number of devices."""
-    return config.data.batch_size + -config.data.batch_size % (least_batch(config) * devices)
+    return config.data.batch_size + -config.data.batch_size % (batch_multiple(config) * devices)
 
 
 def metrics(config: Config) -> tuple[str, ...]:
@@ -434,7 +442,7 @@ def from_json(text: str) -> Config:
 
 
 def _with_current_names(values: Any, prefix: str = "") -> Any:
-    """Nested objects of options, with names of before 0.3 replaced by today's."""
+    """Nested objects of options, with the names of version 0.2 and older replaced."""
     if not isinstance(values, dict):
         return values
     names = {name: current_name(f"{prefix}{name}").removeprefix(prefix) for name in values}

@@ -2,14 +2,15 @@
 
 In the equations A is the input image, B the target image, z the latent, G the generator, E the encoder and D a discriminator.
 GAN(G, D) is the adversarial loss, one of `losses.GAN_LOSSES`. Lower-case factors such as l1 and kl are the weights of `WeightsConfig`. The
-weights gan and gan_prior are left out; they apply to the generator's adversarial term only, not to the discriminator's loss.
+weights gan and gan_prior are left out; they apply to the generator's adversarial term only, not to the discriminator's loss (but at 0
+the discriminator of that branch is not trained).
 
 Zhu 2017 has two branches. The posterior branch reconstructs the target from its own latent: G(A, z), z ~ E(B). The prior branch
 generates an image from a random latent: G(A, z), z ~ N(0, I). As in the code of BicycleGAN, each batch is split into two halves.
 Images are generated from the inputs of the first half; the discriminator of the prior branch compares them with the targets of the
 second half.
 
-The functions run on bound networks (`flax.linen.apply(objective, networks)`), so that they call them without passing parameters.
+Objectives are called with bound networks (by `flax.linen.apply(objective, networks)`), so that `nets.generator(x)` needs no parameters.
 """
 
 from typing import NamedTuple, cast
@@ -122,6 +123,7 @@ def clr_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions, *, train_e
         ValueError: if the batch of a device cannot be split into two halves.
     """
     pairs, other_pairs = _halves(batch)
+    # Drawn even if no term uses it, so that the random stream does not depend on the weights.
     z = standard_normal(nets, (len(pairs.input), nets.latent_dim))
     if not (options.weights.gan_prior or options.weights.latent):
         return Losses({}, {})
@@ -150,7 +152,7 @@ def bicycle_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Los
 def segmenter(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
     """Semantic segmentation, without a GAN: the cross-entropy of the class of each pixel.
 
-    The generator's scores are in [-1, 1]; the logits are 6 times the scores.
+    The generator's scores are in [-1, 1]; the logits are 6 times the scores, so that a class can reach a probability of nearly 1.
     """
     logits = 6 * nets.generator.scores(batch.input)
     return Losses({"cross_entropy": losses.cross_entropy(logits, classes_of(batch.target, options.palette))}, {})

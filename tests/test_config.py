@@ -27,7 +27,7 @@ def test_defaults_are_valid():
 def test_every_option_has_a_meaning_and_holds_its_default():
     flat = flatten(Config())
     assert list(OPTIONS) == list(config.TYPES) == list(flat)
-    assert all(OPTIONS[name].help and OPTIONS[name].holds(value) for name, value in flat.items())
+    assert all(OPTIONS[name].help and OPTIONS[name].allows(value) for name, value in flat.items())
 
 
 @pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.choices])

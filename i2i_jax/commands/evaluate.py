@@ -20,8 +20,8 @@ from i2i_jax.config import METRICS, ConfigError, DataConfig
 
 _RUN = flags.DEFINE_string("run", "", "The trained run: its folder, a packed file, or hf://USER/NAME.")
 _DATA = flags.DEFINE_string("data", None, "With --run: the folder of pairs to evaluate on (default: the run's own pairs).")
-_REAL = flags.DEFINE_string("real", "", "Instead of --run: a folder of real images, ...")
-_FAKE = flags.DEFINE_string("fake", "", "... and a folder of generated images, named NAME or NAME_anything after their real image.")
+_REAL = flags.DEFINE_string("real", "", "Instead of --run, with --fake: a folder of real images.")
+_FAKE = flags.DEFINE_string("fake", "", "With --real: a folder of generated images, named NAME or NAME_anything after their real image.")
 _SPLIT = flags.DEFINE_enum(
     "split", "test", ["train", "val", "test", "all"], "With --run: the pairs to evaluate on; all: every pair of a folder."
 )

@@ -1,4 +1,6 @@
-"""Packs a run into one file, which can be used wherever a run is expected: python -m i2i_jax pack --run=RUN --out=FILE.safetensors
+"""Packs a trained run into one file: python -m i2i_jax pack --run=RUN --out=FILE.safetensors
+
+The file can be used as the run of translate, evaluate, studio, export, push, i2i_jax.load and --config=finetune.
 
 i2i pack --run=runs/bicycle-shapes --step=best --out=shapes.safetensors
 """

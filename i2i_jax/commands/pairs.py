@@ -20,9 +20,9 @@ from i2i_jax.config import ConfigError, DataConfig
 
 TASKS = ("edges", "lines", "grey", "blur", "downscale", "mask")
 
-_PHOTOS = flags.DEFINE_string("photos", None, "A folder of photos, which become the targets; or instead ...")
-_INPUTS = flags.DEFINE_string("inputs", None, "... a folder of inputs, ...")
-_TARGETS = flags.DEFINE_string("targets", None, "... and a folder of targets with the same names and sizes.")
+_PHOTOS = flags.DEFINE_string("photos", None, "A folder of photos, which become the targets; the inputs are computed from them (--make).")
+_INPUTS = flags.DEFINE_string("inputs", None, "Instead of --photos, with --targets: a folder of inputs.")
+_TARGETS = flags.DEFINE_string("targets", None, "With --inputs: a folder of targets with the same names and sizes.")
 _MAKE = flags.DEFINE_enum("make", None, TASKS, "With --photos: the inputs to compute from them.")
 _SIZE = flags.DEFINE_integer(
     "size", 286, "With --photos: they are resized, up or down, and cropped to squares of this many pixels.", lower_bound=1

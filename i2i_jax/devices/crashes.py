@@ -30,7 +30,7 @@ def on_abort(message: str) -> None:
 
 
 def leave() -> None:
-    """Exits with status 1 at once, without waiting for threads. Registered with `atexit` as the last thing to run."""
+    """Exits with status 1 at once, without waiting for threads. Registered last with `atexit`, it runs first, and nothing after it."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Data parallelism. This is the only module that deals with several devices.
+"""Data parallelism: maps a step written for one device over a mesh of devices.
 
 A training step is written for one device with a named mesh axis; `data_parallel` maps it over all devices. In a step that is not
 mapped the axis is None, and the functions below do what a single device needs. A device may split its rows into microbatches, which
@@ -142,7 +142,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def jit_replicated(function: Callable, *arguments: Any, mesh: Mesh) -> Any:
     """Compiles and runs `function(*arguments)` once; its result is replicated over the mesh.
 
-    On a CPU it is compiled with few optimisations, which would take longer than they save: 20 s for the initial values of networks.
+    On a CPU it is compiled with few optimisations: for the initial values of networks, full ones take 20 s and save less than that.
     """
     options = _cpu_options(mesh, xla_backend_optimization_level=1)
     return jax.jit(function, out_shardings=replicated(mesh), compiler_options=options)(*arguments)
@@ -188,8 +188,8 @@ def device_order(batch_size: int, devices: int) -> np.ndarray:
     """Row indices of the global batch in the order in which the devices hold them.
 
     The objectives split the rows of a device into two halves. So each device gets its part of the first half of the global batch,
-    then its part of the second half: the same images meet on any number of devices. An odd number of rows per device, which
-    cannot be split, keeps its order.
+    then its part of the second half: on any number of devices, an input is compared with the same other target. An odd number of
+    rows per device, which cannot be split, keeps its order.
 
     Args:
         batch_size: rows of the global batch, a multiple of `devices`.

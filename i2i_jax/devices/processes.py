@@ -1,6 +1,7 @@
 """Several processes: they connect, agree on options and outcomes, and exit when one is gone.
 
-This is the only module that deals with several processes. With a single process its functions communicate with nobody.
+All communication between processes is in this module; others only ask for `jax.process_index()`. With a single process its functions
+do nothing.
 """
 
 import atexit
@@ -21,7 +22,7 @@ from jax.experimental import multihost_utils
 from i2i_jax.config import ConfigError
 from i2i_jax.devices import crashes
 
-PATIENCE = 50  # seconds for all processes to connect, and without a heartbeat until a process counts as dead
+PATIENCE = 50  # seconds: the time limit for connecting, and for a missing heartbeat
 LONGEST = 600  # seconds to wait for a message from other processes that are alive
 GONE = "another process of this run has ended or cannot be reached: see the output of that process"
 WORKING = "working"  # the status of a process that has not finished yet
@@ -35,7 +36,7 @@ class Unjoined(RuntimeError):
 
 
 class Elsewhere(RuntimeError):
-    """An error in another process: the message has its number and its error message."""
+    """An error in another process, with the number of that process."""
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
     Args:
         config: what to train; only options marked resumable may differ from those that the run began with.
         workdir: the run's folder; it is made if it does not exist.
-        command: shown on the run's page as the command that made it.
+        command: the command line, recorded in RUN/command.txt and shown on the run's page.
         devices: the devices to use, default all; as many are used as the batch can be split over.
 
     Returns:
@@ -91,7 +91,7 @@ def _introduce(pieces: Pieces, state: TrainState) -> None:
 
 
 def _announce_learning_rate(pieces: Pieces, start: int) -> None:
-    """A run that is given more steps falls back to an earlier point of its schedule: prints by how much."""
+    """Prints the jump of the learning rate if train.steps was raised, which moves the run back in its schedule."""
     old, new, schedule = pieces.config_before, pieces.config, pieces.learning_rate
     last_old, old_end = build.learning_rate(old), min(start, old.train.steps - 1)
     was, would_be, now = (float(jax.device_get(rate)) for rate in (last_old(start - 1), last_old(old_end), schedule(start)))

@@ -43,7 +43,7 @@ def diverged(bad: list[str], step: int, newest_checkpoint: int | None, config: C
 
 
 def gradients(game: Game, state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-    """A training step that returns, for each loss term and network, whether the gradient is finite (1, or less) in place of losses."""
+    """Like `Game.train_step`, but returns in place of losses, for each term and network, the share of shards with a finite gradient."""
     key = jax.random.fold_in(key, state.step)
     flags = {}
     for players in game.phases():

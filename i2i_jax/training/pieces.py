@@ -1,4 +1,4 @@
-"""What a run is made of, built once from its config: the game, the devices, the data."""
+"""The objects that a training run needs, built once from its config: the game, the mesh, the data."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from i2i_jax.training import run_folder
 
 @dataclass(frozen=True)
 class Pieces:
-    """A run in the folder `workdir`, ready to train: everything that its config names."""
+    """The objects that training in the folder `workdir` needs."""
 
     config: Config
     workdir: Path
@@ -35,9 +35,9 @@ class Pieces:
     mode: Mode  # of the networks at test time
     train_pairs: Pairs
     held_out: Pairs
-    splits_before: Splits | None  # of a folder of pairs: those of the run so far, and those of today
-    splits: Splits | None
-    config_before: Config  # with which the run was last trained; `config` of a new one
+    splits_before: Splits | None  # saved by earlier starts of the run; None for a new run, and unless data.name is folder
+    splits: Splits | None  # those of this start; None unless data.name is folder
+    config_before: Config  # the one stored in the run's folder, or `config` for a new run
 
     @classmethod
     def build(cls, config: Config, workdir: Path, devices: Sequence[Any]) -> "Pieces":
@@ -80,7 +80,7 @@ def mesh_of(config: Config, devices: Sequence[Any]) -> Mesh:
     """The devices that the batch is split over: one process uses as many as it can, several need all of theirs. Raises ConfigError."""
     if jax.process_count() > 1 and config.train.parallel == "pmap":
         raise ConfigError("train.parallel is 'pmap', which trains in one process: 'shard_map' does in several")
-    batch_size, least, count = config.data.batch_size, configs.least_batch(config), len(devices)
+    batch_size, least, count = config.data.batch_size, configs.batch_multiple(config), len(devices)
     used = max(number for number in range(1, count + 1) if batch_size % (least * number) == 0)
     if used < count:
         for_all = configs.batch_for(config, count)

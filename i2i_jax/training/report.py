@@ -1,4 +1,4 @@
-"""What a run shows while it trains, at its intervals: losses, evaluations, sample grids, its page."""
+"""Reports at the intervals of config.train: losses, evaluations, sample grids and the run's page."""
 
 import contextlib
 import math
@@ -103,7 +103,7 @@ class Report(contextlib.AbstractContextManager):
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         with contextlib.ExitStack() as stack:
-            if error:  # that one is raised, and not one of writing the page
+            if error:  # the original error is raised, not one from writing the page
                 stack.enter_context(contextlib.suppress(OSError))
             if self._log:
                 stack.callback(self._log.close)

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, that nobody else trains there, and what it keeps of its config, pairs and checkpoints."""
+"""The folder of a run: checks that it belongs to this run, locks it, and stores config, splits and checkpoints."""
 
 import contextlib
 import dataclasses
@@ -64,7 +64,7 @@ def open_checkpoints(workdir: Path, config: Config) -> contextlib.closing[Checkp
 
 
 def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None]:
-    """Which pairs the run in `workdir` has trained on and held out so far, and which it does now; None for other sets than folders."""
+    """Which pairs the run in `workdir` has trained on and held out so far, and which it does now; None for datasets other than folders."""
     if config.data.name != "folder" or not config.data.path:
         return None, None
     before = splits.read(workdir)

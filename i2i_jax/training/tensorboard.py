@@ -12,9 +12,9 @@ FLUSH_EVERY = 10  # seconds
 
 
 class TensorBoard:
-    """An event file of scalars; TensorBoard hides what the files of earlier starts hold after `start_step`.
+    """An event file of scalars. Its START event makes TensorBoard hide later steps of earlier event files.
 
-    A failed write raises OSError in the call itself: tensorboardX's own SummaryWriter writes in a thread, and waits for ever if it dies.
+    A failed write raises OSError in the call itself: closing tensorboardX's own SummaryWriter hangs if its thread has died.
     """
 
     def __init__(self, folder: Path, *, start_step: int):
