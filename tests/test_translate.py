@@ -11,7 +11,7 @@ from PIL import Image
 
 from i2i_jax import build, sampling
 from i2i_jax.config import override
-from i2i_jax.data import augment, images
+from i2i_jax.data import augment, geotiff, images
 from i2i_jax.inference import image_files, translation
 
 pytestmark = pytest.mark.slow
@@ -261,3 +261,63 @@ def test_tiff_where_png_has_no_such_channels(tmp_path):
     for channels in (1, 3, 4):
         (tmp_path / "x.png").write_bytes(image_files.encode(pixels[..., :channels]))
         np.testing.assert_array_equal(images.read(tmp_path / "x.png", channels=channels), pixels[..., :channels])
+
+
+GEO_TAGS = [
+    (33550, 12, 3, (10.0, 10.0, 0.0), True),
+    (33922, 12, 6, (0.0, 0.0, 0.0, 500000.5, 5200000.25, 0.0), True),
+    (34735, 3, 12, (1, 1, 0, 2, 1024, 0, 1, 1, 1026, 34737, 22, 0), True),
+    (34736, 12, 1, (6378137.0,), True),
+    (34737, 2, 23, b"WGS 84 / UTM zone 33N|\0", True),
+    (42113, 2, 6, b"-9999\0", True),
+]
+
+
+def geo_values(path: Path) -> dict:
+    with tifffile.TiffFile(path) as tiff:
+        tags = tiff.pages.first.tags
+        return {code: tags[code].value for code, *_ in GEO_TAGS if code in tags}
+
+
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+def test_georeferencing_is_kept(translate, tmp_path, tile):
+    """The output is a TIFF with the tags of the input and the pixels that the input gives without them."""
+    pixels, options = noise(100, 150, 3), ["--tile=64"] if tile else []
+    source, plain = (tmp_path / name / "map.tif" for name in ("source", "plain"))
+    for file, tags in ((source, GEO_TAGS), (plain, [])):
+        file.parent.mkdir()
+        tifffile.imwrite(file, pixels, photometric="rgb", tile=tile, extratags=tags, byteorder="<" if tile else ">")
+    expected = translate("pix2pix", plain, *options, to="expected")["map"]
+    assert translate("pix2pix", source, *options) == {}
+    output = tmp_path / "out" / "map.tif"
+    assert len(geo_values(source)) == len(GEO_TAGS) and geo_values(output) == geo_values(source)
+    np.testing.assert_array_equal(tifffile.imread(output), expected)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "previews" / "map.png")), expected)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'src="previews/map.png"' in page and "map.tif" not in page
+
+
+def test_resized_outputs_are_not_georeferenced(translate, tmp_path):
+    tifffile.imwrite(tmp_path / "map.tif", noise(100, 150, 3), photometric="rgb", extratags=GEO_TAGS)
+    assert set(translate("pix2pix", tmp_path / "map.tif", "--size=64")) == {"map"}
+    assert not list((tmp_path / "out").glob("*.tif"))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_georeferenced_outputs_are_readable(tmp_path, channels):
+    pixels, file = noise(50, 40, channels), tmp_path / "x.tif"
+    file.write_bytes(image_files.encode(pixels, geo_tags=GEO_TAGS))
+    np.testing.assert_array_equal(images.read(file, channels=channels), pixels)
+    copied = geotiff.read(file)
+    assert image_files.encode(pixels, geo_tags=copied) == file.read_bytes()
+    assert geo_values(file)[34737] == "WGS 84 / UTM zone 33N|"
+
+
+def test_files_without_georeferencing(tmp_path):
+    pixels = noise(50, 40, 3)
+    tifffile.imwrite(tmp_path / "plain.tif", pixels, photometric="rgb")
+    tifffile.imwrite(tmp_path / "turned.tif", pixels, photometric="rgb", extratags=[*GEO_TAGS, (274, "H", 1, 6, True)])
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    (tmp_path / "damaged.tif").write_bytes(b"II*\0" + bytes(50))
+    for name in ("plain.tif", "turned.tif", "x.png", "damaged.tif", "missing.tif"):
+        assert geotiff.read(tmp_path / name) == (), name

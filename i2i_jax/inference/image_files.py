@@ -1,24 +1,31 @@
-"""The format of translated images on disk: PNG, or TIFF where PNG has no such number of channels."""
+"""The format of translated images on disk: PNG, or TIFF for georeferenced images and where PNG has no such number of channels."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import tifffile
 from jaxtyping import UInt8
 from PIL import Image
 
+from i2i_jax.data import geotiff
+
 PNG_CHANNELS = (1, 3, 4)
 
 
-def suffix(channels: int) -> str:
+def suffix(channels: int, *, georeferenced: bool = False) -> str:
     """Returns the file name extension for an image of this many channels."""
-    return ".png" if channels in PNG_CHANNELS else ".tif"
+    return ".png" if channels in PNG_CHANNELS and not georeferenced else ".tif"
 
 
-def encode(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """Returns the bytes of an image file, in the format that `suffix` names."""
+def encode(pixels: UInt8[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = ()) -> bytes:
+    """Returns the bytes of an image file, in the format that `suffix` names; with `geo_tags`, a compressed TIFF that has these tags."""
     file = io.BytesIO()
-    if pixels.shape[2] in PNG_CHANNELS:
+    if geo_tags:
+        photometric = "rgb" if pixels.shape[2] == 3 else "minisblack"
+        options = {"compression": "zlib", "metadata": None, "extratags": geo_tags}
+        tifffile.imwrite(file, pixels, planarconfig="contig", photometric=photometric, **options)
+    elif pixels.shape[2] in PNG_CHANNELS:
         # zlib's fastest level takes a third of the time of its default level, for a few percent more bytes.
         Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG", compress_level=1)
     else:
