@@ -21,13 +21,13 @@ def suffix(channels: int, *, georeferenced: bool = False) -> str:
 def encode(pixels: UInt8[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = ()) -> bytes:
     """Returns the bytes of an image file, in the format that `suffix` names; with `geo_tags`, a compressed TIFF that has these tags."""
     file = io.BytesIO()
+    stored = pixels.squeeze(2) if pixels.shape[2] == 1 else pixels
     if geo_tags:
-        photometric = "rgb" if pixels.shape[2] == 3 else "minisblack"
-        options = {"compression": "zlib", "metadata": None, "extratags": geo_tags}
-        tifffile.imwrite(file, pixels, planarconfig="contig", photometric=photometric, **options)
+        form = {"photometric": "rgb" if pixels.shape[2] == 3 else "minisblack", "planarconfig": "contig" if stored.ndim == 3 else None}
+        tifffile.imwrite(file, stored, compression="zlib", metadata=None, extratags=geo_tags, **form)
     elif pixels.shape[2] in PNG_CHANNELS:
         # zlib's fastest level takes a third of the time of its default level, for a few percent more bytes.
-        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "PNG", compress_level=1)
+        Image.fromarray(stored).save(file, "PNG", compress_level=1)
     else:
-        tifffile.imwrite(file, pixels, planarconfig="contig", photometric="minisblack")
+        tifffile.imwrite(file, stored, planarconfig="contig", photometric="minisblack")
     return file.getvalue()
