@@ -1,5 +1,7 @@
 """The translate command: which images it writes for inputs of every kind, its options, and its errors."""
 
+import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+import runs
 from i2i_jax import build, sampling
 from i2i_jax.config import override
-from i2i_jax.data import augment, geotiff, images
+from i2i_jax.data import augment, geotiff, images, splits
 from i2i_jax.inference import image_files, translation
 
 pytestmark = pytest.mark.slow
@@ -321,3 +324,59 @@ def test_files_without_georeferencing(tmp_path):
     (tmp_path / "damaged.tif").write_bytes(b"II*\0" + bytes(50))
     for name in ("plain.tif", "turned.tif", "x.png", "damaged.tif", "missing.tif"):
         assert geotiff.read(tmp_path / name) == (), name
+
+
+@pytest.fixture(scope="module")
+def deep_run(tmp_path_factory) -> Path:
+    """A run trained on pairs of 8-bit colour inputs and 16-bit grey targets."""
+    folder = tmp_path_factory.mktemp("deep")
+    for seed in range(3):
+        for side, pixels in (("A", noise(64, 64, 3, seed=seed)), ("B", noise(64, 64, 1, seed=seed)[..., 0].astype(np.uint16) * 257)):
+            (folder / "pairs" / side / "train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / "pairs" / side / "train" / f"{seed}.png")
+    options = {"data.target_channels": 1, "data.val_fraction": 0.34}
+    runs.train(runs.tiny("pix2pix", folder / "pairs", options, dataset="folder"), folder / "run")
+    return folder / "run"
+
+
+def test_outputs_have_the_bits_of_the_targets(command, deep_run, tmp_path):
+    """Those of the run, of the packed run and of the repacked one are the same; without the record of its bits, outputs have 8."""
+    source = deep_run.parent / "pairs" / "A" / "train" / "0.png"
+    assert splits.read(deep_run).target_bits == 16
+
+    def translated(run: Path, to: str, *options: str) -> np.ndarray:
+        status, _, err = command("translate", f"--run={run}", f"--input={source}", f"--output={tmp_path / to}", *options)
+        assert status == 0, err
+        return images.read(tmp_path / to / "0.png", channels=1)
+
+    expected = translated(deep_run, "run")
+    assert expected.dtype == np.uint16 and len(np.unique(expected)) > 256
+    for name, origin in (("packed", deep_run), ("repacked", tmp_path / "packed")):
+        status, _, err = command("pack", f"--run={origin}", f"--out={tmp_path / name}")
+        assert status == 0, err
+        np.testing.assert_array_equal(translated(tmp_path / name, f"by {name}"), expected)
+    older = tmp_path / "older"
+    shutil.copytree(deep_run, older)
+    record = json.loads((older / "pairs.json").read_text())
+    assert record.pop("target_bits") == 16
+    (older / "pairs.json").write_text(json.dumps(record))
+    eight = translated(older, "by an older version")
+    assert eight.dtype == np.uint8
+    np.testing.assert_allclose(eight.astype(int) * 257, expected, atol=129)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("geo_tags", [(), GEO_TAGS])
+def test_16_bit_files(tmp_path, channels, geo_tags):
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 4, channels), np.uint16)
+    file = tmp_path / f"x{image_files.suffix(channels, georeferenced=bool(geo_tags))}"
+    file.write_bytes(image_files.encode(pixels, geo_tags=geo_tags))
+    read = images.read(file, channels=channels)
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_uint16_is_the_inverse_of_scale():
+    pixels = np.arange(65536, dtype=np.uint16)
+    np.testing.assert_array_equal(augment.to_uint16(np.asarray(augment.scale(pixels))), pixels)
+    np.testing.assert_array_equal(augment.to_uint16(np.array([-1.5, -1, 1, 1.5], np.float32)), [0, 0, 65535, 65535])

@@ -159,6 +159,7 @@ def _write_images(request: Request, trained: model.Model, sources: Sequence[tran
             seed=request.seed,
             sync=request.sync,
             latents=latents,
+            bits=build.target_bits(request.run),
         ):
             progress.update()
 

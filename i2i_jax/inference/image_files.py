@@ -3,9 +3,10 @@
 import io
 from collections.abc import Sequence
 
+import imagecodecs
 import numpy as np
 import tifffile
-from jaxtyping import UInt8
+from jaxtyping import Integer
 from PIL import Image
 
 from i2i_jax.data import geotiff
@@ -18,13 +19,18 @@ def suffix(channels: int, *, georeferenced: bool = False) -> str:
     return ".png" if channels in PNG_CHANNELS and not georeferenced else ".tif"
 
 
-def encode(pixels: UInt8[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = ()) -> bytes:
-    """Returns the bytes of an image file, in the format that `suffix` names; with `geo_tags`, a compressed TIFF that has these tags."""
+def encode(pixels: Integer[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = ()) -> bytes:
+    """Returns the bytes of an image file with the pixels' bits, 8 or 16.
+
+    It has the format that `suffix` names; with `geo_tags`, it is a compressed TIFF that has these tags.
+    """
     file = io.BytesIO()
     stored = pixels.squeeze(2) if pixels.shape[2] == 1 else pixels
     if geo_tags:
         form = {"photometric": "rgb" if pixels.shape[2] == 3 else "minisblack", "planarconfig": "contig" if stored.ndim == 3 else None}
         tifffile.imwrite(file, stored, compression="zlib", metadata=None, extratags=geo_tags, **form)
+    elif pixels.shape[2] in PNG_CHANNELS and pixels.dtype == np.uint16:  # Pillow writes 16 bits of grey images only
+        return bytes(imagecodecs.png_encode(np.ascontiguousarray(stored), level=1))
     elif pixels.shape[2] in PNG_CHANNELS:
         # zlib's fastest level takes a third of the time of its default level, for a few percent more bytes.
         Image.fromarray(stored).save(file, "PNG", compress_level=1)
