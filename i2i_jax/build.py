@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from i2i_jax import losses, models, objectives
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, validate
-from i2i_jax.data import folder, palettes, pix2pix, shapes
+from i2i_jax.data import folder, palettes, pix2pix, shapes, splits
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import processes
 from i2i_jax.models.layers import INITIALIZERS, scale_init
@@ -210,6 +210,18 @@ def read_config(run: str | Path) -> Config:
         return from_json(path.read_text())
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def target_bits(run: str | Path) -> int:
+    """Returns the bits of the samples of the targets that a run was trained on: 8 or 16, and 8 if the run does not record it.
+
+    Raises PackedError and HubError as `read_config` does.
+    """
+    run = hub.local(run)
+    if Path(run).is_file():
+        return packed.target_bits(run)
+    recorded = splits.read(run)
+    return 8 if recorded is None else recorded.target_bits
 
 
 def _refuse_other_files(file: Path) -> None:

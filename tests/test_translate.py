@@ -1,5 +1,7 @@
 """The translate command: which images it writes for inputs of every kind, its options, and its errors."""
 
+import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -9,9 +11,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+import runs
 from i2i_jax import build, sampling
 from i2i_jax.config import override
-from i2i_jax.data import augment, images
+from i2i_jax.data import augment, geotiff, images, splits
 from i2i_jax.inference import image_files, translation
 
 pytestmark = pytest.mark.slow
@@ -261,3 +264,119 @@ def test_tiff_where_png_has_no_such_channels(tmp_path):
     for channels in (1, 3, 4):
         (tmp_path / "x.png").write_bytes(image_files.encode(pixels[..., :channels]))
         np.testing.assert_array_equal(images.read(tmp_path / "x.png", channels=channels), pixels[..., :channels])
+
+
+GEO_TAGS = [
+    (33550, 12, 3, (10.0, 10.0, 0.0), True),
+    (33922, 12, 6, (0.0, 0.0, 0.0, 500000.5, 5200000.25, 0.0), True),
+    (34735, 3, 12, (1, 1, 0, 2, 1024, 0, 1, 1, 1026, 34737, 22, 0), True),
+    (34736, 12, 1, (6378137.0,), True),
+    (34737, 2, 23, b"WGS 84 / UTM zone 33N|\0", True),
+    (42113, 2, 6, b"-9999\0", True),
+]
+
+
+def geo_values(path: Path) -> dict:
+    with tifffile.TiffFile(path) as tiff:
+        tags = tiff.pages.first.tags
+        return {code: tags[code].value for code, *_ in GEO_TAGS if code in tags}
+
+
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+def test_georeferencing_is_kept(translate, tmp_path, tile):
+    """The output is a TIFF with the tags of the input and the pixels that the input gives without them."""
+    pixels, options = noise(100, 150, 3), ["--tile=64"] if tile else []
+    source, plain = (tmp_path / name / "map.tif" for name in ("source", "plain"))
+    for file, tags in ((source, GEO_TAGS), (plain, [])):
+        file.parent.mkdir()
+        tifffile.imwrite(file, pixels, photometric="rgb", tile=tile, extratags=tags, byteorder="<" if tile else ">")
+    expected = translate("pix2pix", plain, *options, to="expected")["map"]
+    assert translate("pix2pix", source, *options) == {}
+    output = tmp_path / "out" / "map.tif"
+    assert len(geo_values(source)) == len(GEO_TAGS) and geo_values(output) == geo_values(source)
+    np.testing.assert_array_equal(tifffile.imread(output), expected)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "previews" / "map.png")), expected)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert 'src="previews/map.png"' in page and "map.tif" not in page
+
+
+def test_resized_outputs_are_not_georeferenced(translate, tmp_path):
+    tifffile.imwrite(tmp_path / "map.tif", noise(100, 150, 3), photometric="rgb", extratags=GEO_TAGS)
+    assert set(translate("pix2pix", tmp_path / "map.tif", "--size=64")) == {"map"}
+    assert not list((tmp_path / "out").glob("*.tif"))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+def test_georeferenced_outputs_are_readable(tmp_path, channels):
+    pixels, file = noise(50, 40, channels), tmp_path / "x.tif"
+    file.write_bytes(image_files.encode(pixels, geo_tags=GEO_TAGS))
+    np.testing.assert_array_equal(images.read(file, channels=channels), pixels)
+    copied = geotiff.read(file)
+    assert image_files.encode(pixels, geo_tags=copied) == file.read_bytes()
+    assert geo_values(file)[34737] == "WGS 84 / UTM zone 33N|"
+
+
+def test_files_without_georeferencing(tmp_path):
+    pixels = noise(50, 40, 3)
+    tifffile.imwrite(tmp_path / "plain.tif", pixels, photometric="rgb")
+    tifffile.imwrite(tmp_path / "turned.tif", pixels, photometric="rgb", extratags=[*GEO_TAGS, (274, "H", 1, 6, True)])
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    (tmp_path / "damaged.tif").write_bytes(b"II*\0" + bytes(50))
+    for name in ("plain.tif", "turned.tif", "x.png", "damaged.tif", "missing.tif"):
+        assert geotiff.read(tmp_path / name) == (), name
+
+
+@pytest.fixture(scope="module")
+def deep_run(tmp_path_factory) -> Path:
+    """A run trained on pairs of 8-bit colour inputs and 16-bit grey targets."""
+    folder = tmp_path_factory.mktemp("deep")
+    for seed in range(3):
+        for side, pixels in (("A", noise(64, 64, 3, seed=seed)), ("B", noise(64, 64, 1, seed=seed)[..., 0].astype(np.uint16) * 257)):
+            (folder / "pairs" / side / "train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / "pairs" / side / "train" / f"{seed}.png")
+    options = {"data.target_channels": 1, "data.val_fraction": 0.34}
+    runs.train(runs.tiny("pix2pix", folder / "pairs", options, dataset="folder"), folder / "run")
+    return folder / "run"
+
+
+def test_outputs_have_the_bits_of_the_targets(command, deep_run, tmp_path):
+    """Those of the run, of the packed run and of the repacked one are the same; without the record of its bits, outputs have 8."""
+    source = deep_run.parent / "pairs" / "A" / "train" / "0.png"
+    assert splits.read(deep_run).target_bits == 16
+
+    def translated(run: Path, to: str, *options: str) -> np.ndarray:
+        status, _, err = command("translate", f"--run={run}", f"--input={source}", f"--output={tmp_path / to}", *options)
+        assert status == 0, err
+        return images.read(tmp_path / to / "0.png", channels=1)
+
+    expected = translated(deep_run, "run")
+    assert expected.dtype == np.uint16 and len(np.unique(expected)) > 256
+    for name, origin in (("packed", deep_run), ("repacked", tmp_path / "packed")):
+        status, _, err = command("pack", f"--run={origin}", f"--out={tmp_path / name}")
+        assert status == 0, err
+        np.testing.assert_array_equal(translated(tmp_path / name, f"by {name}"), expected)
+    older = tmp_path / "older"
+    shutil.copytree(deep_run, older)
+    record = json.loads((older / "pairs.json").read_text())
+    assert record.pop("target_bits") == 16
+    (older / "pairs.json").write_text(json.dumps(record))
+    eight = translated(older, "by an older version")
+    assert eight.dtype == np.uint8
+    np.testing.assert_allclose(eight.astype(int) * 257, expected, atol=129)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("geo_tags", [(), GEO_TAGS])
+def test_16_bit_files(tmp_path, channels, geo_tags):
+    pixels = np.random.default_rng(0).integers(0, 65536, (5, 4, channels), np.uint16)
+    file = tmp_path / f"x{image_files.suffix(channels, georeferenced=bool(geo_tags))}"
+    file.write_bytes(image_files.encode(pixels, geo_tags=geo_tags))
+    read = images.read(file, channels=channels)
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, pixels)
+
+
+def test_uint16_is_the_inverse_of_scale():
+    pixels = np.arange(65536, dtype=np.uint16)
+    np.testing.assert_array_equal(augment.to_uint16(np.asarray(augment.scale(pixels))), pixels)
+    np.testing.assert_array_equal(augment.to_uint16(np.array([-1.5, -1, 1, 1.5], np.float32)), [0, 0, 65535, 65535])

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Integer, Key, UInt8
+from jaxtyping import Array, ArrayLike, Float, Integer, Key, UInt8, UInt16
 
 from i2i_jax.data.loader import RawBatch
 from i2i_jax.types import Batch
@@ -46,3 +46,8 @@ def scale(images: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
 def to_uint8(images: Float[ArrayLike, "..."]) -> UInt8[np.ndarray, "..."]:
     """Converts [-1, 1] to uint8 on the host, rounded and clipped."""
     return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def to_uint16(images: Float[ArrayLike, "..."]) -> UInt16[np.ndarray, "..."]:
+    """Converts [-1, 1] to uint16 on the host, rounded and clipped."""
+    return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 32767.5), 0, 65535).astype(np.uint16)

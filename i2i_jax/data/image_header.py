@@ -50,6 +50,9 @@ class Header(NamedTuple):
       channels: number of channels, alpha included.
       alpha: whether the last channel is alpha.
       decode: decodes the upright image.
+      bands: the header of the same image with its bands as they are stored, if `decode` converts them: Pillow does so with CMYK, and
+        drops the fourth band of RGB.
+      pages: number of pages in which the channels are stored.
     """
 
     height: int
@@ -57,6 +60,12 @@ class Header(NamedTuple):
     channels: int
     alpha: bool
     decode: Callable[[], Pixels]
+    bands: "Header | None" = None
+    pages: int = 1
+
+    def for_channels(self, channels: int) -> "Header":
+        """The header whose `decode` is to be used for this number of channels: the stored bands, if there are as many."""
+        return self.bands if self.bands and self.bands.channels == channels else self
 
 
 @contextlib.contextmanager
@@ -98,10 +107,15 @@ def check_size(subject: str, width: int, height: int, max_pixels: int) -> None:
 
 def check_channels(header: Header, wanted: Collection[int]) -> None:
     """Raises Unusable unless the image can be converted to each of the numbers of channels in `wanted`."""
-    grey_or_colour = header.channels - header.alpha in (1, 3)
-    possible = {header.channels, 1, 3} if grey_or_colour else {header.channels}
-    if impossible := [channels for channels in wanted if channels not in possible]:
-        raise Unusable(f"has {header.channels} channels: must have {impossible[0]}")
+    if impossible := [channels for channels in wanted if channels not in _possible_channels(header.for_channels(channels))]:
+        stored = header.bands or header
+        count = f"{stored.pages} pages, the channels of an ImageJ stack" if stored.pages > 1 else f"{stored.channels} channels"
+        raise Unusable(f"has {count}: must have {impossible[0]}")
+
+
+def _possible_channels(header: Header) -> set[int]:
+    convertible = header.pages == 1 and header.channels - header.alpha in (1, 3)
+    return {header.channels, 1, 3} if convertible else {header.channels}
 
 
 def known_orientation(tag: object) -> int:

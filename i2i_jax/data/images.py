@@ -14,7 +14,7 @@ from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "check_same_size", "colours", "from_pillow", "odd_width", "read", "read_halves", "size", "tiled",
+    "bands", "check_same_size", "colours", "from_pillow", "odd_width", "read", "read_halves", "size", "tiled",
 ]  # fmt: skip
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -23,6 +23,9 @@ MAX_PIXELS = 100_000_000
 
 def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "") -> Pixels:
     """Reads an image, turned upright by its Exif orientation; of an animation, the first frame.
+
+    A TIFF with as many bands as `channels` is read as it is stored, whatever its tags call them; so are the channels of an ImageJ stack,
+    which are pages. Any other TIFF of several pages is refused.
 
     Args:
       source: the path of a file, or the content of one.
@@ -38,7 +41,8 @@ def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIX
       ImageError: if the file cannot be read, is too large or has another number of channels.
     """
     with _opened(source, (channels,), max_pixels, name) as header:
-        return image_header.with_channels(_decoded(header), header.alpha, channels)
+        chosen = header.for_channels(channels)
+        return image_header.with_channels(_decoded(chosen), chosen.alpha, channels)
 
 
 def read_halves(
@@ -50,13 +54,14 @@ def read_halves(
       ImageError: as `read`, and if the width is odd.
     """
     with _opened(source, channels, max_pixels, name) as header:
-        pixels = _decoded(header)
-        half, odd = divmod(pixels.shape[1], 2)
+        left_header, right_header = (header.for_channels(c) for c in channels)
+        whole = _decoded(left_header)
+        half, odd = divmod(whole.shape[1], 2)
         if odd:
-            raise Unusable(odd_width(pixels.shape[1]))
-        halves = zip((pixels[:, :half], pixels[:, half:]), channels, strict=True)
-        left, right = (image_header.with_channels(x, header.alpha, c) for x, c in halves)
-        return left, right
+            raise Unusable(odd_width(whole.shape[1]))
+        left = image_header.with_channels(whole[:, :half], left_header.alpha, channels[0])
+        whole = whole if right_header is left_header else _decoded(right_header)
+        return left, image_header.with_channels(whole[:, half:], right_header.alpha, channels[1])
 
 
 def odd_width(width: int) -> str:
@@ -83,6 +88,13 @@ def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
         return header.channels - header.alpha
 
 
+def bands(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
+    """Like `colours`, but returns the number of bands that are stored: 4 for a CMYK TIFF, or one of RGB and near infrared."""
+    with _opened(source, (), max_pixels, "") as header:
+        stored = header.bands or header
+        return stored.channels - stored.alpha
+
+
 def from_pillow(image: Image.Image, *, channels: int) -> Pixels:
     """Converts an image that Pillow has opened or made, as `read` does. Raises ImageError."""
     with naming(getattr(image, "filename", "") or "image"):
@@ -94,7 +106,7 @@ def from_pillow(image: Image.Image, *, channels: int) -> Pixels:
 def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled | None:
     """Opens a TIFF for reading by regions; None if the file has to be read whole. Raises ImageError if `read` would reject the header."""
     with naming(str(path)), open_regular(path) as file:
-        page = tiff_images.tiled_page(file)
+        page = tiff_images.tiled_page(file, channels)
         if page is None:
             return None
         size(path, channels=channels, max_pixels=max_pixels)
@@ -119,8 +131,8 @@ def _header(file: File, max_pixels: int) -> Header:
         raise Unusable("is an empty file")
     if start[:8] == b"\x89PNG\r\n\x1a\n" and start[24:25] == b"\x10":
         return pillow_images.deep_png_header(file, colour_type=start[25])
-    if start[:4] in tiff_images.SIGNATURES and (header := tiff_images.tiff_header(file, max_pixels)):
-        return header
+    if start[:4] in tiff_images.SIGNATURES:
+        return tiff_images.tiff_header(file, max_pixels)
     return pillow_images.pillow_header(pillow_images.open_pillow(file))
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from i2i_jax.data import duplicates, folder, images, outputs
+from i2i_jax.data import duplicates, folder, images
 from i2i_jax.pages import grids
 
 NAMED = 10  # problems and duplicates that a report lists, of each kind
@@ -136,12 +136,17 @@ def _inspected(case: Case, *, max_pixels: int) -> Seen:
 def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
     """A and B. Raises ImageError or FolderError."""
     if len(case.files) == 2:
-        return [outputs.pixels(file, max_pixels=max_pixels) for file in case.files]
-    whole = outputs.pixels(case.files[0], max_pixels=max_pixels)
+        return [_stored(file, max_pixels) for file in case.files]
+    whole = _stored(case.files[0], max_pixels)
     half, odd = divmod(whole.shape[1], 2)
     if odd:
         raise folder.FolderError(f"{case.files[0]}: {images.odd_width(whole.shape[1])}")
     return [whole[:, :half], whole[:, half:]]
+
+
+def _stored(file: Path, max_pixels: int) -> np.ndarray:
+    """An image with all bands of its file, without alpha. Raises ImageError."""
+    return images.read(file, channels=images.bands(file, max_pixels=max_pixels), max_pixels=max_pixels)
 
 
 def _kind(image: np.ndarray) -> str:

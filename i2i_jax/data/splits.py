@@ -21,12 +21,14 @@ class Splits:
       val: the same for the held-out pairs.
       side_by_side: whether a pair is one side-by-side file, or two files.
       size: height and width of an input; None before one was read.
+      target_bits: 8 or 16, of a target's samples when the run began; 8 if that was not recorded.
     """
 
     train: Mapping[str, int]
     val: Mapping[str, int]
     side_by_side: bool
     size: tuple[int, int] | None = None
+    target_bits: int = 8
 
 
 def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Splits:
@@ -54,7 +56,8 @@ def read(run: str | Path) -> Splits | None:
     try:
         record = json.loads((Path(run) / FILE).read_bytes())
         size = tuple(record["size"]) if record["size"] else None
-        return Splits(dict(record["train"]), dict(record["val"]), bool(record["side_by_side"]), size)
+        target_bits = 16 if record.get("target_bits") == 16 else 8
+        return Splits(dict(record["train"]), dict(record["val"]), bool(record["side_by_side"]), size, target_bits)
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -63,7 +66,10 @@ def keep(run: Path, now: Splits, before: Splits | None) -> None:
     """Writes the splits into a run's folder, together with the pairs of `before` that are missing from the data now."""
     known = now if before is None else dataclasses.replace(now, train={**before.train, **now.train}, val={**before.val, **now.val})
     if known != before:
-        atomic_write(run / FILE, (json.dumps(dataclasses.asdict(known), indent=0) + "\n").encode())
+        record = dataclasses.asdict(known)
+        if known.target_bits == 8:
+            del record["target_bits"]
+        atomic_write(run / FILE, (json.dumps(record, indent=0) + "\n").encode())
 
 
 def changes(before: Splits, now: Splits) -> Iterator[str]:

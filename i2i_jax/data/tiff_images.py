@@ -1,5 +1,6 @@
 """TIFF by tifffile: 16 bits, any number of channels, and files stored in tiles, which can be read one region at a time."""
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import tifffile
+from PIL import UnidentifiedImageError
 
+from i2i_jax.data import pillow_images
 from i2i_jax.data.image_header import (
     ORIENTATION_TAG,
     UPRIGHT,
@@ -26,36 +29,97 @@ from i2i_jax.data.image_header import (
 )
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_OLD_SUBFILE_TAG = 255  # 2 for a reduced image
 THINNED = 2048  # pixels: at most the height and width of `Tiled.thinned`
 
 # In these colour spaces the decoded samples are the pixels' values.
 _DIRECT = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
 
-def tiff_header(file: File, max_pixels: int) -> Header | None:
-    """The header of a TIFF of 16 bits or any number of channels; None for 8-bit photographs, which Pillow reads.
+def tiff_header(file: File, max_pixels: int) -> Header:
+    """The header of a TIFF; 8-bit photographs are decoded by Pillow, unless as many channels are wanted as there are bands.
 
-    Raises Unusable for samples other than uint8 and uint16, and for tiles of more than `max_pixels`.
+    Raises Unusable for samples other than uint8 and uint16, for tiles of more than `max_pixels`, and for several pages.
     """
-    page = tifffile.TiffFile(file).pages.first
-    samples, grey = page.samplesperpixel, page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
-    file.seek(0)
+    tiff = tifffile.TiffFile(file)
+    page = tiff.pages.first
     if page.is_tiled:
         check_size("is stored in tiles of", page.tilewidth, page.tilelength, max_pixels)
-    if page.bitspersample <= 8 and (samples == 1 or (samples in (3, 4) and not grey)):
-        return None
+    if (pages := _page_count(tiff)) > 1:
+        return _stack_header(tiff, pages)
+    file.seek(0)
+    samples, photometric = page.samplesperpixel, page.photometric
+    few_bits = page.bitspersample <= 8
+    if few_bits and samples == 1:
+        return pillow_images.pillow_header(pillow_images.open_pillow(file))
+    if few_bits and samples in (3, 4) and photometric != tifffile.PHOTOMETRIC.MINISBLACK:
+        return _photograph_header(file, page)
+    stored = _stored_header(page)
+    if photometric == tifffile.PHOTOMETRIC.MINISWHITE and samples > 1:
+        return stored._replace(decode=lambda: _black_is_zero(page, stored.decode()), bands=stored)
+    return stored
+
+
+def _photograph_header(file: File, page: tifffile.TiffPage) -> Header:
+    """The header that Pillow reads, with that of the stored bands; or the latter alone for what Pillow cannot open."""
+    is_ycbcr = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.samplesperpixel == 3
+    bands = None if is_ycbcr or page.bitspersample < 8 or page.dtype != np.uint8 else _stored_header(page)
+    try:
+        photograph = pillow_images.pillow_header(pillow_images.open_pillow(file))
+    except UnidentifiedImageError:
+        if bands is None:
+            raise
+        return bands
+    is_rgb = page.photometric == tifffile.PHOTOMETRIC.RGB and page.samplesperpixel == 3
+    return photograph if is_rgb else photograph._replace(bands=bands)
+
+
+def _stored_header(page: tifffile.TiffPage) -> Header:
+    """The header of a page with its bands as they are stored; a single grey band is turned so that 0 is black."""
+    samples = page.samplesperpixel
+
+    def pixels() -> np.ndarray:
+        stored = page.asarray()
+        planar = samples > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        shaped = np.moveaxis(stored, 0, 2) if planar else stored.reshape(page.imagelength, page.imagewidth, samples)
+        return _black_is_zero(page, shaped) if samples == 1 else shaped
+
+    return _upright_header(page, samples, _has_alpha(page), pixels)
+
+
+def _stack_header(tiff: tifffile.TiffFile, pages: int) -> Header:
+    """The header of an ImageJ stack of channels, one on each page. Raises Unusable for other files of several pages."""
+    page, series = tiff.pages.first, tiff.series[0]
+    if not (page.is_imagej and series.axes == "CYX" and series.shape[0] == pages):
+        raise Unusable(f"has {pages} pages: must have 1, or be an ImageJ stack of channels; save the page that is needed by itself")
+    header = _upright_header(page, pages, False, lambda: np.moveaxis(series.asarray(), 0, 2).astype(page.dtype, copy=False))
+    return header._replace(pages=pages)
+
+
+def _upright_header(page: tifffile.TiffPage, channels: int, alpha: bool, pixels: Callable[[], np.ndarray]) -> Header:
     if page.dtype not in (np.uint8, np.uint16):
         raise Unusable(f"has {page.dtype} samples: must be 8 or 16 bit")
     orientation = known_orientation(page.tags.valueof(ORIENTATION_TAG))
-
-    def decode() -> np.ndarray:
-        pixels = page.asarray()
-        planar = samples > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        pixels = np.moveaxis(pixels, 0, 2) if planar else pixels.reshape(page.imagelength, page.imagewidth, samples)
-        return UPRIGHT[orientation](_black_is_zero(page, pixels))
-
     height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
-    return Header(height, width, samples, _has_alpha(page), decode)
+    return Header(height, width, channels, alpha, lambda: UPRIGHT[orientation](pixels()))
+
+
+def _page_count(tiff: tifffile.TiffFile) -> int:
+    """Number of images in the file, without overviews, thumbnails and masks. A large ImageJ file has one page for all of them."""
+    first, count = tiff.pages.first, 1
+    for index in range(1, len(tiff.pages)):
+        with contextlib.suppress(tifffile.TiffFileError):  # some writers end a file with an offset that leads to no page
+            count += not _is_reduced_or_mask(tiff.pages.get(index, aspage=True))
+    if first.is_imagej or first.is_shaped:
+        count = max(count, tiff.series[0].size // max(first.size, 1))
+    return count
+
+
+def _is_reduced_or_mask(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+    if not isinstance(page, tifffile.TiffPage):
+        return False
+    return bool(page.subfiletype & (_REDUCED | _MASK)) or page.tags.valueof(_OLD_SUBFILE_TAG) == 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +157,9 @@ class Tiled:
                 tile = self._decoded(file, row * tiles_across + column)[max(0, top - y) : bottom - y, max(0, left - x) : right - x]
                 y, x = max(y, top) - top, max(x, left) - left
                 pixels[y : y + len(tile), x : x + tile.shape[1]] = tile
-            return with_channels(_black_is_zero(page, pixels[::row_step, ::column_step]), _has_alpha(page), self.channels)
+            pixels = pixels[::row_step, ::column_step]
+            stays = self.channels == page.samplesperpixel > 1
+            return with_channels(pixels if stays else _black_is_zero(page, pixels), _has_alpha(page), self.channels)
 
     def _decoded(self, file: io.BufferedReader, number: int) -> Pixels:
         """One tile; the file's nodata value where the tile is not stored."""
@@ -111,15 +177,19 @@ class Tiled:
         return np.concatenate([self[top : top + rows : step, ::step] for top in range(0, height, rows)])
 
 
-def tiled_page(file: io.BufferedReader) -> tifffile.TiffPage | None:
-    """The first page of a TIFF that Tiled can read; None if the file is no TIFF, or has to be read whole."""
+def tiled_page(file: io.BufferedReader, channels: int) -> tifffile.TiffPage | None:
+    """The first page of a TIFF that Tiled can read with `channels`; None if the file is no TIFF, or has to be read whole."""
     if file.read(4) not in SIGNATURES:
         return None
     file.seek(0)
-    page = tifffile.TiffFile(file).pages.first
-    plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and page.photometric in _DIRECT and page.dtype in (np.uint8, np.uint16)
+    tiff = tifffile.TiffFile(file)
+    page = tiff.pages.first
+    samples = page.samplesperpixel
+    direct = samples == channels > 1 or (page.photometric in _DIRECT and samples - _has_alpha(page) in (1, 3))
+    plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and direct and page.dtype in (np.uint8, np.uint16)
     upright = known_orientation(page.tags.valueof(ORIENTATION_TAG)) == 1
-    return page if page.is_tiled and plain and upright and page.bitspersample in (8, 16) and page.imagedepth == 1 else None
+    by_tiles = page.is_tiled and plain and upright and page.bitspersample in (8, 16) and page.imagedepth == 1
+    return page if by_tiles and _page_count(tiff) == 1 else None
 
 
 def tiled_from_page(path: Path, page: tifffile.TiffPage, *, channels: int) -> Tiled:

@@ -75,7 +75,8 @@ def translate(request: Request) -> None:
     config = build.read_config(request.run)
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
     _check_request(request, config)
-    planned = jobs.plan(request.input, request.output, samples=request.samples, config=config)
+    same_size = not (request.size or request.pairs or request.video)
+    planned = jobs.plan(request.input, request.output, samples=request.samples, config=config, same_size=same_size)
     sizes = jobs.read_sizes(planned, config, pairs=bool(request.pairs))
     if request.pairs is None:
         jobs.refuse_pairs(planned, sizes, run=request.run, config=config)
@@ -122,8 +123,11 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
 
     def write(image: Any, outputs: np.ndarray) -> None:
         preview = image.thinned if isinstance(image, images.Tiled) else image
-        for path, pixels in zip((*job.outputs, job.preview), (*outputs, grids.to_8_bits(preview)), strict=True):
-            files.atomic_write(path, image_files.encode(pixels))
+        for path, pixels in zip(job.outputs, outputs, strict=True):
+            files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags))
+        for path, pixels in zip(job.output_previews, outputs, strict=False):
+            files.atomic_write(path, image_files.encode(grids.to_rgb8(pixels)))
+        files.atomic_write(job.preview, image_files.encode(grids.to_8_bits(preview)))
 
     return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
 
@@ -155,6 +159,7 @@ def _write_images(request: Request, trained: model.Model, sources: Sequence[tran
             seed=request.seed,
             sync=request.sync,
             latents=latents,
+            bits=build.target_bits(request.run),
         ):
             progress.update()
 
@@ -186,7 +191,7 @@ def _write_page(request: Request, finished: Sequence[Job]) -> None:
     if not finished:
         return
     style = request.style.resolve() if request.style else None
-    rows = [Translated(job.preview, job.outputs, style) for job in finished]
+    rows = [Translated(job.preview, job.output_previews or job.outputs, style) for job in finished]
     write_translation(request.output, rows, title=f"Translations by {request.run}")
     print(f"{len(finished)} translated: open {request.output / 'index.html'}")
 

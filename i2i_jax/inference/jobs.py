@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import images, pix2pix, splits
+from i2i_jax.data import geotiff, images, pix2pix, splits
 from i2i_jax.inference import image_files
 
 Size = tuple[int, int]  # height, width
@@ -20,24 +20,29 @@ class Job(NamedTuple):
       source: the input image.
       preview: an 8-bit copy of the input, which the page shows.
       outputs: one file for each sample.
+      output_previews: 8-bit copies of the outputs, which the page shows in their place; none if it shows the outputs themselves.
+      geo_tags: georeferencing tags of the input, which the outputs get too.
     """
 
     source: Path
     preview: Path
     outputs: list[Path]
+    output_previews: list[Path]
+    geo_tags: tuple[geotiff.Tag, ...]
 
 
-def plan(source: Path, output: Path, *, samples: int, config: Config) -> list[Job]:
+def plan(source: Path, output: Path, *, samples: int, config: Config, same_size: bool = True) -> list[Job]:
     """Returns the jobs for an image or a folder of images, sorted by file name.
 
     Outputs are named after their inputs: NAME.png, or NAME_001.png, NAME_002.png ... for several samples. If any two inputs differ
-    in their extension only, all outputs keep it: NAME.jpg.png.
+    in their extension only, all outputs keep it: NAME.jpg.png. Outputs of a georeferenced TIFF are TIFFs too: NAME.tif.
 
     Args:
       source: an image, or a folder; hidden files and files that are not images are ignored.
       output: the folder to write to.
       samples: translations of each input.
       config: the config of the run; its numbers of channels determine the file format.
+      same_size: whether an output has the size of its input, so that the input's georeferencing is valid for it.
 
     Raises:
       ConfigError: if there is no image, or if an output would overwrite an input.
@@ -45,12 +50,15 @@ def plan(source: Path, output: Path, *, samples: int, config: Config) -> list[Jo
     inputs = _find_images(source)
     stems_clash = len({file.stem for file in inputs}) < len(inputs)
     sample_suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
-    input_format, output_format = image_files.suffix(config.data.input_channels), image_files.suffix(config.data.target_channels)
+    input_format = image_files.suffix(config.data.input_channels)
     jobs = []
     for file in inputs:
         name = file.name if stems_clash else file.stem
+        geo_tags = geotiff.read(file) if same_size else ()
+        output_format = image_files.suffix(config.data.target_channels, georeferenced=bool(geo_tags))
         outputs = [output / (name + suffix + output_format) for suffix in sample_suffixes]
-        jobs.append(Job(file, output / "inputs" / (name + input_format), outputs))
+        previews = [output / "previews" / (name + suffix + ".png") for suffix in sample_suffixes] if geo_tags else []
+        jobs.append(Job(file, output / "inputs" / (name + input_format), outputs, previews, geo_tags))
     _refuse_overwriting(jobs)
     return jobs
 
@@ -68,7 +76,7 @@ def _find_images(source: Path) -> list[Path]:
 
 
 def _refuse_overwriting(jobs: Sequence[Job]) -> None:
-    written = [file for job in jobs for file in (job.preview, *job.outputs)]
+    written = [file for job in jobs for file in (job.preview, *job.outputs, *job.output_previews)]
     folders = {folder: folder.resolve() for folder in {file.parent for file in written}}  # resolving every file would be slow
     overwritten = {folders[file.parent] / file.name for file in written} & {job.source.resolve() for job in jobs}
     if overwritten:

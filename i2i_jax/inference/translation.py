@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Integer, UInt8
+from jaxtyping import Array, Float, Integer
 
 from i2i_jax import models, sampling
 from i2i_jax.data import augment, images
@@ -26,7 +26,7 @@ AHEAD_PIXELS = 2**22  # pixels that are read ahead, and pixels that wait to be w
 Item = TypeVar("Item")
 Started = TypeVar("Started")
 Pixels = Integer[np.ndarray, "h w c"]
-Outputs = UInt8[np.ndarray, "n h w c"]
+Outputs = Integer[np.ndarray, "n h w c"]  # uint8 or uint16
 Translated = tuple["_Image", np.ndarray]  # a tile's image, and the translations [n, h, w, c] of the tile
 BatchSize = Callable[[int, int, int], int]  # shape [h, w, c] of a tile -> tiles in a batch
 Latents = Callable[[Array], Array | np.ndarray]  # key of a source -> [n, d]
@@ -70,6 +70,7 @@ def run(
     seed: int = 0,
     sync: bool = False,
     latents: Latents | None = None,
+    bits: int = 8,
 ) -> Iterator[Source]:
     """Translates all sources, on the devices of this process.
 
@@ -85,6 +86,7 @@ def run(
         seed: seed of the latents and of dropout.
         sync: give all images the same random latents and dropout.
         latents: key of a source -> latents [samples, d]; defaults to random latents.
+        bits: 8 for translations in uint8, 16 for uint16.
 
     Yields:
         Each source, after its translations are written.
@@ -98,7 +100,7 @@ def run(
 
     with ThreadPoolExecutor(_workers()) as pool:
         translated = _translated(_batches(_tiles(sources, pool), batch_size), translate, batch_size)
-        yield from _written(_blended(translated), pool)
+        yield from _written(_blended(translated, bits), pool)
 
 
 def _workers() -> int:
@@ -167,11 +169,12 @@ def _translated(batches: Iterable[list[_Tile]], translate: Translate, size: Batc
         yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(outputs), strict=False))
 
 
-def _blended(tiles: Iterable[Translated]) -> Iterator[tuple[_Image, Outputs]]:
+def _blended(tiles: Iterable[Translated], bits: int) -> Iterator[tuple[_Image, Outputs]]:
     """Joins the translated tiles of each image."""
+    to_integers = augment.to_uint16 if bits == 16 else augment.to_uint8
     for image, image_tiles in itertools.groupby(tiles, key=lambda tile: tile[0]):
         bands = tiling.blend((output for _, output in image_tiles), image.source.grid)
-        yield image, np.concatenate([augment.to_uint8(band) for band in bands], 1)
+        yield image, np.concatenate([to_integers(band) for band in bands], 1)
 
 
 def synced(networks: models.Networks, *, samples: int, seed: int) -> Float[Array, "n d"]:

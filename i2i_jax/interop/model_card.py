@@ -43,7 +43,7 @@ def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = Non
     """
     config, (game, state) = build.read_config(run), build.load(run, step=step)
     model_card = card(config, game.networks, state)
-    files.atomic_write(out, packed.to_bytes(config, model_card, state))
+    files.atomic_write(out, packed.to_bytes(config, model_card, state, target_bits=build.target_bits(run)))
     return model_card
 
 

@@ -32,16 +32,19 @@ class PackedError(ValueError):
     """A packed file that cannot be used: one line that names it and what was found."""
 
 
-def to_bytes(config: Config, card: dict[str, Any], state: Any) -> bytes:
+def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_bits: int = 8) -> bytes:
     """Returns the content of a packed file.
 
     Args:
       config: the run's config, of which only the options in PUBLISHED are written; the others get their defaults.
       card: the model card, as JSON can hold it.
       state: a pytree of the arrays to write.
+      target_bits: 8 or 16, of the samples of the images that the model was trained to produce.
     """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
+    if target_bits != 8:
+        metadata["target_bits"] = str(target_bits)
     return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in named(state).items()}, metadata)
 
 
@@ -56,6 +59,12 @@ def read_config(path: str | Path) -> Config:
             return from_json(metadata.get("config", ""))
         except ConfigError as error:
             raise PackedError(f"{path}: its config: {error}") from None
+
+
+def target_bits(path: str | Path) -> int:
+    """Returns the `target_bits` that `to_bytes` wrote, 8 or 16. Raises PackedError."""
+    with _opened(path) as (_, metadata):
+        return 16 if metadata.get("target_bits") == "16" else 8
 
 
 def networks(path: str | Path) -> set[str]:

@@ -81,8 +81,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
 def _introduce(pieces: Pieces, state: TrainState) -> None:
     """Prints what is trained and from where, and records it in the run's folder."""
     config, start = pieces.config, int(state.step)
-    size = pieces.train_pairs[0].input.shape[:2]
-    run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, size)
+    run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs[0])
     processes.say("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
     run_folder.write_parameters(pieces.workdir, state.params)
     if start:

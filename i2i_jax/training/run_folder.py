@@ -12,6 +12,7 @@ from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import splits
+from i2i_jax.data.pairs import Pair
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
 from i2i_jax.storage import files
@@ -71,14 +72,15 @@ def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | No
     return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
 
 
-def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, size: tuple[int, int]) -> None:
+def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, first: Pair) -> None:
     """Records the splits, so that the run always holds out the same pairs, and prints what has changed in the folder.
 
-    `size` is the (height, width) of the first input.
+    The size of inputs and the bits of targets are those of the pair `first`; once recorded, the bits stay.
     """
     if now is None or jax.process_index() != 0:
         return
-    now = dataclasses.replace(now, size=size)
+    target_bits = 8 * first.target.dtype.itemsize if before is None else before.target_bits
+    now = dataclasses.replace(now, size=first.input.shape[:2], target_bits=target_bits)
     if before is not None and (changes := list(splits.changes(before, now))):
         counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
         processes.say(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
