@@ -72,10 +72,10 @@ def unused(root: Path) -> str:
     used = {file for split, places in layout(root).items() for side in sides(split, places) for file in side.files.values()}
     file = pair_list.find(root)
     base = file.parent if file else root
-    folders = {base} | {
-        folder for parent in {file.parent for file in used} for folder in (parent, *parent.parents) if base in folder.parents
-    }
-    return listing.contents([entry for folder in folders for entry in folder.iterdir() if entry not in used | folders | {file}], base)
+    parents = {folder for parent in {file.parent for file in used} for folder in (parent, *parent.parents)}
+    folders = {base} | {folder for folder in parents if base in folder.parents}
+    known = used | folders | {file}
+    return listing.contents([entry for folder in folders for entry in folder.iterdir() if entry not in known], base)
 
 
 def is_renamed(places: tuple[Path, ...], root: Path) -> bool:

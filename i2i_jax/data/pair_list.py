@@ -42,7 +42,7 @@ def read(file: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
         if images_of_pair in seen:
             raise FolderError(f"{where}: {task_input} and {target} are listed before: each pair must be listed once")
         seen.add(images_of_pair)
-        name = next(name for name in _names(file.parent, images_of_pair) if not any(name in others for others in pairs.values()))
+        name = next(name for name in _names(task_input, target) if not any(name in others for others in pairs.values()))
         pairs[split][name] = images_of_pair
     listed = {split: pairs_of_split for split, pairs_of_split in pairs.items() if pairs_of_split}
     if not listed:
@@ -89,14 +89,14 @@ def _cells(where: str, cells: Sequence[str], order: dict[str, int] | None) -> tu
 
 
 def _file(where: str, folder: Path, cell: str) -> Path:
-    file = Path(os.path.normpath(folder / cell))
-    if not cell or not file.is_file():
-        raise FolderError(f"{where}: {str(file) if cell else 'an empty path'}: no such file")
-    return file
+    file = os.path.normpath(os.path.join(folder, cell))
+    if not cell or not os.path.isfile(file):
+        raise FolderError(f"{where}: {file if cell else 'an empty path'}: no such file")
+    return Path(file)
 
 
-def _names(folder: Path, images: tuple[Path, Path]) -> Iterator[str]:
+def _names(*cells: str) -> Iterator[str]:
     """Names for a pair, of which the first that is not taken yet is used."""
-    paths = [os.path.relpath(image, folder) for image in images]
+    paths = [os.path.normpath(cell) for cell in cells]
     short = [os.path.splitext(path)[0] for path in paths]
     yield from (short[0], " ".join(short), " ".join(paths))
