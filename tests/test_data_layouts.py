@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 import runs
+from i2i_jax.config import Config
 from i2i_jax.data import folder, layouts, listing, splits
+from i2i_jax.inference import jobs
 
 
 def save(path, number=0, size=(8, 6)):
@@ -299,3 +301,20 @@ def test_training_names_grey_and_unused_once(shallow, tmp_path, command, capsys)
     assert not any(words in out for words in ("not used:", "are grey", "has changed since"))
     status, _, err = command("evaluate", f"--run={tmp_path / 'run'}", "--split=val", "--metrics=l1")
     assert (status, err) == (0, "")
+    translate = f"--run={tmp_path / 'run'}", f"--input={tmp_path / 'pairs' / 'train' / 'A'}"
+    assert command("translate", *translate, f"--output={tmp_path / 'out'}")[0] == 0
+    assert {str(file.relative_to(tmp_path / "out").with_suffix("")) for file in (tmp_path / "out").rglob("*.png")} == {
+        f"{folder}{name}" for folder in ("", "inputs/") for name in ("a/1", "a/2", "b/2", "b/3")
+    }
+
+
+def test_jobs_of_folders_in_folders(tmp_path):
+    """Earlier outputs in the folder are no inputs, and files beside subfolders are read without these."""
+    for name in ("a/1.png", "b/1.jpg", "b/1.png", "out/a/1.png", "out/inputs/a/1.png"):
+        save(tmp_path / name)
+    planned = jobs.plan(tmp_path, tmp_path / "out", samples=1, config=Config())
+    assert [str(job.source.relative_to(tmp_path)) for job in planned] == ["a/1.png", "b/1.jpg", "b/1.png"]
+    outputs = [str(file.relative_to(tmp_path / "out")) for job in planned for file in job.outputs]
+    assert outputs == ["a/1.png.png", "b/1.jpg.png", "b/1.png.png"]
+    save(tmp_path / "c.png")
+    assert [job.outputs for job in jobs.plan(tmp_path, tmp_path / "out", samples=1, config=Config())] == [[tmp_path / "out" / "c.png"]]

@@ -111,7 +111,7 @@ def _grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
 
 
 def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unreadable: Unreadable) -> translation.Source:
-    """A source for `translation.run`, its latents keyed by the file's name; an input that cannot be read goes into `unreadable`."""
+    """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
 
     def read() -> np.ndarray | images.Tiled | None:
         try:
@@ -125,7 +125,8 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
         for path, pixels in zip((*job.outputs, job.preview), (*outputs, grids.to_8_bits(preview)), strict=True):
             files.atomic_write(path, image_files.encode(pixels))
 
-    return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
+    path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
+    return translation.Source(zlib.crc32(os.fsencode(path)), grid, read, write)
 
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
