@@ -68,7 +68,7 @@ def test_side_by_side_files_in_subfolders_of_a_split(tmp_path):
 def test_subfolders_of_the_same_names_are_no_side_by_side_files(tmp_path):
     for name in ("input/1", "input/2", "target/1", "target/2"):
         save(tmp_path / "train" / f"{name}.png")
-    assert reason(tmp_path).startswith("ROOT/train: input/ and target/ hold files of the same names: name them A/ and B/ if ")
+    assert reason(tmp_path).startswith("ROOT/train: input/ and target/ hold files of the same names: name them train/A/ and train/B/ if ")
 
 
 def test_files_beside_subfolders_are_read_without_these(tmp_path):

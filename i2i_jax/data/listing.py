@@ -93,7 +93,8 @@ def one_folder(folder: Path) -> list[Side]:
     subfolders = sorted(names_by_subfolder)
     if len(subfolders) > 1 and all(names == names_by_subfolder[subfolders[0]] for names in names_by_subfolder.values()):
         alike = f"{subfolders[0]}/ and {subfolders[1]}/ hold files of the same names"
-        raise FolderError(f"{folder}: {alike}: name them A/ and B/ if these are the two images of each pair, else put all into one folder")
+        names = f"{folder.name}/A/ and {folder.name}/B/"
+        raise FolderError(f"{folder}: {alike}: name them {names} if these are the two images of each pair, else put all into one folder")
     return [Side(folder, files)]
 
 
