@@ -122,6 +122,7 @@ def test_check_reports_problems(command, photo_dir, tmp_path):
     assert status == 0
     assert out.splitlines() == [
         "train: 5 pairs, test: 1 pairs", "size, width x height: 64x64 (6)", "A: grey of 8 bits (6)", "B: colour of 8 bits (6)",
+        "A is grey in all pairs: data.input_channels=1 reads it as one channel (with data.direction=BtoA: data.target_channels=1)",
     ]  # fmt: skip
 
     save("test", "A", "copy", source="coffee_2"), save("test", "B", "copy", source="coffee_2")

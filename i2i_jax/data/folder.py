@@ -1,21 +1,19 @@
-"""Pairs from the user's own files: side-by-side images, or two folders paired by name."""
+"""Pairs from the user's own files: side-by-side images, two folders paired by name, or a list."""
 
 import dataclasses
 import hashlib
 import os
-import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from i2i_jax.data import checks, images
+from i2i_jax.data import checks, images, layouts, listing
+from i2i_jax.data.layouts import SPLITS, layout
+from i2i_jax.data.listing import FolderError, by_stem, matched
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide
 
-SPLITS = ("train", "val", "test")
-SHOWN = 3  # names in an error message
+__all__ = ["SPLITS", "FolderError", "Named", "TwoFiles", "by_stem", "files", "layout", "matched", "named", "pairs", "split_used"]
 
-
-class FolderError(ValueError):
-    """A folder that does not hold pairs: one line that names it, what was found and what is needed."""
+Named = tuple[str, tuple[Path, ...]]  # the name and the files of a pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +22,14 @@ class TwoFiles:
 
     Attributes:
       files: input and target of each pair.
+      names: the name of each pair.
       input_channels: see `images.read`.
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have.
     """
 
     files: Sequence[tuple[Path, ...]]
+    names: Sequence[str]
     input_channels: int
     target_channels: int
     max_pixels: int
@@ -38,7 +38,7 @@ class TwoFiles:
         return len(self.files)
 
     def name(self, index: int, /) -> str:
-        return self.files[index][0].stem
+        return self.names[index]
 
     def __getitem__(self, index: int, /) -> Pair:
         files, channels = self.files[index], (self.input_channels, self.target_channels)
@@ -64,13 +64,18 @@ def pairs(
 
     The folder has one of these layouts, in which every split is optional:
 
+    - `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...`, `A/ B/`, `train_A/ train_B/ val_A/ ...` or
+      `train/A/ train/B/ val/A/ ...`, where files of the same stem make a pair;
     - `train/ val/ test/` with side-by-side files (A left, B right), or such files in `path` itself;
-    - `trainA/ trainB/ valA/ ...`, `A/train/ B/train/ A/val/ ...` or `A/ B/`, where files of the same stem make a pair.
+    - the same, with pairs of files NAME_A and NAME_B;
+    - a list `pairs.csv` with the columns input, target and, optionally, split; or `path` is such a list.
+
+    A val split may also be called validation. Images may be in subfolders of the folders of a split; they are paired by relative path.
 
     Without a test split, the val split is returned for test. Without a val split, a part of train is held out for it.
 
     Args:
-      path: the folder.
+      path: the folder, or a list of pairs (.csv).
       split: train, val, test or all.
       direction: AtoB or BtoA, from input to target.
       input_channels: 1 for grey, 3 for RGB, or the number of channels in the files.
@@ -87,12 +92,13 @@ def pairs(
       ImageError: names all pairs that cannot be read; with `skip_bad`, only if there are no others.
     """
     root = Path(path).expanduser()
-    pair_files = files(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
+    named_files = named(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
+    names, pair_files = [name for name, _ in named_files], [files for _, files in named_files]
     options = direction, input_channels, target_channels, max_pixels
     if len(pair_files[0]) == 2:
-        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], *options[1:])
+        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], names, *options[1:])
     else:
-        source = SideBySide(len(pair_files), lambda i: pair_files[i][0], lambda i: pair_files[i][0].stem, *options)
+        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options)
     stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files]
     return checks.usable(source, fingerprint=(stamps, options), skip_bad=skip_bad)
 
@@ -104,30 +110,6 @@ def _stamp(file: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def layout(root: Path) -> dict[str, tuple[Path, ...]]:
-    """Returns the folders of each split in `root`: one folder of side-by-side files, or those of A and B.
-
-    Raises:
-      FolderError: if `root` does not exist, or only one of the folders A and B.
-    """
-    if not root.is_dir():
-        raise FolderError(f"{root}: no such folder")
-    layouts = (
-        {split: (root / f"{split}A", root / f"{split}B") for split in SPLITS},
-        {split: (root / "A" / split, root / "B" / split) for split in SPLITS},
-        {"train": (root / "A", root / "B")},
-        {split: (root / split,) for split in SPLITS},
-    )
-    for layout in layouts:
-        present = {split: folders for split, folders in layout.items() if any(folder.is_dir() for folder in folders)}
-        if incomplete := [folders for folders in present.values() if not all(folder.is_dir() for folder in folders)]:
-            missing, partner = sorted(incomplete[0], key=Path.is_dir)
-            raise FolderError(f"{missing}: no such folder, though {partner} exists")
-        if present:
-            return present
-    return {"train": (root,)}
 
 
 def split_used(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: float) -> str:
@@ -145,22 +127,40 @@ def split_used(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: fl
 
 def files(root: Path, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[tuple[Path, ...]]:
     """Returns the files of each pair of a split, by the rules of `pairs`; at least one pair. Raises FolderError."""
-    folders_of_split = layout(root)
+    return [files for _, files in named(root, split, val_fraction=val_fraction, held_out=held_out)]
+
+
+def named(root: Path, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[Named]:
+    """Like `files`, with the name of each pair: the file's stem, or its path without extension if the files are in subfolders."""
+    places = layout(root)
     if split == "all":
-        return [pair for folders in folders_of_split.values() for pair in matched(folders)]
+        return [pair for each in places for pair in _listed(places, each)]
     if split not in SPLITS:
         raise FolderError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
-    split = split_used(folders_of_split, split, val_fraction)
-    if split in folders_of_split and (split != "train" or "val" in folders_of_split or not val_fraction):
-        return matched(folders_of_split[split])
-    if "train" not in folders_of_split:
-        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(folders_of_split)}")
-    train = matched(folders_of_split["train"])
-    stems = [files[0].stem for files in train]
-    val_stems = set(_held_out(stems, val_fraction) if held_out is None else held_out).intersection(stems)
-    if split == "val" and not val_stems:
+    if held_out and _began_without_val(places, root, held_out):
+        del places["val"]
+    split = split_used(places, split, val_fraction)
+    if split in places and (split != "train" or "val" in places or not val_fraction):
+        return _listed(places, split)
+    if "train" not in places:
+        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(places)}")
+    train = _listed(places, "train")
+    names = [name for name, _ in train]
+    val_names = set(_held_out(names, val_fraction) if held_out is None else held_out).intersection(names)
+    if split == "val" and not val_names:
         raise FolderError(f"{root}: has no val split, and {_why_no_val(len(train), val_fraction, held_out)}")
-    return [files for files in train if (files[0].stem in val_stems) == (split == "val")]
+    return [pair for pair in train if (pair[0] in val_names) == (split == "val")]
+
+
+def _listed(places: layouts.Layout, split: str) -> list[Named]:
+    return list(listing.paired(layouts.sides(split, places[split])).items())
+
+
+def _began_without_val(places: layouts.Layout, root: Path, held_out: Collection[str]) -> bool:
+    """Whether the run holds out none of the pairs in a folder named validation: it began before such folders were read."""
+    if "val" not in places or not places["val"][0].is_dir() or not layouts.is_renamed(places["val"], root):
+        return False
+    return not any(name in held_out for name, _ in _listed(places, "val"))
 
 
 def _why_no_val(train_count: int, val_fraction: float, held_out: Collection[str] | None) -> str:
@@ -170,41 +170,7 @@ def _why_no_val(train_count: int, val_fraction: float, held_out: Collection[str]
     return f"val_fraction {val_fraction} of {train_count} training pairs holds out none: {advice}"
 
 
-def _held_out(stems: list[str], fraction: float) -> list[str]:
+def _held_out(names: list[str], fraction: float) -> list[str]:
     """A share of the names, at least one and never all, which depends on nothing but the names."""
-    count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
-    return sorted(stems, key=lambda stem: hashlib.sha256(os.fsencode(stem)).digest())[:count]
-
-
-def matched(folders: tuple[Path, ...]) -> list[tuple[Path, ...]]:
-    """Returns the files of each stem, one from each folder, sorted by stem. Raises FolderError if a stem is not in all folders."""
-    files_by_stem = [by_stem(folder) for folder in folders]
-    stems = set.union(*map(set, files_by_stem))
-    unpaired = sorted(stem for stem in stems if not all(stem in files for files in files_by_stem))
-    if unpaired:
-        where = " and ".join(map(str, folders))
-        alike = len({unicodedata.normalize("NFC", stem).casefold() for stem in unpaired}) < len(unpaired)
-        hint = ": some names differ only in case or in Unicode normalization" if alike else ""
-        raise FolderError(f"{where}: {_some(unpaired)} in one folder only ({len(unpaired)} of {len(stems)} names){hint}")
-    return [tuple(files[stem] for files in files_by_stem) for stem in sorted(stems)]
-
-
-def by_stem(folder: Path) -> dict[str, Path]:
-    """Returns the image files of a folder by stem; hidden and other files are ignored.
-
-    Raises:
-      FolderError: if there are none, or two with the same stem.
-    """
-    files = [f for f in folder.iterdir() if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".")]
-    if not files:
-        raise FolderError(f"{folder}: has no image files ({', '.join(images.EXTENSIONS)})")
-    file_by_stem = {file.stem: file for file in sorted(files)}
-    if len(file_by_stem) < len(files):
-        repeated = sorted({file.stem for file in files if file_by_stem[file.stem] != file})
-        raise FolderError(f"{folder}: {_some(repeated)} found more than once, with different extensions ({len(repeated)} names)")
-    return file_by_stem
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(repr(name) for name in names[:SHOWN]) + more
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    return sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())[:count]

@@ -14,7 +14,7 @@ from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "bands", "check_same_size", "colours", "from_pillow", "odd_width", "read", "read_halves", "size", "tiled",
+    "bands", "check_same_size", "colours", "from_pillow", "is_grey", "odd_width", "read", "read_halves", "size", "tiled",
 ]  # fmt: skip
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -93,6 +93,11 @@ def bands(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
     with _opened(source, (), max_pixels, "") as header:
         stored = header.bands or header
         return stored.channels - stored.alpha
+
+
+def is_grey(image: np.ndarray) -> bool:
+    """Whether an image [h, w, c] has one channel, or three that are equal."""
+    return image.shape[2] in (1, 3) and bool((image[..., 1:] == image[..., :1]).all())
 
 
 def from_pillow(image: Image.Image, *, channels: int) -> Pixels:

@@ -10,11 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from i2i_jax.data import duplicates, folder, images
+from i2i_jax.data import duplicates, folder, images, layouts
 from i2i_jax.pages import grids
 
 NAMED = 10  # problems and duplicates that a report lists, of each kind
 SHEET = (8, 3)  # rows and pairs in a row
+GREY = {
+    "A": "data.input_channels=1 reads it as one channel (with data.direction=BtoA: data.target_channels=1)",
+    "B": "data.target_channels=1 reads it as one channel (with data.direction=BtoA: data.input_channels=1)",
+}
 THUMBNAIL = (128, 128)  # pixels
 
 
@@ -22,12 +26,13 @@ class Case(NamedTuple):
     """The files of one pair: one side-by-side file, or A and B; fewer if one is missing, as `problem` then says."""
 
     split: str
+    stem: str
     files: tuple[Path, ...]
     problem: str
 
     @property
     def name(self) -> str:
-        return f"{self.split}/{self.files[0].stem}"
+        return f"{self.split}/{self.stem}"
 
 
 class Seen(NamedTuple):
@@ -39,6 +44,7 @@ class Seen(NamedTuple):
       size: of both images, as WIDTHxHEIGHT.
       kinds: colour and depth of A and B.
       hashes: difference hashes of A and B.
+      grey: whether A and B are grey.
     """
 
     case: Case
@@ -46,13 +52,15 @@ class Seen(NamedTuple):
     size: str | None = None
     kinds: tuple[str, str] | None = None
     hashes: tuple[np.uint64, np.uint64] | None = None
+    grey: tuple[bool, bool] | None = None
 
 
 class Survey(NamedTuple):
-    """All pairs of a folder, and the groups of near-duplicates among the usable ones."""
+    """All pairs of a folder, the groups of near-duplicates among the usable ones, and what else the folder holds, in words."""
 
     seen: list[Seen]
     groups: list[list[Seen]]
+    unused: str
 
     @property
     def problems(self) -> list[str]:
@@ -67,7 +75,7 @@ def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
     """Reads every pair of a folder.
 
     Args:
-      root: the folder, in one of the layouts of `folder.pairs`.
+      root: the folder, in one of the layouts of `folder.pairs`, or a list of pairs (.csv).
       max_pixels: the most pixels an image may have.
 
     Raises:
@@ -81,7 +89,7 @@ def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
     group = duplicates.groups(np.array([pair.hashes for pair in good], np.uint64).reshape(-1, 2))
     repeated = [number for number, count in Counter(group.tolist()).items() if count > 1]
     groups = [[good[index] for index in np.flatnonzero(group == number)] for number in repeated]
-    return Survey(seen, groups)
+    return Survey(seen, groups, layouts.unused(root))
 
 
 def report(survey: Survey) -> Iterator[str]:
@@ -90,6 +98,11 @@ def report(survey: Survey) -> Iterator[str]:
     yield _counted("size, width x height", (seen.size for seen in survey.good))
     for index, side in enumerate("AB"):
         yield _counted(side, (seen.kinds[index] for seen in survey.good if seen.kinds))
+    for side, options in GREY.items():
+        if survey.good and all(seen.grey and seen.grey["AB".index(side)] for seen in survey.good):
+            yield f"{side} is grey in all pairs: {options}"
+    if survey.unused:
+        yield f"not used: {survey.unused}"
     yield from _some("cannot be used", survey.problems)
     leaks = [group for group in survey.groups if len({seen.case.split for seen in group}) > 1]
     yield from _some("near-duplicates", [_names(group) for group in survey.groups if group not in leaks])
@@ -113,12 +126,12 @@ def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXEL
 
 
 def _cases(root: Path) -> Iterator[Case]:
-    for split, folders in folder.layout(root).items():
-        files_by_stem = [folder.by_stem(each) for each in folders]
-        for stem in sorted(set().union(*files_by_stem)):
-            files = tuple(by_stem[stem] for by_stem in files_by_stem if stem in by_stem)
-            missing = [str(each) for each, by_stem in zip(folders, files_by_stem, strict=True) if stem not in by_stem]
-            yield Case(split, files, f"{files[0]}: has no partner in {missing[0]}" if missing else "")
+    for split, places in layouts.layout(root).items():
+        sides = layouts.sides(split, places)
+        for name in sorted(set().union(*(side.files for side in sides))):
+            files = tuple(side.files[name] for side in sides if name in side.files)
+            missing = [str(side.place) for side in sides if name not in side.files]
+            yield Case(split, name, files, f"{files[0]}: has no partner in {missing[0]}" if missing else "")
 
 
 def _inspected(case: Case, *, max_pixels: int) -> Seen:
@@ -130,7 +143,7 @@ def _inspected(case: Case, *, max_pixels: int) -> Seen:
     except (images.ImageError, folder.FolderError) as error:
         return Seen(case, str(error))
     hashes = duplicates.difference_hash(a), duplicates.difference_hash(b)
-    return Seen(case, "", f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), hashes)
+    return Seen(case, "", f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), hashes, (images.is_grey(a), images.is_grey(b)))
 
 
 def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:

@@ -43,12 +43,12 @@ def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Spli
       FolderError: if the folder does not hold pairs.
     """
     held_out = None if before is None else before.val.keys()
-    train, val = (folder.files(root, split, val_fraction=val_fraction, held_out=held_out) for split in ("train", "val"))
-    return Splits(_bytes(train), _bytes(val), side_by_side=len(train[0]) == 1)
+    train, val = (folder.named(root, split, val_fraction=val_fraction, held_out=held_out) for split in ("train", "val"))
+    return Splits(_bytes(train), _bytes(val), side_by_side=len(train[0][1]) == 1)
 
 
-def _bytes(pairs: list[tuple[Path, ...]]) -> dict[str, int]:
-    return {files[0].stem: sum(file.stat().st_size for file in files) for files in pairs}
+def _bytes(pairs: list[folder.Named]) -> dict[str, int]:
+    return {name: sum(file.stat().st_size for file in files) for name, files in pairs}
 
 
 def read(run: str | Path) -> Splits | None:

@@ -148,7 +148,7 @@ def _with_pairs(config: Config, request: RunRequest) -> Config:
     if request.data:
         config.data.name, config.data.path = "folder", request.data
         config.data.direction = request.direction or config.data.direction
-    elif config.data.name == "folder" and not Path(config.data.path or "/none").expanduser().is_dir():
+    elif config.data.name == "folder" and not Path(config.data.path or "/none").expanduser().exists():
         reason = f"its folder of pairs, {config.data.path}, does not exist" if config.data.path else "it does not say where its pairs are"
         raise ConfigError(f"--run: {request.run}: {reason}: give --data=DIR")
     elif request.split == "all" and config.data.name != "folder":

@@ -112,7 +112,7 @@ def _grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
 
 
 def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unreadable: Unreadable) -> translation.Source:
-    """A source for `translation.run`, its latents keyed by the file's name; an input that cannot be read goes into `unreadable`."""
+    """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
 
     def read() -> np.ndarray | images.Tiled | None:
         try:
@@ -129,7 +129,8 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
             files.atomic_write(path, image_files.encode(grids.to_rgb8(pixels)))
         files.atomic_write(job.preview, image_files.encode(grids.to_8_bits(preview)))
 
-    return translation.Source(zlib.crc32(os.fsencode(job.source.name)), grid, read, write)
+    path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
+    return translation.Source(zlib.crc32(os.fsencode(path)), grid, read, write)
 
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:

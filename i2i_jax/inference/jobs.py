@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import geotiff, images, pix2pix, splits
+from i2i_jax.data import geotiff, images, listing, pix2pix, splits
 from i2i_jax.inference import image_files
 
 Size = tuple[int, int]  # height, width
@@ -32,7 +32,7 @@ class Job(NamedTuple):
 
 
 def plan(source: Path, output: Path, *, samples: int, config: Config, same_size: bool = True) -> list[Job]:
-    """Returns the jobs for an image or a folder of images, sorted by file name.
+    """Returns the jobs for an image or a folder of images, sorted by path. If all images are in subfolders, outputs go into the same ones.
 
     Outputs are named after their inputs: NAME.png, or NAME_001.png, NAME_002.png ... for several samples. If any two inputs differ
     in their extension only, all outputs keep it: NAME.jpg.png. Outputs of a georeferenced TIFF are TIFFs too: NAME.tif.
@@ -47,25 +47,28 @@ def plan(source: Path, output: Path, *, samples: int, config: Config, same_size:
     Raises:
       ConfigError: if there is no image, or if an output would overwrite an input.
     """
-    inputs = _find_images(source)
-    stems_clash = len({file.stem for file in inputs}) < len(inputs)
+    inputs = _find_images(source, output)
+    stems_clash = len({(file.parent, file.stem) for file in inputs}) < len(inputs)
+    root = source if source.is_dir() else source.parent
     sample_suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
     input_format = image_files.suffix(config.data.input_channels)
     jobs = []
     for file in inputs:
-        name = file.name if stems_clash else file.stem
+        name, subfolder = file.name if stems_clash else file.stem, file.parent.relative_to(root)
         geo_tags = geotiff.read(file) if same_size else ()
         output_format = image_files.suffix(config.data.target_channels, georeferenced=bool(geo_tags))
-        outputs = [output / (name + suffix + output_format) for suffix in sample_suffixes]
-        previews = [output / "previews" / (name + suffix + ".png") for suffix in sample_suffixes] if geo_tags else []
-        jobs.append(Job(file, output / "inputs" / (name + input_format), outputs, previews, geo_tags))
+        outputs = [output / subfolder / (name + suffix + output_format) for suffix in sample_suffixes]
+        previews = [output / "previews" / subfolder / (name + suffix + ".png") for suffix in sample_suffixes] if geo_tags else []
+        jobs.append(Job(file, output / "inputs" / subfolder / (name + input_format), outputs, previews, geo_tags))
     _refuse_overwriting(jobs)
     return jobs
 
 
-def _find_images(source: Path) -> list[Path]:
+def _find_images(source: Path, output: Path) -> list[Path]:
+    """The images of a folder, or if there are none those in its subfolders, except in the output folder."""
     if source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix.lower() in images.EXTENSIONS and not file.name.startswith("."))
+        nested = (file for file in listing.nested_image_files(source) if output.absolute() not in file.absolute().parents)
+        files = sorted(listing.image_files(source) or nested)
     elif source.is_file():
         files = [source]
     else:

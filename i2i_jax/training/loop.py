@@ -84,7 +84,9 @@ def _introduce(pieces: Pieces, state: TrainState) -> None:
     run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs[0])
     processes.say("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
     run_folder.write_parameters(pieces.workdir, state.params)
-    if start:
+    if not start:
+        run_folder.announce_pairs(config, pieces.train_pairs)
+    else:
         processes.say(f"resumes after step {start} of {config.train.steps}")
         _announce_learning_rate(pieces, start)
 

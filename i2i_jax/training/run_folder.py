@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import numpy as np
 from clu.parameter_overview import get_parameter_overview
 
 from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import splits
-from i2i_jax.data.pairs import Pair
+from i2i_jax.data import images, layouts, splits
+from i2i_jax.data.pairs import Pair, Pairs
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
 from i2i_jax.storage import files
 from i2i_jax.storage.checkpoints import Checkpoints
+
+GREY_PAIRS = 20  # read to find out whether all are grey
 
 
 def refuse_other_run(workdir: Path, config: Config) -> None:
@@ -85,6 +88,20 @@ def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Split
         counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
         processes.say(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
     splits.keep(workdir, now, before)
+
+
+def announce_pairs(config: Config, pairs: Pairs) -> None:
+    """Prints what the user's folder holds beside the pairs, and which images are grey but read as colour."""
+    if config.data.name != "folder" or jax.process_index() != 0:
+        return
+    if unused := layouts.unused(Path(config.data.path).expanduser()):
+        processes.say(f"{config.data.path}: not used: {unused}")
+    indices = np.unique(np.linspace(0, len(pairs) - 1, GREY_PAIRS).astype(int)).tolist()
+    channels = {"input": config.data.input_channels, "target": config.data.target_channels}
+    grey = [side for side in channels if channels[side] == 3 and all(images.is_grey(getattr(pairs[i], side)) for i in indices)]
+    if grey:
+        options = " and ".join(f"data.{side}_channels=1" for side in grey)
+        processes.say(f"{' and '.join(f'{side}s' for side in grey)} are grey in the {len(indices)} pairs looked at: {options} would do")
 
 
 def write_parameters(workdir: Path, params: dict) -> None:

@@ -23,7 +23,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from i2i_jax.data import download, folder, images, pix2pix, shapes
+from i2i_jax.data import download, folder, images, layouts, pix2pix, shapes
 from i2i_jax.data.images import UNDECODABLE, ImageError
 from i2i_jax.data.prepared import SetError
 from i2i_jax.storage import download as http_download
@@ -252,11 +252,12 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], dict, str]] = {
     "a file": (lambda root: (root.rmdir(), root.write_text("x")), {}, "ROOT: no such folder"),
     "no files": (lambda root: None, {}, f"ROOT: has no image files ({', '.join(images.EXTENSIONS)})"),
     "other files": (
-        lambda root: (root / "notes.txt").write_text("x"), {}, f"ROOT: has no image files ({', '.join(images.EXTENSIONS)})",
+        lambda root: (root / "notes.txt").write_text("x"), {},
+        f"ROOT: has no image files ({', '.join(images.EXTENSIONS)}), only 1 .txt file; would do: {layouts.SUITABLE}",
     ),
     "hidden files": (lambda root: good(root / ".x.png"), {}, f"ROOT: has no image files ({', '.join(images.EXTENSIONS)})"),
     "folders in themselves": (
-        lambda root: (root / "train").symlink_to("."), {}, f"ROOT/train: has no image files ({', '.join(images.EXTENSIONS)})",
+        lambda root: (root / "train").symlink_to("."), {}, f"ROOT/train: has no image files ({', '.join(images.EXTENSIONS)}), only train/",
     ),
     "one half": (lambda root: good(root / "A" / "x.png"), {}, "ROOT/B: no such folder, though ROOT/A exists"),
     "one half of a split": (
