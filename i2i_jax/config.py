@@ -110,6 +110,8 @@ class DataConfig(Section):
     crop_size: int = option(256, "random crop after the resize, in pixels: the size that the networks train at", low=1)
     batch_size: int = option(2, "pairs per step, over all devices", low=1)
     flip: bool = option(True, "mirror half of the pairs left to right")
+    flip_vertical: bool = option(False, "mirror half of the pairs top to bottom")
+    rotate: bool = option(False, "rotate each pair by a random multiple of 90 degrees")
     input_channels: int = option(3, "channels of the input; 1: read as grey", low=1)
     target_channels: int = option(3, "channels of the target; 1: read as grey", low=1)
     palette: str = option("facades", "the colours of the label maps, for objective=segmenter", choices=("facades", "cityscapes"))
