@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from i2i_jax.data import checks, images
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide
 
 SPLITS = ("train", "val", "test")
@@ -27,12 +28,14 @@ class TwoFiles:
       input_channels: see `images.read`.
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
     """
 
     files: Sequence[tuple[Path, ...]]
     input_channels: int
     target_channels: int
     max_pixels: int
+    input_labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,8 +44,9 @@ class TwoFiles:
         return self.files[index][0].stem
 
     def __getitem__(self, index: int, /) -> Pair:
-        files, channels = self.files[index], (self.input_channels, self.target_channels)
-        pair = Pair(*(images.read(file, channels=c, max_pixels=self.max_pixels) for file, c in zip(files, channels, strict=True)))
+        files, max_pixels = self.files[index], self.max_pixels
+        image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels)
+        pair = Pair(image, images.read(files[1], channels=self.target_channels, max_pixels=max_pixels))
         images.check_same_size(files, pair)
         return pair
 
@@ -59,6 +63,7 @@ def pairs(
     max_pairs: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
     skip_bad: bool = False,
+    input_labels: Labels | None = None,
 ) -> Pairs:
     """Returns the pairs of a split in the order of their names, after reading all of them once.
 
@@ -81,6 +86,7 @@ def pairs(
       max_pairs: return only the first pairs, at most so many; None returns all.
       max_pixels: the most pixels an image may have.
       skip_bad: leave out pairs that cannot be read, with a warning.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
 
     Raises:
       FolderError: if the folder does not hold such pairs.
@@ -90,11 +96,12 @@ def pairs(
     pair_files = files(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
     options = direction, input_channels, target_channels, max_pixels
     if len(pair_files[0]) == 2:
-        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], *options[1:])
+        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], *options[1:], input_labels)
     else:
-        source = SideBySide(len(pair_files), lambda i: pair_files[i][0], lambda i: pair_files[i][0].stem, *options)
+        source = SideBySide(len(pair_files), lambda i: pair_files[i][0], lambda i: pair_files[i][0].stem, *options, input_labels)
     stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files]
-    return checks.usable(source, fingerprint=(stamps, options), skip_bad=skip_bad)
+    labels = (input_labels,) if input_labels else ()
+    return checks.usable(source, fingerprint=(stamps, options, *labels), skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

@@ -50,6 +50,10 @@ class Header(NamedTuple):
       channels: number of channels, alpha included.
       alpha: whether the last channel is alpha.
       decode: decodes the upright image.
+      ids: decodes the upright image to the values that the file stores, [h, w, 1], without a palette; None if it is neither a grey
+        nor a palette image, or is lossy.
+      palette: whether the pixels are indices into a palette, whose colours `decode` returns.
+      lossy: whether the file is compressed with loss, as JPEG.
     """
 
     height: int
@@ -57,6 +61,9 @@ class Header(NamedTuple):
     channels: int
     alpha: bool
     decode: Callable[[], Pixels]
+    ids: Callable[[], Pixels] | None = None
+    palette: bool = False
+    lossy: bool = False
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from PIL import Image
 
 from i2i_jax.data import image_header, pillow_images, tiff_images
 from i2i_jax.data.image_header import UNDECODABLE, File, Header, ImageError, Pixels, Unusable, naming, open_regular
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
@@ -21,41 +22,52 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 
 
-def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "") -> Pixels:
+def read(
+    source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "", labels: Labels | None = None
+) -> Pixels:
     """Reads an image, turned upright by its Exif orientation; of an animation, the first frame.
 
     Args:
       source: the path of a file, or the content of one.
       channels: 1 for grey or 3 for RGB, to which grey, RGB, palette and CMYK images are converted, transparency composited over
-        white. Any other number must be the file's own.
+        white. Any other number must be the file's own. Ignored for label maps.
       max_pixels: the most pixels an image may have; checked before it is decoded.
       name: names the image in errors where `source` is bytes.
+      labels: how the classes of a label map are stored; None for other images.
 
     Returns:
-      Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8.
+      Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
 
     Raises:
-      ImageError: if the file cannot be read, is too large or has another number of channels.
+      ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image in which different
+        colours become the same grey.
     """
-    with _opened(source, (channels,), max_pixels, name) as header:
-        return image_header.with_channels(_decoded(header), header.alpha, channels)
+    with _opened(source, () if labels else (channels,), max_pixels, name) as header:
+        return _converted(header, channels, labels)
 
 
 def read_halves(
-    source: str | Path | bytes, *, channels: tuple[int, int], max_pixels: int = MAX_PIXELS, name: str = ""
+    source: str | Path | bytes,
+    *,
+    channels: tuple[int, int],
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
+    labels: tuple[Labels | None, Labels | None] = (None, None),
 ) -> tuple[Pixels, Pixels]:
-    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own number of channels.
+    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own channels or labels.
 
     Raises:
       ImageError: as `read`, and if the width is odd.
     """
-    with _opened(source, channels, max_pixels, name) as header:
+    wanted = [c for c, own_labels in zip(channels, labels, strict=True) if not own_labels]
+    with _opened(source, wanted, max_pixels, name) as header:
         pixels = _decoded(header)
         half, odd = divmod(pixels.shape[1], 2)
         if odd:
             raise Unusable(odd_width(pixels.shape[1]))
-        halves = zip((pixels[:, :half], pixels[:, half:]), channels, strict=True)
-        left, right = (image_header.with_channels(x, header.alpha, c) for x, c in halves)
+        decoded = header._replace(decode=lambda: pixels)
+        columns = (slice(half), slice(half, None))
+        left, right = (_converted(decoded, *each) for each in zip(channels, labels, columns, strict=True))
         return left, right
 
 
@@ -71,9 +83,11 @@ def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray]) -> None
         raise ImageError(f"{sizes}: must be of one size")
 
 
-def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS, labels: Labels | None = None) -> tuple[int, int]:
     """Returns height and width of the upright image, from the header alone. Raises ImageError if `read` would reject the header."""
-    with _opened(source, (channels,), max_pixels, "") as header:
+    with _opened(source, () if labels else (channels,), max_pixels, "") as header:
+        if labels:
+            labels.check(header)
         return header.height, header.width
 
 
@@ -83,12 +97,12 @@ def colours(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
         return header.channels - header.alpha
 
 
-def from_pillow(image: Image.Image, *, channels: int) -> Pixels:
+def from_pillow(image: Image.Image, *, channels: int, labels: Labels | None = None) -> Pixels:
     """Converts an image that Pillow has opened or made, as `read` does. Raises ImageError."""
     with naming(getattr(image, "filename", "") or "image"):
         header = pillow_images.pillow_header(image)
-        image_header.check_channels(header, (channels,))
-        return image_header.with_channels(_decoded(header), header.alpha, channels)
+        image_header.check_channels(header, () if labels else (channels,))
+        return _converted(header, channels, labels)
 
 
 def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled | None:
@@ -122,6 +136,27 @@ def _header(file: File, max_pixels: int) -> Header:
     if start[:4] in tiff_images.SIGNATURES and (header := tiff_images.tiff_header(file, max_pixels)):
         return header
     return pillow_images.pillow_header(pillow_images.open_pillow(file))
+
+
+def _converted(header: Header, channels: int, labels: Labels | None, columns: slice = slice(None)) -> Pixels:
+    """The columns of an image with `channels`, or of a label map with one channel for each class."""
+    if labels:
+        return labels.one_hot(header, columns)
+    pixels = _decoded(header)[:, columns]
+    converted = image_header.with_channels(pixels, header.alpha, channels)
+    if header.palette and channels == 1:
+        _refuse_merged_colours(image_header.with_channels(pixels, header.alpha, 3), converted)
+    return converted
+
+
+def _refuse_merged_colours(rgb: Pixels, grey: Pixels) -> None:
+    """Raises Unusable if a palette image, whose colours may be classes, has different colours of the same grey."""
+    colours, greys = len(np.unique(rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1]))), len(np.unique(grey))
+    if colours > greys:
+        raise Unusable(
+            f"is a palette image: as grey, its {colours} colours become {greys}: "
+            "data.input_labels reads its class ids or colours, data.input_channels=3 reads it as a photo; or save it as grey"
+        )
 
 
 def _decoded(header: Header) -> Pixels:

@@ -55,7 +55,7 @@ def tiff_header(file: File, max_pixels: int) -> Header | None:
         return UPRIGHT[orientation](_black_is_zero(page, pixels))
 
     height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
-    return Header(height, width, samples, _has_alpha(page), decode)
+    return Header(height, width, samples, _has_alpha(page), decode, decode if samples == 1 and grey else None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
