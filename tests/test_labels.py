@@ -123,7 +123,7 @@ def test_jpegs_of_a_public_set_have_the_nearest_class():
     assert (read.argmax(-1) == index).mean() > 0.9 and (read.sum(-1) == 255).all()
     photo = encoded(np.random.default_rng(0).integers(90, 130, (64, 64, 3)).astype(np.uint8), "JPEG")
     with pytest.raises(
-        ImageError, match=r"^a.jpg: has \d+% of its pixels in none of the 12 colours of data.input_labels: must be a label map"
+        ImageError, match=r"^a.jpg: has \d+% of its pixels far from all 12 colours of data.input_labels: must be a label map"
     ):
         images.read(photo, channels=12, labels=labels_of("facades", 12), name="a.jpg")
 
@@ -139,7 +139,7 @@ ODD[0, :3], ODD[1, 0] = (1, 2, 3), (3, 2, 1)
             "data.input_labels=8 would do"),
         (8, encoded(np.where(IDS == 7, 255, IDS).astype(np.uint8)),
             f"has the class id 255 in {(IDS == 7).sum()} pixels: data.input_labels=8 allows 0 to 7; data.input_labels=256 would do"),
-        (8, encoded(COLOURS[IDS]), "has 3 channels: class ids .data.input_labels=8. are read from grey or palette PNGs; must be"),
+        (8, encoded(COLOURS[IDS]), "has 3 channels: class ids .data.input_labels=8. are read from grey or palette PNGs; data.input_labels=PALETTE.json"),
         (8, encoded(IDS, "JPEG"), "is a JPEG, which blurs classes: label maps .data.input_labels. must be PNG"),
         (json.dumps(PALETTE), encoded(COLOURS[IDS], "JPEG"), "is a JPEG, which blurs classes"),
         (json.dumps(PALETTE), encoded(ODD), "has the colour #010203 in 3 pixels and 1 more unknown colours: must be one of the 8 colours"),
@@ -268,7 +268,9 @@ MIXED = np.array([[255, 0, 0], [0, 130, 0], [76, 76, 76], [0, 0, 255]], np.uint8
 def test_a_palette_image_whose_classes_would_merge_is_refused(format, tmp_path):
     file = tmp_path / f"map.{format.lower()}"
     palette_image(IDS % 4, MIXED).save(file)
-    with pytest.raises(ImageError, match="is a palette image: as grey, its 4 colours become 2: data.input_labels reads its class ids"):
+    with pytest.raises(
+        ImageError, match="is a palette image: as grey, its 4 palette entries become 2: data.input_labels reads its class ids"
+    ):
         images.read(file, channels=1)
     read = images.read(file, channels=3)
     np.testing.assert_array_equal(read, MIXED[IDS % 4])
@@ -279,8 +281,20 @@ def test_a_half_of_a_palette_image_is_judged_by_itself():
     colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [76, 76, 76]], np.uint8)
     left, _ = images.read_halves(encoded(palette_image(ids, colours)), channels=(1, 3))
     assert set(np.unique(left)) == {0, 76}
-    with pytest.raises(ImageError, match="its 4 colours become 3"):
+    with pytest.raises(ImageError, match="its 4 palette entries become 3"):
         images.read_halves(encoded(palette_image(ids, colours)), channels=(3, 1))
+
+
+def test_a_palette_of_one_colour_twice_is_refused():
+    twice = np.array([[0, 0, 0], [90, 90, 90], [90, 90, 90]], np.uint8)
+    with pytest.raises(ImageError, match="its 3 palette entries become 2"):
+        images.read(encoded(palette_image(IDS % 3, twice)), channels=1)
+
+
+def test_transparent_entries_are_white_beside_white_ones():
+    colours = np.array([[0, 0, 0], [255, 255, 255], [10, 20, 30]], np.uint8)
+    read = images.read(encoded(palette_image(IDS % 3, colours), transparency=2), channels=1)
+    np.testing.assert_array_equal(read[..., 0], np.array([0, 255, 255])[IDS % 3])
 
 
 def test_a_palette_of_greys_is_read_as_grey():

@@ -39,8 +39,8 @@ def read(
       Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
 
     Raises:
-      ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image in which different
-        colours become the same grey.
+      ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image of which
+        different entries become the same grey.
     """
     with _opened(source, () if labels else (channels,), max_pixels, name) as header:
         return _converted(header, channels, labels)
@@ -145,16 +145,20 @@ def _converted(header: Header, channels: int, labels: Labels | None, columns: sl
     pixels = _decoded(header)[:, columns]
     converted = image_header.with_channels(pixels, header.alpha, channels)
     if header.palette and channels == 1:
-        _refuse_merged_colours(image_header.with_channels(pixels, header.alpha, 3), converted)
+        _refuse_merged_entries(header, pixels, converted, columns)
     return converted
 
 
-def _refuse_merged_colours(rgb: Pixels, grey: Pixels) -> None:
-    """Raises Unusable if a palette image, whose colours may be classes, has different colours of the same grey."""
-    colours, greys = len(np.unique(rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1]))), len(np.unique(grey))
-    if colours > greys:
+def _refuse_merged_entries(header: Header, pixels: Pixels, grey: Pixels, columns: slice) -> None:
+    """Raises Unusable if different entries of a palette, which may be classes, have become the same grey."""
+    if header.ids and not header.alpha:
+        entries = header.ids()[:, columns]
+    else:  # transparent entries are white, as a viewer shows them
+        entries = image_header.with_channels(pixels, header.alpha, 3) @ np.array([1 << 16, 1 << 8, 1])
+    before, after = len(np.unique(entries)), len(np.unique(grey))
+    if before > after:
         raise Unusable(
-            f"is a palette image: as grey, its {colours} colours become {greys}: "
+            f"is a palette image: as grey, its {before} palette entries become {after}: "
             "data.input_labels reads its class ids or colours, data.input_channels=3 reads it as a photo; or save it as grey"
         )
 

@@ -42,7 +42,9 @@ class Labels:
         if self.by_id and header.ids is None:
             channels = header.channels - header.alpha
             what = f"has {channels} channels" if channels != 1 else "has transparency"
-            raise Unusable(f"{what}: class ids ({OPTION}={len(self.colours)}) are read from grey or palette PNGs; {FORMS} reads colours")
+            raise Unusable(
+                f"{what}: class ids ({OPTION}={len(self.colours)}) are read from grey or palette PNGs; {OPTION}=PALETTE.json reads colours"
+            )
         if not self.by_id and header.channels - header.alpha not in (1, 3):
             raise Unusable(f"has {header.channels} channels: the colours of label maps ({OPTION}) have 3")
 
@@ -104,7 +106,7 @@ class Labels:
         distance = np.square(colours[:, None] - known).sum(-1)
         far = (distance.min(1) > FAR**2)[inverse].mean()
         if far > 0.5:
-            raise Unusable(f"has {far:.0%} of its pixels in none of the {len(known)} colours of {OPTION}: must be a label map")
+            raise Unusable(f"has {far:.0%} of its pixels far from all {len(known)} colours of {OPTION}: must be a label map")
         return self._without_unlabelled(distance.argmin(1)[inverse].reshape(rgb.shape[:2]))
 
     def _without_unlabelled(self, index: np.ndarray) -> np.ndarray:

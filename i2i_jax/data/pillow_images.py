@@ -47,7 +47,7 @@ def pillow_header(image: Image.Image) -> Header:
     has_ids = not lossy and (image.mode in ("1", "L", "P") or mode.startswith("I;16"))
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
     alpha = mode in ("LA", "RGBA")
-    return Header(height, width, channels, alpha, decode, ids if has_ids else None, image.mode == "P", lossy)
+    return Header(height, width, channels, alpha, decode, ids if has_ids else None, image.mode in ("P", "PA"), lossy)
 
 
 def deep_png_header(file: File, colour_type: int) -> Header:
