@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from i2i_jax import losses, models, objectives
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, validate
-from i2i_jax.data import folder, palettes, pix2pix, shapes, splits
+from i2i_jax.data import folder, labels, palettes, pix2pix, shapes, splits
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import processes
 from i2i_jax.models.layers import INITIALIZERS, scale_init
@@ -132,6 +132,7 @@ def game(config: Config) -> Game:
         ConfigError: if an option is invalid.
     """
     validate(config)
+    labels.of_config(config.data)
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
         shard=Shard(microbatches=config.train.microbatches), rematerialize=config.train.rematerialize,
@@ -158,6 +159,8 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
         "max_pairs": data.max_pairs if split == "train" else None,
         "skip_bad": data.skip_bad,
     }
+    if data.input_labels:
+        options["input_labels"] = labels.of_config(data)
     if data.name == "folder":
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")

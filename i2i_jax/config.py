@@ -112,8 +112,15 @@ class DataConfig(Section):
     crop_size: int = option(256, "random crop after the resize, in pixels: the size that the networks train at", low=1)
     batch_size: int = option(2, "pairs per step, over all devices", low=1)
     flip: bool = option(True, "mirror half of the pairs left to right")
+    flip_vertical: bool = option(False, "mirror half of the pairs top to bottom")
+    rotate: bool = option(False, "rotate each pair by a random multiple of 90 degrees")
     input_channels: int = option(3, "channels of the input; 1: read as grey", low=1)
     target_channels: int = option(3, "channels of the target; 1: read as grey", low=1)
+    input_labels: str = option(
+        "",
+        "inputs are label maps, one channel for each class: N (grey or palette PNGs with class ids 0 to N - 1), facades, cityscapes, or a "
+        "JSON file of colours",
+    )
     palette: str = option("facades", "the colours of the label maps, for objective=segmenter", choices=("facades", "cityscapes"))
     val_fraction: float = option(
         0.1,
@@ -332,6 +339,12 @@ def _validate_data(config: Config) -> None:
     if data.path and data.name != "folder":
         train_there = f"data.name=folder trains on the pairs in {data.path}, data.prepared_dir says where {data.name} is kept"
         raise ConfigError(f"data.path is {data.path!r}, but data.name {data.name!r}: {train_there}")
+    if data.input_labels and data.name != "folder" and (data.name != data.input_labels or data.direction != "BtoA"):
+        known = data.name in OPTIONS["data.palette"].choices
+        advice = f"data.input_labels={data.name} with data.direction=BtoA would do" if known else "data.name=folder has your own"
+        raise ConfigError(
+            f"data.input_labels is {data.input_labels!r}, but data.name {data.name!r} has no such label maps as inputs: {advice}"
+        )
     if data.load_size < data.crop_size:
         raise ConfigError(f"data.load_size {data.load_size} is smaller than data.crop_size {data.crop_size}")
     if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
@@ -413,6 +426,9 @@ def validate_metrics(config: Config) -> tuple[str, ...]:
             raise ConfigError(f"metric {name!r} can be measured on data.name 'shapes', AtoB, in colour only: l1 would do")
         if name in ENCODER_METRICS and not has_encoder(config):
             raise ConfigError(f"metric {name!r}: {config.objective} has no encoder: l1 would do")
+        if name == "segmentation" and config.data.input_labels.isdecimal():
+            ids = f"data.input_labels={config.data.input_labels}"
+            raise ConfigError(f"metric {name!r} compares label maps by their colours, which {ids} does not give: a palette would do")
         if name.startswith("diversity_") and config.eval.samples < 2:
             raise ConfigError(f"metric {name!r} compares samples of one input: eval.samples must be at least 2")
         if name.startswith("diversity_") and config.objective in WITHOUT_LATENT and not config.sampling.dropout:

@@ -90,9 +90,8 @@ def trained(tmp_path_factory, shapes_dir):
 @pytest.fixture
 def shallow():
     """`runs.tiny` with a third of the compile time: images of 16 pixels, and all networks of the test are as shallow as these allow."""
-    import tiny
-
     import runs
+    import tiny
     from i2i_jax import build
     from i2i_jax.config import SIZE_MULTIPLES
 

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from feature_maps import CHANNELS, extractor_of, images_of, maps_of, state_of, torch_maps
 
+from feature_maps import CHANNELS, extractor_of, images_of, maps_of, state_of, torch_maps
 from i2i_jax.metrics import backbones
 from i2i_jax.metrics.backbones import AlexNet, Extractor, ImageShapeError, SqueezeNet
 from i2i_jax.metrics.weights import WeightsError

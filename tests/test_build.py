@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import batch_of
 
 from i2i_jax import build, configs, losses, presets
 from i2i_jax.config import OBJECTIVES, Config, ConfigError, to_json
 from i2i_jax.models import PatchGAN, PixelGAN, ResNet, UNet
 from i2i_jax.storage import packed
+from tiny import batch_of
 
 
 def config_with(**model):

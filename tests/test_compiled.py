@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+
 from tiny import batch_of, mapped_step, sgd_game, state_of
 
 pytestmark = pytest.mark.slow

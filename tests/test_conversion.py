@@ -5,15 +5,15 @@ import io
 import pickle
 import zipfile
 
-import damage
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_golden as golden
 from PIL import Image
 
+import damage
 import runs
+import test_golden as golden
 from i2i_jax import build, presets
 from i2i_jax.config import ConfigError, flatten, override, to_json
 from i2i_jax.devices import parallel

@@ -1,4 +1,4 @@
-"""Random crops and flips: equal for both images of a pair, uniformly distributed, and independent of the device layout."""
+"""Random crops, flips and rotations: equal for both images of a pair, uniformly distributed, and independent of the device layout."""
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,9 @@ def raw():
     return RawBatch(images, images[..., ::-1].copy(), np.arange(COUNT, dtype=np.int32))
 
 
-def run(raw, flip=True, seed=0):
-    batch = jax.jit(augment, static_argnames=("crop_size", "flip"))(raw, jax.random.key(seed), crop_size=CROP, flip=flip)
+def run(raw, flip=True, seed=0, **options):
+    static = ("crop_size", "flip", "flip_vertical", "rotate")
+    batch = jax.jit(augment, static_argnames=static)(raw, jax.random.key(seed), crop_size=CROP, flip=flip, **options)
     return jax.tree.map(lambda x: np.rint((np.asarray(x) + 1) * 127.5).astype(int), batch)
 
 
@@ -57,13 +58,50 @@ def test_half_of_the_pairs_are_mirrored_or_none(raw):
     assert share(run(raw, flip=False)) == 0
 
 
+@pytest.mark.parametrize("options", [{"flip_vertical": True}, {"rotate": True}, {"flip_vertical": True, "rotate": True}])
+@pytest.mark.parametrize("flip", [True, False])
+def test_flips_and_rotations_are_numpys_of_the_same_crops(raw, flip, options):
+    """Each pair is the batch without these options, flipped and rotated by NumPy; every combination is drawn equally often."""
+    plain, batch = run(raw, flip), run(raw, flip, **options)
+    flips, turns = [1, -1][: 1 + options.get("flip_vertical", False)], range(4 if options.get("rotate") else 1)
+    variants = [(step, k) for step in flips for k in turns]
+
+    def matches(before, after):
+        return [np.array_equal(np.rot90(before[::step], k), after) for step, k in variants]
+
+    inputs, targets = (np.array([matches(*pair) for pair in zip(x, y, strict=True)]) for x, y in zip(plain, batch, strict=True))
+    np.testing.assert_array_equal(inputs.sum(1), 1)
+    np.testing.assert_array_equal(inputs, targets)
+    expected = COUNT / len(variants)
+    assert ((inputs.sum(0) - expected) ** 2 / expected).sum() < 24.4  # chi-squared, at most 7 degrees of freedom, p < 0.001
+
+
+def test_vertical_flips_and_rotations_are_independent_of_crops_and_flips(raw):
+    plain, batch = run(raw), run(raw, flip_vertical=True, rotate=True)
+    mirrored = plain.input[:, 0, 0, 1] > plain.input[:, 0, 1, 1]
+    draws = np.stack([mirrored, plain.input[..., 0].min((1, 2)), plain.input[..., 1].min((1, 2))])
+    changed = np.stack([np.diff(batch.input[:, :2, 0, 0])[:, 0] == 1, batch.input[:, 0, 0, 1] == batch.input[:, 0, 1, 1]])
+    assert np.abs(np.corrcoef(draws, changed)[:3, 3:]).max() < 0.15  # more than three standard errors
+
+
+def test_a_batch_without_new_options_is_that_of_the_first_versions(raw):
+    """The crops and flips that 0.1 drew, written out in NumPy from its two keys of each pair."""
+    batch = run(raw, seed=3)
+    for row in range(20):
+        crop_key, flip_key = jax.random.split(jax.random.fold_in(jax.random.key(3), row))
+        top, left = np.asarray(jax.random.randint(crop_key, (2,), 0, SIZE - CROP + 1))
+        crop = raw.input[row, top : top + CROP, left : left + CROP]
+        np.testing.assert_array_equal(batch.input[row], crop[:, ::-1] if jax.random.bernoulli(flip_key) else crop)
+
+
 def test_another_key_draws_otherwise(raw):
     assert (run(raw).input != run(raw, seed=1).input).any()
 
 
-def test_a_batch_in_parts_is_the_same_batch(raw):
-    whole = run(raw)
-    parts = [run(RawBatch(*(x[rows] for x in raw))) for rows in (slice(300, None), slice(300))]
+@pytest.mark.parametrize("options", [{}, {"flip_vertical": True, "rotate": True}])
+def test_a_batch_in_parts_is_the_same_batch(raw, options):
+    whole = run(raw, **options)
+    parts = [run(RawBatch(*(x[rows] for x in raw)), **options) for rows in (slice(300, None), slice(300))]
     np.testing.assert_array_equal(np.concatenate([parts[1].input, parts[0].input]), whole.input)
 
 

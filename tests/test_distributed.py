@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from tiny import batch_of, mapped, sgd_game, state_of
 
 import runs
 from i2i_jax import build
@@ -20,6 +19,7 @@ from i2i_jax.config import Config, ConfigError
 from i2i_jax.devices import crashes, processes
 from i2i_jax.storage import checkpoints, metrics_file
 from i2i_jax.train_state import TrainState
+from tiny import batch_of, mapped, sgd_game, state_of
 
 DEADLINE = 240  # seconds, on a busy machine
 # Gloo's threads print these lines in pieces, in any order

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 from PIL import Image, ImageFilter
 
+import tiny
 from i2i_jax import build, config, sampling
 from i2i_jax.config import METRICS, PERCEPTUAL, ConfigError, EvalConfig
 from i2i_jax.data import augment, palettes, shapes

@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny
 
 import i2i_jax
 import runs
+import tiny
 from i2i_jax import build, presets
 from i2i_jax.config import override
 from i2i_jax.inference.model import Model

@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import conftest
 from i2i_jax import build, objectives
 from i2i_jax.config import Config
 from i2i_jax.interop.torch import batch_stats_from_state_dict, params_from_state_dict, state_dict_from_params

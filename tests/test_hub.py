@@ -4,9 +4,9 @@ import importlib
 
 import numpy as np
 import pytest
-from fake_hub import Hub
 
 import i2i_jax
+from fake_hub import Hub
 from i2i_jax.storage.hub import HubError
 
 pytest.importorskip("huggingface_hub", reason="speaks to the hub")

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from feature_maps import CHANNELS, images_of, state_of, torch_maps
 from PIL import Image, ImageFilter
 
+from feature_maps import CHANNELS, images_of, state_of, torch_maps
 from i2i_jax.metrics import backbones, lpips
 from i2i_jax.metrics.backbones import AlexNet, ImageShapeError, SqueezeNet
 from i2i_jax.metrics.weights import WeightsError

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
-import tiny
 
 import i2i_jax
+import tiny
 from i2i_jax import build, sampling
 from i2i_jax.config import ConfigError, DataConfig
 from i2i_jax.data import augment, loader

@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import batch_of, config_of, game_of, state_of
 
 from i2i_jax import losses, objectives
 from i2i_jax.config import OBJECTIVES
 from i2i_jax.data import palettes
 from i2i_jax.types import PLAYERS, Batch
+from tiny import batch_of, config_of, game_of, state_of
 
 G, E, D, D_PRIOR = NETWORKS = ("generator", "encoder", "discriminator", "discriminator_prior")
 

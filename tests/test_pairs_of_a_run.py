@@ -51,7 +51,7 @@ def test_what_is_held_out_stays_held_out(train, tmp_path, capsys):
     assert chosen_anew & set("abcdefghij") != held_out, "the names are such that a new choice differs"
     train(steps=2)
     assert splits.read(run).val.keys() == held_out
-    assert "60 pairs were added (new 0, new 1, new 10 ...); held out are 1, trained on 69\n" in capsys.readouterr().out
+    assert "60 pairs were added (new 0, new 1, new 10 ...); 1 pairs are held out, 69 trained on\n" in capsys.readouterr().out
     assert names_of(build.pairs(build.read_config(run), "val", held_out=held_out)) == held_out
     train(steps=3)
     assert "added" not in capsys.readouterr().out, "it was reported before"

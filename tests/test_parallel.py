@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
-from tiny import KEY, batch_of, mapped, sgd_game, state_of
 
 from i2i_jax.devices import parallel
 from i2i_jax.types import Batch, Shard
+from tiny import KEY, batch_of, mapped, sgd_game, state_of
 
 pytestmark = pytest.mark.slow
 

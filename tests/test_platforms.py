@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import batch_of, config_of, game_of, mapped_step, sgd_game, state_of
 
 from i2i_jax import sampling
 from i2i_jax.models import cpu_convolutions
+from tiny import batch_of, config_of, game_of, mapped_step, sgd_game, state_of
 
 
 def lowered(step, arguments, platform: str) -> str:

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import batch_of, config_of, game_of, state_of
 
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch
+from tiny import batch_of, config_of, game_of, state_of
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny
 
+import tiny
 from i2i_jax import sampling
 from i2i_jax.data import augment
 from i2i_jax.inference import tiling, translation

@@ -12,9 +12,9 @@ coordinator, number, data, out = sys.argv[1], int(sys.argv[2]), sys.argv[3], Pat
 
 with processes.together(coordinator, 2, number):
     import jax
-    from tiny import batch_of, mapped, sgd_game, state_of
 
     from i2i_jax.data import shapes
+    from tiny import batch_of, mapped, sgd_game, state_of
 
     assert (jax.process_count(), len(jax.devices()), len(jax.local_devices())) == (2, 4, 2)
     assert processes.anywhere(number == 1)

@@ -1,4 +1,6 @@
-"""Augmentation on the device: random crop, random flip, scaling to [-1, 1]."""
+"""Augmentation on the device: random crop, flips and rotation, scaling to [-1, 1]."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,8 @@ from i2i_jax.data.loader import RawBatch
 from i2i_jax.types import Batch
 
 
-def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool) -> Batch:
-    """Crops and flips each pair at random, input and target alike, and scales it to [-1, 1].
+def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool, flip_vertical: bool = False, rotate: bool = False) -> Batch:
+    """Crops, flips and rotates each pair at random, input and target alike, and scales it to [-1, 1].
 
     The draws for a pair depend only on `key` and its `row`, so a batch may be sharded over devices in any way.
 
@@ -19,22 +21,36 @@ def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool) -
       key: the key of this step.
       crop_size: height and width of the crops, in pixels.
       flip: whether to mirror each pair left to right with probability 1/2.
+      flip_vertical: whether to mirror each pair top to bottom with probability 1/2.
+      rotate: whether to rotate each pair by 0, 90, 180 or 270 degrees, with probability 1/4 each.
     """
 
     def augment_pair(image, target, row):
-        crop_key, flip_key = jax.random.split(jax.random.fold_in(key, row))
+        pair_key = jax.random.fold_in(key, row)
+        crop_key, flip_key = jax.random.split(pair_key)
+        vertical_key, rotation_key = (jax.random.fold_in(pair_key, i) for i in (2, 3))  # 0 and 1 are the keys of `split`
         height, width, _ = image.shape
         limits = jnp.array([height - crop_size + 1, width - crop_size + 1])
         top, left = jax.random.randint(crop_key, (2,), 0, limits)
         mirrored = flip & jax.random.bernoulli(flip_key)
 
-        def crop_and_flip(whole):
+        def transform(whole):
             crop = jax.lax.dynamic_slice(whole, (top, left, 0), (crop_size, crop_size, whole.shape[2]))
-            return scale(jnp.where(mirrored, crop[:, ::-1], crop))
+            crop = jnp.where(mirrored, crop[:, ::-1], crop)
+            if flip_vertical:
+                crop = jnp.where(jax.random.bernoulli(vertical_key), crop[::-1], crop)
+            if rotate:
+                crop = _rotated(crop, jax.random.randint(rotation_key, (), 0, 4))
+            return scale(crop)
 
-        return Batch(crop_and_flip(image), crop_and_flip(target))
+        return Batch(transform(image), transform(target))
 
     return jax.vmap(augment_pair)(*raw)
+
+
+def _rotated(square: Array, quarters: Array) -> Array:
+    """A square image rotated counterclockwise by a number of quarter turns, 0 to 3."""
+    return jax.lax.switch(quarters, [partial(jnp.rot90, k=k) for k in range(4)], square)
 
 
 def scale(images: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:

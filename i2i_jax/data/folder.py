@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from i2i_jax.data import checks, images, layouts, listing
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.layouts import SPLITS, layout
 from i2i_jax.data.listing import FolderError, by_stem, matched
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide
@@ -26,6 +27,7 @@ class TwoFiles:
       input_channels: see `images.read`.
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
     """
 
     files: Sequence[tuple[Path, ...]]
@@ -33,6 +35,7 @@ class TwoFiles:
     input_channels: int
     target_channels: int
     max_pixels: int
+    input_labels: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -41,8 +44,9 @@ class TwoFiles:
         return self.names[index]
 
     def __getitem__(self, index: int, /) -> Pair:
-        files, channels = self.files[index], (self.input_channels, self.target_channels)
-        pair = Pair(*(images.read(file, channels=c, max_pixels=self.max_pixels) for file, c in zip(files, channels, strict=True)))
+        files, max_pixels = self.files[index], self.max_pixels
+        image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels)
+        pair = Pair(image, images.read(files[1], channels=self.target_channels, max_pixels=max_pixels))
         images.check_same_size(files, pair)
         return pair
 
@@ -59,6 +63,7 @@ def pairs(
     max_pairs: int | None = None,
     max_pixels: int = images.MAX_PIXELS,
     skip_bad: bool = False,
+    input_labels: Labels | None = None,
 ) -> Pairs:
     """Returns the pairs of a split in the order of their names, after reading all of them once.
 
@@ -86,6 +91,7 @@ def pairs(
       max_pairs: return only the first pairs, at most so many; None returns all.
       max_pixels: the most pixels an image may have.
       skip_bad: leave out pairs that cannot be read, with a warning.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
 
     Raises:
       FolderError: if the folder does not hold such pairs.
@@ -96,11 +102,12 @@ def pairs(
     names, pair_files = [name for name, _ in named_files], [files for _, files in named_files]
     options = direction, input_channels, target_channels, max_pixels
     if len(pair_files[0]) == 2:
-        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], names, *options[1:])
+        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], names, *options[1:], input_labels)
     else:
-        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options)
+        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options, input_labels)
     stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files]
-    return checks.usable(source, fingerprint=(stamps, options), skip_bad=skip_bad)
+    labels = (input_labels,) if input_labels else ()
+    return checks.usable(source, fingerprint=(stamps, options, *labels), skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """What all readers of image files share: the header of an opened image, its errors, and the conversion of channels."""
 
 import contextlib
+import functools
 import io
 import os
 import stat
@@ -53,6 +54,10 @@ class Header(NamedTuple):
       bands: the header of the same image with its bands as they are stored, if `decode` converts them: Pillow does so with CMYK, and
         drops the fourth band of RGB.
       pages: number of pages in which the channels are stored.
+      ids: decodes the upright image to the values that the file stores, [h, w, 1], without a palette; None if it is neither a grey
+        nor a palette image, or is lossy.
+      palette: whether the pixels are indices into a palette, whose colours `decode` returns.
+      lossy: whether the file is compressed with loss, as JPEG.
     """
 
     height: int
@@ -62,6 +67,13 @@ class Header(NamedTuple):
     decode: Callable[[], Pixels]
     bands: "Header | None" = None
     pages: int = 1
+    ids: Callable[[], Pixels] | None = None
+    palette: bool = False
+    lossy: bool = False
+
+    def with_cached_pixels(self) -> "Header":
+        """The same header, which decodes its pixels, and its bands, once."""
+        return self._replace(decode=functools.cache(self.decode), bands=self.bands and self.bands.with_cached_pixels())
 
     def for_channels(self, channels: int) -> "Header":
         """The header whose `decode` is to be used for this number of channels: the stored bands, if there are as many."""

@@ -10,6 +10,7 @@ from PIL import Image
 
 from i2i_jax.data import image_header, pillow_images, tiff_images
 from i2i_jax.data.image_header import UNDECODABLE, File, Header, ImageError, Pixels, Unusable, naming, open_regular
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
@@ -21,7 +22,9 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 MAX_PIXELS = 100_000_000
 
 
-def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "") -> Pixels:
+def read(
+    source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "", labels: Labels | None = None
+) -> Pixels:
     """Reads an image, turned upright by its Exif orientation; of an animation, the first frame.
 
     A TIFF with as many bands as `channels` is read as it is stored, whatever its tags call them; so are the channels of an ImageJ stack,
@@ -30,38 +33,44 @@ def read(source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIX
     Args:
       source: the path of a file, or the content of one.
       channels: 1 for grey or 3 for RGB, to which grey, RGB, palette and CMYK images are converted, transparency composited over
-        white. Any other number must be the file's own.
+        white. Any other number must be the file's own. Ignored for label maps.
       max_pixels: the most pixels an image may have; checked before it is decoded.
       name: names the image in errors where `source` is bytes.
+      labels: how the classes of a label map are stored; None for other images.
 
     Returns:
-      Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8.
+      Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
 
     Raises:
-      ImageError: if the file cannot be read, is too large or has another number of channels.
+      ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image of which
+        different entries become the same grey.
     """
-    with _opened(source, (channels,), max_pixels, name) as header:
-        chosen = header.for_channels(channels)
-        return image_header.with_channels(_decoded(chosen), chosen.alpha, channels)
+    with _opened(source, () if labels else (channels,), max_pixels, name) as header:
+        return _converted(header, channels, labels)
 
 
 def read_halves(
-    source: str | Path | bytes, *, channels: tuple[int, int], max_pixels: int = MAX_PIXELS, name: str = ""
+    source: str | Path | bytes,
+    *,
+    channels: tuple[int, int],
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
+    labels: tuple[Labels | None, Labels | None] = (None, None),
 ) -> tuple[Pixels, Pixels]:
-    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own number of channels.
+    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own channels or labels.
 
     Raises:
       ImageError: as `read`, and if the width is odd.
     """
-    with _opened(source, channels, max_pixels, name) as header:
-        left_header, right_header = (header.for_channels(c) for c in channels)
-        whole = _decoded(left_header)
-        half, odd = divmod(whole.shape[1], 2)
-        if odd:
-            raise Unusable(odd_width(whole.shape[1]))
-        left = image_header.with_channels(whole[:, :half], left_header.alpha, channels[0])
-        whole = whole if right_header is left_header else _decoded(right_header)
-        return left, image_header.with_channels(whole[:, half:], right_header.alpha, channels[1])
+    wanted = [c for c, own_labels in zip(channels, labels, strict=True) if not own_labels]
+    with _opened(source, wanted, max_pixels, name) as header:
+        if header.width % 2:
+            raise Unusable(odd_width(header.width))
+        half = header.width // 2
+        decoded = header.with_cached_pixels()
+        columns = (slice(half), slice(half, None))
+        left, right = (_converted(decoded, *each) for each in zip(channels, labels, columns, strict=True))
+        return left, right
 
 
 def odd_width(width: int) -> str:
@@ -76,9 +85,11 @@ def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray]) -> None
         raise ImageError(f"{sizes}: must be of one size")
 
 
-def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS, labels: Labels | None = None) -> tuple[int, int]:
     """Returns height and width of the upright image, from the header alone. Raises ImageError if `read` would reject the header."""
-    with _opened(source, (channels,), max_pixels, "") as header:
+    with _opened(source, () if labels else (channels,), max_pixels, "") as header:
+        if labels:
+            labels.check(header)
         return header.height, header.width
 
 
@@ -100,12 +111,12 @@ def is_grey(image: np.ndarray) -> bool:
     return image.shape[2] in (1, 3) and bool((image[..., 1:] == image[..., :1]).all())
 
 
-def from_pillow(image: Image.Image, *, channels: int) -> Pixels:
+def from_pillow(image: Image.Image, *, channels: int, labels: Labels | None = None) -> Pixels:
     """Converts an image that Pillow has opened or made, as `read` does. Raises ImageError."""
     with naming(getattr(image, "filename", "") or "image"):
         header = pillow_images.pillow_header(image)
-        image_header.check_channels(header, (channels,))
-        return image_header.with_channels(_decoded(header), header.alpha, channels)
+        image_header.check_channels(header, () if labels else (channels,))
+        return _converted(header, channels, labels)
 
 
 def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled | None:
@@ -139,6 +150,32 @@ def _header(file: File, max_pixels: int) -> Header:
     if start[:4] in tiff_images.SIGNATURES:
         return tiff_images.tiff_header(file, max_pixels)
     return pillow_images.pillow_header(pillow_images.open_pillow(file))
+
+
+def _converted(header: Header, channels: int, labels: Labels | None, columns: slice = slice(None)) -> Pixels:
+    """The columns of an image with `channels`, or of a label map with one channel for each class."""
+    if labels:
+        return labels.one_hot(header, columns)
+    header = header.for_channels(channels)
+    pixels = _decoded(header)[:, columns]
+    converted = image_header.with_channels(pixels, header.alpha, channels)
+    if header.palette and channels == 1:
+        _refuse_merged_entries(header, pixels, converted, columns)
+    return converted
+
+
+def _refuse_merged_entries(header: Header, pixels: Pixels, grey: Pixels, columns: slice) -> None:
+    """Raises Unusable if different entries of a palette, which may be classes, have become the same grey."""
+    if header.ids and not header.alpha:
+        entries = header.ids()[:, columns]
+    else:  # transparent entries are white, as a viewer shows them
+        entries = image_header.with_channels(pixels, header.alpha, 3) @ np.array([1 << 16, 1 << 8, 1])
+    before, after = len(np.unique(entries)), len(np.unique(grey))
+    if before > after:
+        raise Unusable(
+            f"is a palette image: as grey, its {before} palette entries become {after}: "
+            "data.input_labels reads its class ids or colours, data.input_channels=3 reads it as a photo; or save it as grey"
+        )
 
 
 def _decoded(header: Header) -> Pixels:

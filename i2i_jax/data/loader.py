@@ -36,6 +36,7 @@ def batches(
     rows: Sequence[int] | np.ndarray | None = None,
     cache_gb: float = 4.0,
     threads: int | None = None,
+    input_is_labels: bool = False,
 ) -> Iterator[RawBatch]:
     """Yields batches endlessly; the batch of step k depends on `seed` and k only.
 
@@ -50,6 +51,7 @@ def batches(
       rows: the rows of the global batch that this process reads; None for all.
       cache_gb: a dataset that fits in so many GB, resized, is decoded once and kept in memory.
       threads: number of threads that decode; None for one for each CPU, at most 4.
+      input_is_labels: whether the inputs are label maps, which are resized by nearest neighbour.
 
     Raises:
       ValueError: if there are no pairs.
@@ -58,15 +60,15 @@ def batches(
         raise ValueError("no pairs to make batches of")
     own_rows = np.arange(batch_size) if rows is None else np.asarray(rows)
     threads = threads or min(4, os.cpu_count() or 1)
-    resized = _cached(pairs, load_size, cache_gb)
+    resized = _cached(pairs, load_size, cache_gb, input_is_labels)
     order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size, drop_remainder=True)
     steps = order[start_step:].map(lambda indices: _stack([resized(int(indices[row])) for row in own_rows], own_rows))
     return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
 
 
-def fixed(pairs: Pairs, indices: Sequence[int], *, size: int) -> RawBatch:
-    """Returns the pairs at `indices` as one batch, resized to `size` x `size` pixels."""
-    return _stack([_resized(pairs[index], size) for index in indices], np.arange(len(indices)))
+def fixed(pairs: Pairs, indices: Sequence[int], *, size: int, input_is_labels: bool = False) -> RawBatch:
+    """Returns the pairs at `indices` as one batch, resized to `size` x `size` pixels; label maps by nearest neighbour."""
+    return _stack([_resized(pairs[index], size, input_is_labels) for index in indices], np.arange(len(indices)))
 
 
 def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size size c"]:
@@ -82,23 +84,29 @@ def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size 
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def _cached(pairs: Pairs, size: int, cache_gb: float):
+def resize_labels(label_map: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size size c"]:
+    """Resizes to a square by nearest neighbour, as Pillow does."""
+    rows, columns = (((np.arange(size) + 0.5) * length / size).astype(int) for length in label_map.shape[:2])
+    return label_map[rows[:, None], columns]
+
+
+def _cached(pairs: Pairs, size: int, cache_gb: float, input_is_labels: bool):
     """A function from index to resized pair, which keeps all pairs in memory if they fit."""
-    first = _resized(pairs[0], size)
+    first = _resized(pairs[0], size, input_is_labels)
     if len(pairs) * (first.input.nbytes + first.target.nbytes) > cache_gb * 1e9:
-        return lambda index: _resized(pairs[index], size)
+        return lambda index: _resized(pairs[index], size, input_is_labels)
     memory = {0: first}
 
     def get(index: int) -> Pair:
         if index not in memory:
-            memory[index] = _resized(pairs[index], size)
+            memory[index] = _resized(pairs[index], size, input_is_labels)
         return memory[index]
 
     return get
 
 
-def _resized(pair: Pair, size: int) -> Pair:
-    return Pair(resize(pair.input, size), resize(pair.target, size))
+def _resized(pair: Pair, size: int, input_is_labels: bool) -> Pair:
+    return Pair((resize_labels if input_is_labels else resize)(pair.input, size), resize(pair.target, size))
 
 
 def _stack(pairs: Sequence[Pair], rows: np.ndarray) -> RawBatch:

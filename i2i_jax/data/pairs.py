@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from i2i_jax.data import images
+from i2i_jax.data.labels import Labels
 
 
 class Pair(NamedTuple):
@@ -42,6 +43,7 @@ class SideBySide:
       input_channels: see `images.read`.
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have, both halves together.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
     """
 
     count: int
@@ -51,6 +53,7 @@ class SideBySide:
     input_channels: int = 3
     target_channels: int = 3
     max_pixels: int = images.MAX_PIXELS
+    input_labels: Labels | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -58,5 +61,6 @@ class SideBySide:
     def __getitem__(self, index: int, /) -> Pair:
         a_is_input = self.direction == "AtoB"
         channels = (self.input_channels, self.target_channels) if a_is_input else (self.target_channels, self.input_channels)
-        a, b = images.read_halves(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index))
+        labels = (self.input_labels, None) if a_is_input else (None, self.input_labels)
+        a, b = images.read_halves(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index), labels=labels)
         return Pair(a, b) if a_is_input else Pair(b, a)

@@ -36,10 +36,18 @@ def pillow_header(image: Image.Image) -> Header:
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return UPRIGHT[orientation](native.reshape(*pixels.shape[:2], -1))
 
-    width, height = image.size[::-1] if orientation >= 5 else image.size
+    step = _id_step(image)
 
+    def ids() -> np.ndarray:
+        values = np.asarray(image).astype(np.uint16 if mode.startswith("I;16") else np.uint8)
+        return UPRIGHT[orientation]((values // step)[..., None])
+
+    width, height = image.size[::-1] if orientation >= 5 else image.size
+    lossy = image.format in ("JPEG", "MPO") or (image.format == "TIFF" and image.info.get("compression") == "jpeg")
+    has_ids = not lossy and (image.mode in ("1", "L", "P") or mode.startswith("I;16"))
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}.get(mode, 1)
-    return Header(height, width, channels, mode in ("LA", "RGBA"), decode)
+    alpha = mode in ("LA", "RGBA")
+    return Header(height, width, channels, alpha, decode, ids=ids if has_ids else None, palette=image.mode in ("P", "PA"), lossy=lossy)
 
 
 def deep_png_header(file: File, colour_type: int) -> Header:
@@ -54,7 +62,7 @@ def deep_png_header(file: File, colour_type: int) -> Header:
         return UPRIGHT[orientation](pixels.reshape(*pixels.shape[:2], -1))
 
     width, height = image.size[::-1] if orientation >= 5 else image.size
-    return Header(height, width, channels, alpha, decode)
+    return Header(height, width, channels, alpha, decode, ids=decode if colour_type == 0 else None)
 
 
 def _mode(image: Image.Image) -> str:
@@ -67,6 +75,12 @@ def _mode(image: Image.Image) -> str:
     if image.mode in ("1", "L", "LA", "La"):
         return "LA" if transparent else "L"
     return "RGBA" if transparent else "RGB"
+
+
+def _id_step(image: Image.Image) -> int:
+    """The difference of two consecutive values: Pillow stretches grey PNGs of 2 and 4 bits to 8."""
+    tiles = getattr(image, "tile", []) if image.format == "PNG" else []
+    return {"L;2": 85, "L;4": 17}.get(str(tiles[0][3]), 1) if tiles else 1
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import tensorflow_datasets as tfds
 
 from i2i_jax.data import download, images, prepared
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.pairs import Pairs
 
 BASE_URL = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
@@ -62,6 +63,7 @@ def pairs(
     max_pixels: int = images.MAX_PIXELS,
     skip_bad: bool = False,
     prepare: bool = True,
+    input_labels: Labels | None = None,
 ) -> Pairs:
     """Returns the pairs of one of SETS.
 
@@ -76,6 +78,7 @@ def pairs(
       max_pixels: the most pixels an image may have.
       skip_bad: leave out images that cannot be read, with a warning.
       prepare: download and prepare the dataset if it is not in `data_dir`.
+      input_labels: how the classes of the inputs are stored, if they are label maps.
 
     Raises:
       DownloadError: if the archive cannot be downloaded or is damaged; nothing of it is left then.
@@ -94,6 +97,7 @@ def pairs(
             input_channels=input_channels,
             target_channels=target_channels,
             max_pixels=max_pixels,
+            **({"input_labels": input_labels} if input_labels else {}),
         )
 
 

@@ -102,7 +102,12 @@ def _upright_header(page: tifffile.TiffPage, channels: int, alpha: bool, pixels:
         raise Unusable(f"has {page.dtype} samples: must be 8 or 16 bit")
     orientation = known_orientation(page.tags.valueof(ORIENTATION_TAG))
     height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
-    return Header(height, width, channels, alpha, lambda: UPRIGHT[orientation](pixels()))
+
+    def decode() -> Pixels:
+        return UPRIGHT[orientation](pixels())
+
+    ids = decode if channels == 1 and page.photometric == tifffile.PHOTOMETRIC.MINISBLACK else None
+    return Header(height, width, channels, alpha, decode, ids=ids)
 
 
 def _page_count(tiff: tifffile.TiffFile) -> int:

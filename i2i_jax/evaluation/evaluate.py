@@ -5,7 +5,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from i2i_jax import models, sampling
 from i2i_jax.data import augment, images, loader
+from i2i_jax.data.labels import Labels
 from i2i_jax.data.outputs import Output, Read, pixels, read, real
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import parallel
@@ -65,6 +66,7 @@ def translations(
     seed: int = 0,
     sync: bool = False,
     mesh: Mesh | None = None,
+    input_labels: Labels | None = None,
 ) -> Callable[[TrainState, Iterable[int]], Iterator[EvalBatch]]:
     """Builds a function that translates pairs with the networks of a state.
 
@@ -80,6 +82,7 @@ def translations(
         seed: seed of the latents and of dropout.
         sync: give all inputs the same latents.
         mesh: devices; defaults to those of this process.
+        input_labels: the classes of the inputs, if they are label maps; the examples' inputs are then in the classes' colours.
 
     Returns:
         A function `(state, indices) -> batches` that yields the examples for `pairs[index]`, in the order of `indices`.
@@ -100,10 +103,13 @@ def translations(
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
             padded = np.resize(chosen, batch_size)
-            raw = loader.fixed(pairs, [int(index) for index in padded], size=size)
+            raw = loader.fixed(pairs, [int(index) for index in padded], size=size, input_is_labels=input_labels is not None)
             z = sampling.latents_of(key, jnp.asarray(padded * (not sync)), samples, networks.latent_dim)
             inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(padded))
-            yield EvalBatch(translate(state, inputs), len(chosen))
+            examples = translate(state, inputs)
+            if input_labels:
+                examples = examples._replace(input=augment.scale(input_labels.painted(np.asarray(raw.input))))
+            yield EvalBatch(examples, len(chosen))
 
     return run
 
@@ -146,7 +152,7 @@ def of_images(
     Yields:
         Batches of examples that have only a target, then batches of examples that have only a sample.
     """
-    limit = {"max_pixels": max_pixels}
+    limit: dict[str, Any] = {"max_pixels": max_pixels}
     like = images.size(fakes[0], channels=images.colours(fakes[0], **limit), **limit)
     yield from _batches((Read(None, real(file, direction=direction, like=like, **limit)[1], None) for file in reals), batch_size)
     yield from _batches((Read(None, None, pixels(file, **limit)[None]) for file in fakes), batch_size)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from i2i_jax import build
 from i2i_jax.config import Config, ConfigError, EvalConfig, metric_names, validate_metrics
-from i2i_jax.data import folder, outputs, splits
+from i2i_jax.data import folder, labels, outputs, splits
 from i2i_jax.data.images import MAX_PIXELS
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.evaluation import build_metrics, evaluate
@@ -125,8 +125,9 @@ def of_run(request: RunRequest) -> Subject:
     mode, size, count = build.mode(config), config.data.crop_size, min(config.eval.inputs, len(pairs))
     samples = evaluate.distinct(game.networks, mode, config.eval.samples)
     translate = evaluate.translations(
-        game.networks, mode, pairs, size=size, samples=samples, batch_size=config.eval.batch_size, seed=request.seed
-    )
+        game.networks, mode, pairs, size=size, samples=samples, batch_size=config.eval.batch_size, seed=request.seed,
+        input_labels=labels.of_config(config.data),
+    )  # fmt: skip
     data = {"data": request.data} if request.data else {}
     protocol = {"step": int(state.step), **data, "split": split, "inputs": count, "samples": samples, "size": size, "seed": request.seed}
     examples_at = functools.partial(translate, state)

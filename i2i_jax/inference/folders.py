@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from i2i_jax import build
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
-from i2i_jax.data import images, loader
+from i2i_jax.data import images, labels, loader
 from i2i_jax.inference import image_files, jobs, model, tiling, translation, video
 from i2i_jax.inference.jobs import Job, Size
 from i2i_jax.pages import grids
@@ -113,6 +113,7 @@ def _grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
 
 def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unreadable: Unreadable) -> translation.Source:
     """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
+    input_labels = labels.of_config(config.data)
 
     def read() -> np.ndarray | images.Tiled | None:
         try:
@@ -127,7 +128,8 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
             files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags))
         for path, pixels in zip(job.output_previews, outputs, strict=False):
             files.atomic_write(path, image_files.encode(grids.to_rgb8(pixels)))
-        files.atomic_write(job.preview, image_files.encode(grids.to_8_bits(preview)))
+        shown = input_labels.painted(preview) if input_labels else grids.to_8_bits(preview)
+        files.atomic_write(job.preview, image_files.encode(shown))
 
     path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
     return translation.Source(zlib.crc32(os.fsencode(path)), grid, read, write)
@@ -135,17 +137,24 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
     """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
-    channels, max_pixels = config.data.input_channels, config.data.max_pixels
-    by_tiles = request.tile and not (request.size or request.video or request.pairs)
+    channels, max_pixels, input_labels = config.data.input_channels, config.data.max_pixels, labels.of_config(config.data)
+    by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels)
     if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels)):
         _ = tiled.thinned  # decodes every tile, so that damage is found before anything is translated
         return tiled
-    if request.pairs:
-        left, right = images.read_halves(file, channels=(channels, channels), max_pixels=max_pixels)
-        image = left if config.data.direction == "AtoB" else right
-    else:
-        image = images.read(file, channels=channels, max_pixels=max_pixels)
-    return loader.resize(image, request.size) if request.size else image
+    options: dict[str, Any] = {"max_pixels": max_pixels, "labels": input_labels}
+    image = _input_half(file, config) if request.pairs else images.read(file, channels=channels, **options)
+    return (loader.resize_labels if input_labels else loader.resize)(image, request.size) if request.size else image
+
+
+def _input_half(file: Path, config: Config) -> np.ndarray:
+    """The input of a side-by-side pair. Raises ImageError."""
+    data, input_labels = config.data, labels.of_config(config.data)
+    a_is_input, other = data.direction == "AtoB", data.target_channels if input_labels else data.input_channels
+    channels = (data.input_channels, other) if a_is_input else (other, data.input_channels)
+    both = (input_labels, None) if a_is_input else (None, input_labels)
+    left, right = images.read_halves(file, channels=channels, max_pixels=data.max_pixels, labels=both)
+    return left if a_is_input else right
 
 
 def _write_images(request: Request, trained: model.Model, sources: Sequence[translation.Source], config: Config) -> None:
@@ -181,7 +190,8 @@ def _write_video(request: Request, trained: model.Model, sources: Sequence[trans
     path = request.output / f"interpolation.{request.video}"
     video.check(path, inputs=len(sources))
     options = {"samples": request.samples, "seed": request.seed, "frames": request.frames}
-    walks = video.walked(trained.networks, trained.state, build.mode(trained.config), sources, **options)
+    input_labels = labels.of_config(trained.config.data)
+    walks = video.walked(trained.networks, trained.state, build.mode(trained.config), sources, input_labels=input_labels, **options)
     if unreadable:
         raise unreadable[min(unreadable)]
     video.write(path, iter(tqdm(video.grid(walks), total=len(walks[0].outputs), unit="frame", disable=None)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import geotiff, images, listing, pix2pix, splits
+from i2i_jax.data import geotiff, images, labels, listing, pix2pix, splits
 from i2i_jax.inference import image_files
 
 Size = tuple[int, int]  # height, width
@@ -51,7 +51,7 @@ def plan(source: Path, output: Path, *, samples: int, config: Config, same_size:
     stems_clash = len({(file.parent, file.stem) for file in inputs}) < len(inputs)
     root = source if source.is_dir() else source.parent
     sample_suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
-    input_format = image_files.suffix(config.data.input_channels)
+    input_format = image_files.suffix(3 if config.data.input_labels else config.data.input_channels)
     jobs = []
     for file in inputs:
         name, subfolder = file.name if stems_clash else file.stem, file.parent.relative_to(root)
@@ -91,14 +91,15 @@ def read_sizes(jobs: Sequence[Job], config: Config, *, pairs: bool) -> list[Size
 
     Args:
       jobs: the jobs, as returned by `plan`.
-      config: the config of the run; its `data.input_channels` and `data.max_pixels` are checked.
+      config: the config of the run; its `data.input_channels`, `data.input_labels` and `data.max_pixels` are checked.
       pairs: whether the files are side-by-side pairs; sizes are then those of one half.
 
     Raises:
       ImageError: for the first file that is not a usable image, or if a pair has an odd width.
     """
     progress = tqdm(jobs, "checking", unit="image", delay=2, leave=False, disable=None)
-    options = {"channels": config.data.input_channels, "max_pixels": config.data.max_pixels}
+    data = config.data
+    options = {"channels": data.input_channels, "max_pixels": data.max_pixels, "labels": labels.of_config(data)}
     whole = [images.size(job.source, **options) for job in progress]
     if not pairs:
         return whole

@@ -13,8 +13,9 @@ from jaxtyping import Float, Shaped
 
 from i2i_jax import build, models, sampling
 from i2i_jax.config import Config, ConfigError, DataConfig
-from i2i_jax.data import augment, images, loader
+from i2i_jax.data import augment, images, labels, loader
 from i2i_jax.data.images import ImageError
+from i2i_jax.data.labels import Labels
 from i2i_jax.train_state import TrainState
 
 Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or the path of an image file
@@ -75,7 +76,8 @@ class Model:
         latent differ only by dropout, if the run's config keeps dropout on at inference.
 
         Args:
-            inputs: images; uint8, uint16 or floats in [-1, 1].
+            inputs: images; uint8, uint16 or floats in [-1, 1]. Label maps (`data.input_labels`) are files or Pillow images, or arrays with
+                one channel for each class, 255 or 1 where a pixel is of the class, 0 or -1 elsewhere.
             n: translations of each input; defaults to 1.
             z: latents instead of `n`: [d] or [n, d] for all inputs, or [b, n, d] for each input.
             seed: seed of the latents and of dropout.
@@ -87,7 +89,7 @@ class Model:
             ImageError: if the inputs cannot be read, or do not have the model's channels, or a wrong type or range.
             ConfigError: if `n` or `z` is not valid for this model.
         """
-        array = _array(inputs, self.config.data.input_channels, self.config.data)
+        array = _array(inputs, self.config.data.input_channels, self.config.data, labels.of_config(self.config.data))
         scaled = _scaled(array, self.config.data.input_channels)
         z_key, dropout_key = jax.random.split(jax.random.key(seed))
         latents = self._random_latents(z_key, len(scaled), n) if z is None else self._checked_latents(z, len(scaled), n)
@@ -150,17 +152,17 @@ class Model:
         return np.broadcast_to(latents, (count, *latents.shape[-2:]))
 
 
-def _array(source: Any, channels: int, data: DataConfig) -> np.ndarray:
+def _array(source: Any, channels: int, data: DataConfig, input_labels: Labels | None = None) -> np.ndarray:
     """Converts images of any kind to one array; a list becomes a batch. Raises ImageError."""
     if isinstance(source, str | Path):
-        return images.read(source, channels=channels, max_pixels=data.max_pixels)
+        return images.read(source, channels=channels, max_pixels=data.max_pixels, labels=input_labels)
     if isinstance(source, PIL.Image.Image):
-        return images.from_pillow(source, channels=channels)
+        return images.from_pillow(source, channels=channels, labels=input_labels)
     if hasattr(source, "__array__"):
         return np.asarray(source)
     if not isinstance(source, Sequence):
         raise ImageError(f"images are a {type(source).__name__}: must be an array, a Pillow image, a path, or a list of them")
-    arrays = [_array(item, channels, data) for item in source]
+    arrays = [_array(item, channels, data, input_labels) for item in source]
     if len(kinds := {(array.shape, array.dtype) for array in arrays}) != 1:
         listed = " and ".join(sorted(f"{dtype} {shape}" for shape, dtype in kinds)) or "an empty list"
         raise ImageError(f"images are {listed}: a list must be of images of one size and type; translate others one by one")

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from i2i_jax import models, optional, sampling
+from i2i_jax.data.labels import Labels
 from i2i_jax.inference import translation
 from i2i_jax.pages import grids
 from i2i_jax.storage import files
@@ -63,6 +64,7 @@ def walked(
     samples: int,
     seed: int,
     frames: int,
+    input_labels: Labels | None = None,
 ) -> list[Walked]:
     """Translates the sources along a closed walk through the latents that `translation.run` draws with `sync`.
 
@@ -76,6 +78,7 @@ def walked(
         samples: latents that the walk passes through.
         seed: seed of these latents.
         frames: frames from one latent to the next.
+        input_labels: the classes of the inputs, if they are label maps; these are shown in the classes' colours.
 
     Returns:
         The inputs and their `samples * frames` translations; sources that cannot be read are left out.
@@ -88,7 +91,7 @@ def walked(
         """One source on its way from latent `number` to the next one."""
 
         def write(image: np.ndarray, translations: np.ndarray) -> None:
-            inputs[index] = grids.fitted(image, size)
+            inputs[index] = grids.fitted(input_labels.painted(image) if input_labels else image, size)
             outputs[index, number] = [grids.fitted(output, size) for output in translations]
 
         return sources[index]._replace(key=number, write=write)

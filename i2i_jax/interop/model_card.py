@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from i2i_jax import build, sampling
 from i2i_jax.config import Config
+from i2i_jax.data import labels
 from i2i_jax.models import Networks
 from i2i_jax.storage import files, hub, packed
 from i2i_jax.train_state import TrainState
@@ -41,7 +42,7 @@ def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = Non
     Returns:
         The model's card.
     """
-    config, (game, state) = build.read_config(run), build.load(run, step=step)
+    config, (game, state) = labels.resolved(build.read_config(run)), build.load(run, step=step)
     model_card = card(config, game.networks, state)
     files.atomic_write(out, packed.to_bytes(config, model_card, state, target_bits=build.target_bits(run)))
     return model_card

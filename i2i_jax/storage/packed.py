@@ -20,9 +20,9 @@ FORMAT = "i2i_jax 1"
 # Options that a packed model carries: all that defines the networks and how they were trained, nothing about this machine or its user.
 PUBLISHED = (
     "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
-    "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.input_channels",
-    "data.target_channels", "data.palette", "train.steps", "train.microbatches", "train.rematerialize", "eval.metrics", "eval.best_metric",
-    "eval.inputs", "eval.samples",
+    "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.flip_vertical", "data.rotate",
+    "data.input_channels", "data.target_channels", "data.input_labels", "data.palette", "train.steps", "train.microbatches",
+    "train.rematerialize", "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
 )  # fmt: skip
 
 TYPES = {"F32": np.float32, "I32": np.int32}
@@ -42,10 +42,16 @@ def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_bits: i
       target_bits: 8 or 16, of the samples of the images that the model was trained to produce.
     """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
+    published.data.input_labels = _without_class_names(config.data.input_labels)
     metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
     if target_bits != 8:
         metadata["target_bits"] = str(target_bits)
     return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in named(state).items()}, metadata)
+
+
+def _without_class_names(input_labels: str) -> str:
+    """A palette as the list of its colours: names are free text, which a user writes."""
+    return json.dumps([*json.loads(input_labels).values()]) if input_labels.startswith("{") else input_labels
 
 
 def _is_published(option: str) -> bool:

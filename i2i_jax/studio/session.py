@@ -36,6 +36,8 @@ def opened(run: str | Path) -> Model:
     """
     model = load(run)
     data = model.config.data
+    if data.input_labels:
+        raise ConfigError(f"{run}: its inputs are label maps (data.input_labels), which the studio cannot draw: use i2i translate")
     if not {data.input_channels, data.target_channels} <= {1, 3}:
         channels = f"{data.input_channels} and {data.target_channels} channels"
         raise ConfigError(f"{run}: its images have {channels}: the studio shows 1 (grey) or 3 (colour)")

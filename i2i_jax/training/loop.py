@@ -1,6 +1,7 @@
 """The training loop: resume, step, report, save."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
     """
     workdir = Path(workdir)
     processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
+    if config.data.input_labels:
+        config = processes.agreed(partial(run_folder.with_palette, workdir, config))
+        processes.refuse_different(configs.flatten(config))
     pieces = Pieces.build(config, workdir, jax.devices() if devices is None else devices)
     with (
         run_folder.claim(workdir, config, command),

@@ -71,7 +71,7 @@ class Pieces:
         rows = parallel.local_rows(data.batch_size, self.mesh)
         for batch in loader.batches(
             self.train_pairs, load_size=data.load_size, batch_size=data.batch_size, seed=train.seed, start_step=start, rows=rows,
-            cache_gb=data.cache_gb,
+            cache_gb=data.cache_gb, input_is_labels=bool(data.input_labels),
         ):  # fmt: skip
             yield parallel.global_batch(batch, self.mesh)
 
@@ -105,10 +105,11 @@ def newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mes
 def training_step(config: Config, game: Game, mesh: Mesh, step_fn: Callable = Game.train_step) -> Callable[..., tuple[TrainState, Any]]:
     """(state, raw batch, key) -> (state, Losses) over the mesh: augments on the device, then takes one step of the game by `step_fn`."""
     mapped = game.on_axis(parallel.AXIS)
-    crop_and_flip = partial(augment.augment, crop_size=config.data.crop_size, flip=config.data.flip)
+    data = config.data
+    options = {"crop_size": data.crop_size, "flip": data.flip, "flip_vertical": data.flip_vertical, "rotate": data.rotate}
 
     def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Any]:
         augment_key, step_key = jax.random.split(key)
-        return step_fn(mapped, state, crop_and_flip(raw, jax.random.fold_in(augment_key, state.step)), step_key)
+        return step_fn(mapped, state, augment.augment(raw, jax.random.fold_in(augment_key, state.step), **options), step_key)
 
     return parallel.data_parallel(step, mesh, mode=config.train.parallel)

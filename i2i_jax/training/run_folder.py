@@ -12,7 +12,7 @@ from clu.parameter_overview import get_parameter_overview
 from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import images, layouts, splits
+from i2i_jax.data import images, labels, layouts, splits
 from i2i_jax.data.pairs import Pair, Pairs
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
@@ -20,6 +20,14 @@ from i2i_jax.storage import files
 from i2i_jax.storage.checkpoints import Checkpoints
 
 GREY_PAIRS = 20  # read to find out whether all are grey
+
+
+def with_palette(workdir: Path, config: Config) -> Config:
+    """The config with the content of the palette file that `data.input_labels` names, which the run's config.json keeps."""
+    if not config.data.input_labels:
+        return config
+    kept = build.read_config(workdir).data.input_labels if (workdir / "config.json").is_file() else ""
+    return labels.resolved(config, kept=kept)
 
 
 def refuse_other_run(workdir: Path, config: Config) -> None:

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import KEY, batch_of, config_of, game_of, state_of
 
 import runs
 from i2i_jax import losses
@@ -13,6 +12,7 @@ from i2i_jax.models import layers
 from i2i_jax.training import nonfinite
 from i2i_jax.training.nonfinite import Diverged
 from i2i_jax.types import Batch
+from tiny import KEY, batch_of, config_of, game_of, state_of
 
 pytestmark = pytest.mark.slow
 
