@@ -22,10 +22,8 @@ from i2i_jax.inference.video import VideoError
 from i2i_jax.storage import files
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
-# A film with variable frame rate has the resolution of its clock as its rate, such as 1000.
-HIGHEST_RATE, RATE_IF_HIGHER = 120, 30
-# ffmpeg's default is BT.601 without a tag, which players take for BT.709 in large films: the colours would shift.
-COLOURS = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
+# The rate of a film with variable frame rate is that of its clock, for example 1000, and 100 for a GIF.
+HIGHEST_RATE, HIGHEST_RATE_OF_GIF, RATE_IF_HIGHER = 120, 50, 30
 
 Frame = UInt8[np.ndarray, "_h _w _c"]
 
@@ -128,9 +126,10 @@ def _translated(request: Request, trained: model.Model, config: Config, film: Fi
 def _encode(path: Path, film: Film, outputs: Iterator[Frame]) -> None:
     """Writes the frames with the rate and the sound of the film."""
     sound = ["-i", f"file:{film.path}"]
-    aspect = f"setsar={film.pixel_aspect.numerator}/{film.pixel_aspect.denominator}"
-    options = f"-map 0:v -map 1:a:0? -c:a aac -vf scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,{aspect}".split()
-    video.encode(path, outputs, rate=str(film.rate), inputs=sound, options=[*options, *COLOURS])
+    # ffmpeg's default is BT.601 without a tag, which players take for BT.709 in large films: the colours would shift.
+    filters = f"scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,setsar={film.pixel_aspect}"
+    options = f"-map 0:v -map 1:a:0? -c:a aac -colorspace bt709 -vf {filters}".split()
+    video.encode(path, outputs, rate=str(film.rate), inputs=sound, options=options)
 
 
 def probe(path: Path) -> Film:
@@ -152,12 +151,13 @@ def probe(path: Path) -> Film:
         raise VideoError(f"{path}: is not a film that ffmpeg can read ({reason})")
     values = {field[0]: field[1:].replace(":", "/") for field in header.decode().split()[1:]}
     rate, aspect = Fraction(values["F"]), values.get("A", "0/0")
+    highest_rate = HIGHEST_RATE_OF_GIF if path.suffix.lower() == ".gif" else HIGHEST_RATE
     length = re.search(r"Duration: (\d+):(\d+):([\d.]+)", text)
     return Film(
         path,
         int(values["H"]),
         int(values["W"]),
-        Fraction(RATE_IF_HIGHER) if rate > HIGHEST_RATE else rate,
+        Fraction(RATE_IF_HIGHER) if rate > highest_rate else rate,
         Fraction(1) if aspect.startswith("0") else Fraction(aspect),
         float(length[1]) * 3600 + float(length[2]) * 60 + float(length[3]) if length else None,
     )
@@ -185,8 +185,9 @@ def frames(film: Film) -> Generator[Frame, None, None]:
                 decoder.kill()
         messages.seek(0)
         first_message = re.sub(r"^\[.*?\] ", "", messages.readline().decode(errors="replace").strip())
-    if decoder.returncode or not number:
-        raise VideoError(f"{film.path}: is damaged after frame {number} ({first_message})")
+    ends_early = bool(first_message) and number < 0.9 * (film.number or 0)
+    if decoder.returncode or not number or ends_early:
+        raise VideoError(f"{film.path}: is damaged after frame {number} ({first_message or 'ffmpeg gives no reason'})")
     if first_message:
         tqdm.write(f"{film.path}: ffmpeg reports damage, {number} frames were read ({first_message})")
 
