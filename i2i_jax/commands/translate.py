@@ -4,9 +4,9 @@ i2i translate --run=RUN --input=photo.jpg --output=OUT --samples=5
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --sync       the same 5 styles for all inputs
 i2i translate --run=RUN --input=PHOTOS --output=OUT --style=target.jpg       in the style of an image
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --interpolate=mp4
-i2i translate --run=RUN --input=film.mp4 --output=translated.mp4 --seed=3                             a film (extra video)
+i2i translate --run=RUN --input=film.mp4 --output=translated.mp4           a film (extra video)
 
-A film has one latent and one dropout mask for all frames, so that it does not flicker; its size, frame rate and sound are kept.
+All frames of a film get the same latent and dropout, as all images of a folder do with --sync. Its size, frame rate and sound are kept.
 """
 
 from collections.abc import Sequence
