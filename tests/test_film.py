@@ -138,6 +138,18 @@ def test_films_that_cannot_be_read(source, tmp_path):
             list(film.frames(film.probe(path)))
 
 
+def test_an_unfinished_recording_is_read_as_far_as_it_goes(tmp_path, capsys):
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=2", "-c:v", "libvpx", tmp_path / "whole.webm")
+    path = tmp_path / "cut.webm"
+    path.write_bytes((tmp_path / "whole.webm").read_bytes()[:-3000])
+    unfinished = film.probe(path)._replace(seconds=None)
+    number = len(list(film.frames(unfinished)))
+    assert 0 < number < 50
+    assert capsys.readouterr().out == f"{path}: ffmpeg reports damage, {number} frames were read (File ended prematurely)\n"
+    with pytest.raises(video.VideoError, match=rf"is damaged after frame {number} \(File ended prematurely\)$"):
+        list(film.frames(unfinished._replace(seconds=2.0)))
+
+
 def test_frames_rate_size_and_sound_are_kept(translate, identity, source, tmp_path):
     output = tmp_path / "new" / "out.mp4"
     assert translate(source, output) == (0, f"written: {output}\n", "")

@@ -147,7 +147,8 @@ def probe(path: Path) -> Film:
     )
     text, (header, _, first_frame) = result.stderr.decode(errors="replace"), result.stdout.partition(b"\n")
     if result.returncode or not first_frame:
-        reason = "it has no pictures" if "matches no streams" in text else text.strip().splitlines()[-1].rpartition(": ")[2]
+        has_pictures = result.returncode and "matches no streams" not in text
+        reason = text.strip().rpartition("\n")[2].rpartition(": ")[2] if has_pictures else "it has no pictures"
         raise VideoError(f"{path}: is not a film that ffmpeg can read ({reason})")
     values = {field[0]: field[1:].replace(":", "/") for field in header.decode().split()[1:]}
     rate, aspect = Fraction(values["F"]), values.get("A", "0/0")
