@@ -171,3 +171,23 @@ def test_errors_in_writing_are_raised(copying):
     folder.sources = [source._replace(write=write) for source in folder.sources]
     with pytest.raises(OSError, match="disk full"):
         copying(folder)
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_film_has_the_translations_of_sync(system, tile):
+    """Latent and dropout are the same for all frames, and few frames are decoded ahead of the translations."""
+    frames, pulled = [noise((13, 40), seed) for seed in (*range(39), 0)], []
+    grid, mode = tiling.grid(13, 40, size_multiple=8, tile=tile), sampling.Mode(dropout=True)
+    decoded = (pulled.append(i) or frame for i, frame in enumerate(frames))
+    outputs, ahead = [], 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
+        for output in translation.stream(*system, mode, decoded, grid, seed=5):
+            outputs.append(output)
+            ahead = max(ahead, len(pulled) - len(outputs))
+    assert len(outputs) == len(frames) and ahead <= 10
+    folder = Folder({str(i): frame for i, frame in enumerate(frames)}, tile=tile)
+    list(translation.run(*system, mode, folder.sources, samples=1, seed=5, sync=True))
+    for i, output in enumerate(outputs):
+        np.testing.assert_array_equal(output, folder.written[str(i)][0])
+    np.testing.assert_array_equal(outputs[0], outputs[-1])

@@ -4,6 +4,9 @@ i2i translate --run=RUN --input=photo.jpg --output=OUT --samples=5
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --sync       the same 5 styles for all inputs
 i2i translate --run=RUN --input=PHOTOS --output=OUT --style=target.jpg       in the style of an image
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --interpolate=mp4
+i2i translate --run=RUN --input=film.mp4 --output=translated.mp4           a film (extra video)
+
+All frames of a film get the same latent and dropout, as all images of a folder do with --sync. Its size, frame rate and sound are kept.
 """
 
 from collections.abc import Sequence
@@ -15,10 +18,17 @@ from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 
 _RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
-_INPUT = flags.DEFINE_string("input", None, "An image, or a folder of images: inputs only, or see --pairs.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "The folder to write to; open its index.html.", required=True)
+_INPUT = flags.DEFINE_string(
+    "input",
+    None,
+    "An image, a folder of images (inputs only, or see --pairs), or a film: .mp4, .mov, .mkv, .webm, .avi, .gif.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "The folder to write to; open its index.html. For a film: the .mp4 file to write.", required=True
+)
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each input.", lower_bound=1)
-_SYNC = flags.DEFINE_bool("sync", False, "Use the same latents for all inputs, so that column i of the page has one style.")
+_SYNC = flags.DEFINE_bool("sync", False, "Use the same latents and dropout for all inputs, so that column i of the page has one style.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents and of dropout.", lower_bound=0)
 _STYLE = flags.DEFINE_string("style", None, "A target image whose latent is used for all inputs.")
 _SIZE = flags.DEFINE_integer(
@@ -50,26 +60,25 @@ def main(argv: Sequence[str]) -> None:
     if flags.FLAGS["frames"].present and not _INTERPOLATE.value:
         raise ConfigError("--frames applies only together with --interpolate: leave it out, or add --interpolate=mp4")
     step = app.parse_step(_STEP.value)
-    from i2i_jax.inference import folders
+    from i2i_jax.inference import film, folders
 
-    folders.translate(
-        folders.Request(
-            run=_RUN.value,
-            input=Path(_INPUT.value),
-            output=Path(_OUTPUT.value),
-            step=step,
-            samples=_SAMPLES.value,
-            sync=_SYNC.value,
-            seed=_SEED.value,
-            style=Path(_STYLE.value) if _STYLE.value else None,
-            size=_SIZE.value,
-            tile=_TILE.value,
-            max_pixels=_MAX_PIXELS.value,
-            pairs=_PAIRS.value,
-            video=_INTERPOLATE.value,
-            frames=_FRAMES.value,
-        )
+    request = folders.Request(
+        run=_RUN.value,
+        input=Path(_INPUT.value),
+        output=Path(_OUTPUT.value),
+        step=step,
+        samples=_SAMPLES.value,
+        sync=_SYNC.value,
+        seed=_SEED.value,
+        style=Path(_STYLE.value) if _STYLE.value else None,
+        size=_SIZE.value,
+        tile=_TILE.value,
+        max_pixels=_MAX_PIXELS.value,
+        pairs=_PAIRS.value,
+        video=_INTERPOLATE.value,
+        frames=_FRAMES.value,
     )
+    (film if film.is_film(request) else folders).translate(request)
 
 
 def cli() -> None:

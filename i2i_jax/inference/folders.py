@@ -28,11 +28,11 @@ class Request:
 
     Attributes:
       run: the trained run: its folder, a packed file, or hf://USER/NAME.
-      input: an image, or a folder of images.
-      output: the folder to write to; created if it does not exist.
+      input: an image, or a folder of images; or a film, which `film.translate` translates.
+      output: the folder to write to, created if it does not exist; of a film, the .mp4 file to write.
       step: the checkpoint; defaults to the newest.
       samples: translations of each input.
-      sync: whether all inputs get the same latents.
+      sync: whether all inputs get the same latents and dropout.
       seed: seed of the latents and of dropout.
       style: a target image whose latent is used instead of random ones.
       size: resize the inputs to a square of this many pixels first.
@@ -83,7 +83,7 @@ def translate(request: Request) -> None:
     trained = model.load(request.run, step=request.step)
     unreadable: Unreadable = {}
     sources = [
-        _source(request, job, _grid(request, size, trained.networks.generator), config, unreadable)
+        _source(request, job, tile_grid(request, size, trained.networks.generator), config, unreadable)
         for job, size in zip(planned, sizes, strict=True)
     ]
     if request.video:
@@ -105,7 +105,8 @@ def _check_request(request: Request, config: Config) -> None:
         raise ConfigError("--interpolate walks from sample to sample: give --samples=2 or more, and no --style")
 
 
-def _grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
+def tile_grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
+    """Returns the grid of an input of this height and width, after the request's resize. Raises ConfigError if its tile does not fit."""
     height, width = (request.size, request.size) if request.size else size
     options = {"size_multiple": generator.size_multiple, "receptive_radius": generator.receptive_radius}
     return tiling.grid(height, width, tile=request.tile, **options)
@@ -158,7 +159,7 @@ def _input_half(file: Path, config: Config) -> np.ndarray:
 
 
 def _write_images(request: Request, trained: model.Model, sources: Sequence[translation.Source], config: Config) -> None:
-    latents = _style_latents(request, trained, config)
+    latents = style_latents(request, trained, config)
     with tqdm(total=len(sources), unit="image", disable=len(sources) == 1) as progress:
         for _ in translation.run(
             trained.networks,
@@ -174,8 +175,13 @@ def _write_images(request: Request, trained: model.Model, sources: Sequence[tran
             progress.update()
 
 
-def _style_latents(request: Request, trained: model.Model, config: Config) -> Callable[[Any], np.ndarray] | None:
-    """Latents [n, d] of the style image, the same for all samples; None without a style image."""
+def style_latents(request: Request, trained: model.Model, config: Config) -> Callable[[Any], np.ndarray] | None:
+    """Returns a function that gives the latents [n, d] of the style image, the same for all samples; None without a style image.
+
+    Raises:
+      ConfigError: if the run has no encoder.
+      ImageError: if the style image cannot be used.
+    """
     if request.style is None:
         return None
     style_image = images.read(request.style, channels=config.data.target_channels, max_pixels=config.data.max_pixels)

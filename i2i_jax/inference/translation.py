@@ -95,12 +95,50 @@ def run(
     mesh = parallel.make_mesh(jax.local_devices()[: math.ceil(total_pixels * samples / BATCH_PIXELS)])
     translate = _translator(networks, state, mode, mesh, samples=samples, seed=seed, sync=sync, latents=latents)
 
-    def batch_size(height: int, width: int, channels: int) -> int:
-        return mesh.size * max(1, BATCH_PIXELS // (height * width * samples))
-
+    batch_size = _batch_size(mesh, samples)
     with ThreadPoolExecutor(_workers()) as pool:
         translated = _translated(_batches(_tiles(sources, pool), batch_size), translate, batch_size)
         yield from _written(_blended(translated, bits), pool)
+
+
+def stream(
+    networks: models.Networks,
+    state: TrainState,
+    mode: sampling.Mode,
+    frames: Iterable[Pixels],
+    grid: tiling.Grid,
+    *,
+    seed: int = 0,
+    latents: Latents | None = None,
+) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    """Translates the frames of a film in order; only a few of them are in memory at any time.
+
+    All frames have the latent and the dropout that `run` gives to every image with `sync`.
+
+    Args:
+        networks: the networks.
+        state: their parameters and statistics.
+        mode: how the generator runs at inference (dropout, batch statistics).
+        frames: images of one size and type.
+        grid: how each frame is cut into tiles.
+        seed: seed of the latent and of dropout.
+        latents: a function that returns the latent [1, d]; defaults to a random one.
+
+    Yields:
+        The translation of each frame.
+    """
+    mesh = parallel.make_mesh(jax.local_devices())
+    translate = _translator(networks, state, mode, mesh, samples=1, seed=seed, sync=True, latents=latents)
+    source = Source(0, grid, read=lambda: None, write=lambda image, outputs: None)
+    images = (_Image(source, frame) for frame in frames)
+    tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(image.pixels, grid))
+    batch_size = _batch_size(mesh, 1)
+    for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size)):
+        yield outputs[0]
+
+
+def _batch_size(mesh: Mesh, samples: int) -> BatchSize:
+    return lambda height, width, channels: mesh.size * max(1, BATCH_PIXELS // (height * width * samples))
 
 
 def _workers() -> int:

@@ -28,7 +28,7 @@ Frame = UInt8[np.ndarray, "_h _w 3"]
 
 
 class VideoError(RuntimeError):
-    """A video cannot be written; the message is one line that says what would do."""
+    """A video cannot be read or written; the message is one line that says what would do."""
 
 
 class Walked(NamedTuple):
@@ -137,22 +137,41 @@ def _cell_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _mp4(path: Path, frames: Iterable[Frame]) -> None:
+def encode(path: Path, frames: Iterable[Frame], *, rate: str = str(FPS), inputs: Sequence[str] = (), options: Sequence[str] = ()) -> None:
+    """Writes an mp4 while its frames are computed; if they raise, an incomplete file is left behind.
+
+    Args:
+        path: the file to write.
+        frames: frames of one size, at least one.
+        rate: frames per second, as a number or a fraction.
+        inputs: options of ffmpeg that name more inputs.
+        options: options of ffmpeg for the output.
+
+    Raises:
+        VideoError: if ffmpeg fails.
+        MissingExtra: if ffmpeg is not installed (extra `video`).
+    """
     # H.264 needs even sides; with the index first (faststart) playback starts while the file loads.
     # ffmpeg is called directly because imageio's own writer forks, which JAX warns about.
     even = (np.pad(frame, [(0, side % 2) for side in frame.shape[:2]] + [(0, 0)], mode="edge") for frame in frames)
     first = next(even)
-    input_options = f"-f rawvideo -pix_fmt rgb24 -s {first.shape[1]}x{first.shape[0]} -r {FPS} -i -"
+    input_options = f"-f rawvideo -pix_fmt rgb24 -s {first.shape[1]}x{first.shape[0]} -r {rate} -i -"
     output_options = "-c:v libx264 -pix_fmt yuv420p -crf 18 -movflags +faststart"
     ffmpeg = optional.library("imageio_ffmpeg", "video").get_ffmpeg_exe()
-    command = [ffmpeg, "-loglevel", "error", *input_options.split(), *output_options.split(), str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
-        with contextlib.suppress(BrokenPipeError):  # ffmpeg exited: stderr says why
-            for frame in itertools.chain([first], even):
-                cast(IO[bytes], encoder.stdin).write(frame.tobytes())
-        _, stderr = encoder.communicate()
-    if encoder.returncode:
-        raise VideoError(f"{path.name} was not encoded: {stderr.decode(errors='replace').strip()}")
+    command = [ffmpeg, "-loglevel", "error", *input_options.split(), *inputs, *output_options.split(), *options, str(path)]
+    # Messages go to a file: ffmpeg would block if it filled a pipe while this process is still writing frames.
+    with tempfile.TemporaryFile() as messages, subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages) as encoder:
+        try:
+            with contextlib.suppress(BrokenPipeError):  # ffmpeg exited: its messages say why
+                for frame in itertools.chain([first], even):
+                    cast(IO[bytes], encoder.stdin).write(frame.tobytes())
+            encoder.communicate()
+        except BaseException:
+            encoder.kill()
+            raise
+        messages.seek(0)
+        if encoder.returncode:
+            raise VideoError(f"{path.name} was not encoded: {messages.read().decode(errors='replace').strip()}")
 
 
 def _animation(path: Path, frames: Iterable[Frame], **options: Any) -> None:
@@ -161,7 +180,7 @@ def _animation(path: Path, frames: Iterable[Frame], **options: Any) -> None:
 
 
 KINDS: dict[str, Callable[[Path, Iterable[Frame]], None]] = {
-    ".mp4": _mp4,
+    ".mp4": encode,
     ".gif": _animation,
     ".webp": lambda path, frames: _animation(path, frames, quality=90, method=2),
 }

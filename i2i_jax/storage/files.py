@@ -37,6 +37,28 @@ def atomic_write(path: Path, content: bytes) -> None:
                 temporary.unlink()
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields the path of a temporary file for another program to write. Creates the parent folders.
+
+    The file replaces `path` atomically when the block completes, and is removed when it raises.
+
+    Raises:
+      OSError: one line that names the file.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    with folder as name:
+        temporary = Path(name) / path.name
+        yield temporary
+        with writing(path):
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+
+
 def _sync_folder(folder: Path) -> None:
     """Syncs the names of a folder's files to disk. Some systems and file systems cannot, and sync them on their own."""
     with contextlib.suppress(OSError):
