@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from i2i_jax.data import checks, images
-from i2i_jax.data.pairs import Pair, Pairs, SideBySide
+from i2i_jax.data.pairs import Pair, Pairs, SideBySide, fingerprint_of
 
 SPLITS = ("train", "val", "test")
 SHOWN = 3  # names in an error message
@@ -27,12 +27,14 @@ class TwoFiles:
       input_channels: see `images.read`.
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have.
+      fingerprint: as of `pairs.Fingerprinted`.
     """
 
     files: Sequence[tuple[Path, ...]]
     input_channels: int
     target_channels: int
     max_pixels: int
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -89,12 +91,13 @@ def pairs(
     root = Path(path).expanduser()
     pair_files = files(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
     options = direction, input_channels, target_channels, max_pixels
+    identity = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files], options
+    fingerprint = fingerprint_of(identity)
     if len(pair_files[0]) == 2:
-        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], *options[1:])
+        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], *options[1:], fingerprint)
     else:
-        source = SideBySide(len(pair_files), lambda i: pair_files[i][0], lambda i: pair_files[i][0].stem, *options)
-    stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files]
-    return checks.usable(source, fingerprint=(stamps, options), skip_bad=skip_bad)
+        source = SideBySide(len(pair_files), lambda i: pair_files[i][0], lambda i: pair_files[i][0].stem, *options, fingerprint)
+    return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

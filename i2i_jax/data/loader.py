@@ -1,7 +1,7 @@
 """Batches on the host: decode, resize, shuffle, batch. The rest is done on the device (augment.py)."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import grain
@@ -9,7 +9,11 @@ import numpy as np
 from jaxtyping import Array, Int32, Integer, Num
 from PIL import Image
 
+from i2i_jax.data import pixel_cache
 from i2i_jax.data.pairs import Pair, Pairs
+
+MAX_THREADS = 16  # that decode
+PREFETCHED = 10**9  # bytes of batches that are read ahead; more if 8 batches take more
 
 
 class RawBatch(NamedTuple):
@@ -35,6 +39,7 @@ def batches(
     start_step: int = 0,
     rows: Sequence[int] | np.ndarray | None = None,
     cache_gb: float = 4.0,
+    disk_cache_gb: float = 0.0,
     threads: int | None = None,
 ) -> Iterator[RawBatch]:
     """Yields batches endlessly; the batch of step k depends on `seed` and k only.
@@ -49,7 +54,8 @@ def batches(
       start_step: the step of the first batch.
       rows: the rows of the global batch that this process reads; None for all.
       cache_gb: a dataset that fits in so many GB, resized, is decoded once and kept in memory.
-      threads: number of threads that decode; None for one for each CPU, at most 4.
+      disk_cache_gb: a larger dataset is kept on disk, in at most so many GB; see `pixel_cache.opened`. It changes no batch.
+      threads: number of threads that decode; None for one for each CPU that this process may use, at most 16.
 
     Raises:
       ValueError: if there are no pairs.
@@ -57,11 +63,13 @@ def batches(
     if not len(pairs):
         raise ValueError("no pairs to make batches of")
     own_rows = np.arange(batch_size) if rows is None else np.asarray(rows)
-    threads = threads or min(4, os.cpu_count() or 1)
-    resized = _cached(pairs, load_size, cache_gb)
+    threads = threads or min(MAX_THREADS, available_cpus())
+    example = _resized(pairs[0], load_size)
+    resized = _cached(pairs, load_size, example, cache_gb, disk_cache_gb)
+    prefetched = min(2 * threads, max(8, PREFETCHED // (len(own_rows) * _bytes(example) or 1)))
     order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size, drop_remainder=True)
     steps = order[start_step:].map(lambda indices: _stack([resized(int(indices[row])) for row in own_rows], own_rows))
-    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)))
+    return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=min(threads, prefetched), prefetch_buffer_size=prefetched)))
 
 
 def fixed(pairs: Pairs, indices: Sequence[int], *, size: int) -> RawBatch:
@@ -82,11 +90,17 @@ def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size 
     return np.clip(np.rint(floats), 0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def _cached(pairs: Pairs, size: int, cache_gb: float):
-    """A function from index to resized pair, which keeps all pairs in memory if they fit."""
-    first = _resized(pairs[0], size)
-    if len(pairs) * (first.input.nbytes + first.target.nbytes) > cache_gb * 1e9:
-        return lambda index: _resized(pairs[index], size)
+def available_cpus() -> int:
+    """Returns the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cached(pairs: Pairs, size: int, first: Pair, cache_gb: float, disk_cache_gb: float) -> Callable[[int], Pair]:
+    """A function from index to resized pair, which keeps all pairs in memory if they fit, otherwise on disk."""
+    if len(pairs) * _bytes(first) > cache_gb * 1e9:
+        return _kept_on_disk(pairs, size, pixel_cache.opened(pairs, size, example=first, most_gb=disk_cache_gb))
     memory = {0: first}
 
     def get(index: int) -> Pair:
@@ -97,8 +111,27 @@ def _cached(pairs: Pairs, size: int, cache_gb: float):
     return get
 
 
+def _kept_on_disk(pairs: Pairs, size: int, disk: pixel_cache.PixelCache | None) -> Callable[[int], Pair]:
+    """A function from index to resized pair, which decodes the pairs that `disk` does not hold, and gives them to it."""
+    if disk is None:
+        return lambda index: _resized(pairs[index], size)
+
+    def get(index: int) -> Pair:
+        pair = disk.read(index)
+        if pair is None:
+            pair = _resized(pairs[index], size)
+            disk.write(index, pair)
+        return pair
+
+    return get
+
+
 def _resized(pair: Pair, size: int) -> Pair:
     return Pair(resize(pair.input, size), resize(pair.target, size))
+
+
+def _bytes(pair: Pair) -> int:
+    return pair.input.nbytes + pair.target.nbytes
 
 
 def _stack(pairs: Sequence[Pair], rows: np.ndarray) -> RawBatch:
