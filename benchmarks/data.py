@@ -81,8 +81,8 @@ def loading(through: Callable[..., Iterator[loader.RawBatch]], pairs: SideBySide
         for _ in range(ROUNDS):
             gc.collect()  # ends the threads that read ahead, and with them the memory map
             _evict(cache.folder(pixel_cache.FOLDER))
-            cold.append(_seconds(disk(), steps))
-        rates["disk cache to batch, none of it in memory"] = timing.spread([steps * _BATCH_SIZE.value / seconds for seconds in cold])
+            cold.append(_rate(disk(), steps))
+        rates["disk cache to batch, none of it in memory"] = _spread_of(cold)
         rates["disk cache to batch"] = _spread(_skip(disk(), steps))
     return rates | {"memory to batch": _spread(_skip(through(cache_gb=1e3), 2 * steps))}
 
@@ -93,17 +93,22 @@ def _skip(batches: Iterator[loader.RawBatch], count: int) -> Iterator[loader.Raw
     return batches
 
 
-def _seconds(batches: Iterator[loader.RawBatch], count: int) -> float:
-    start = time.perf_counter()
+def _rate(batches: Iterator[loader.RawBatch], count: int) -> tuple[float, float]:
+    """Pairs per second, and microseconds of CPU time per pair in all threads, which other work on the machine affects less."""
+    start, start_of_cpu = time.perf_counter(), time.process_time()
     _skip(batches, count)
-    return time.perf_counter() - start
+    pairs = count * _BATCH_SIZE.value
+    return pairs / (time.perf_counter() - start), 1e6 * (time.process_time() - start_of_cpu) / pairs
 
 
 def _spread(batches: Iterator[loader.RawBatch]) -> dict[str, float]:
-    """Pairs per second, over rounds."""
-    count = _PAIRS.value // _BATCH_SIZE.value
     next(batches)
-    return timing.spread([count * _BATCH_SIZE.value / _seconds(batches, count) for _ in range(ROUNDS)])
+    return _spread_of([_rate(batches, _PAIRS.value // _BATCH_SIZE.value) for _ in range(ROUNDS)])
+
+
+def _spread_of(rounds: list[tuple[float, float]]) -> dict[str, float]:
+    rates, cpu = zip(*rounds, strict=True)
+    return timing.spread(rates) | {"cpu_us": statistics.median(cpu)}
 
 
 def _evict(folder: Path) -> None:
@@ -187,7 +192,7 @@ def _rates(name: str, rates: dict[str, dict[str, Any]], size: int) -> str:
 def _shown(rate: float | dict[str, float]) -> str:
     if isinstance(rate, float):
         return f"{rate:,.0f}"
-    return f"{rate['median']:,.0f} ({rate['lowest']:,.0f} to {rate['highest']:,.0f})"
+    return f"{rate['median']:,.0f} ({rate['lowest']:,.0f} to {rate['highest']:,.0f}), {rate['cpu_us']:,.0f} µs of CPU each"
 
 
 if __name__ == "__main__":
