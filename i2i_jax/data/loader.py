@@ -92,9 +92,9 @@ def resize(image: Num[np.ndarray, "h w c"], size: int) -> Num[np.ndarray, "size 
 
 def available_cpus() -> int:
     """Returns the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    if count := getattr(os, "process_cpu_count", None):  # since Python 3.13
+        return count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cached(pairs: Pairs, size: int, first: Pair, cache_gb: float, disk_cache_gb: float) -> Callable[[int], Pair]:

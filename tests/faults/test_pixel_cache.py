@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import imagecodecs
+import jax
 import numpy as np
 import pytest
 import test_storage
 
+import runs
 from i2i_jax.data import folder, loader, pixel_cache
 from i2i_jax.data.pairs import Pair
 from i2i_jax.storage import cache, files
@@ -238,13 +240,13 @@ def test_two_runs_at_once(make_pairs, cache_folder):
     command = [sys.executable, "-c", RUN, str(root)]
     environment = os.environ | {"PYTHONPATH": str(Path(folder.__file__).parents[2])}
     runs = [subprocess.Popen([*command, seed], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for seed in "01"]
-    for run in runs:
+    for run in processes:
         assert run.stdout and run.stdout.readline() == "ready\n"
-    for run in runs:
+    for run in processes:
         assert run.stdin
         run.stdin.write("\n")
         run.stdin.flush()
-    outputs = [run.communicate()[0].strip() for run in runs]
+    outputs = [run.communicate()[0].strip() for run in processes]
     pairs = opened(root)
     for seed, output in enumerate(outputs):
         expected = take(pairs, 60, disk_cache_gb=0.0, seed=seed)
@@ -353,3 +355,14 @@ def test_a_cache_in_use_is_not_removed(make_pairs, cache_folder, caplog):
     assert used.read(0) is not None
     del used
     assert not any(map(files.is_in_use, cache_folder.iterdir()))
+
+
+@pytest.mark.slow
+def test_a_run_trains_on_it(shapes_dir, tmp_path, cache_folder):
+    states = [
+        runs.train(runs.tiny("pix2pix", shapes_dir, {"data.cache_gb": 0.0, "data.disk_cache_gb": most_gb}), tmp_path / str(most_gb))
+        for most_gb in (0.0, 1.0, 1.0)
+    ]
+    only_file(cache_folder)
+    for state in states[1:]:
+        jax.tree.map(np.testing.assert_array_equal, state.params, states[0].params)
