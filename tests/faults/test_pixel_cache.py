@@ -80,17 +80,21 @@ def only_file(cache_folder: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def reads(monkeypatch) -> list:
-    """A list that has one more item for each pair that is decoded."""
-    decoded, original = [], loader._resized
+class Counted:
+    """Pairs that count how often one is read."""
 
-    def resized(pair, size):
-        decoded.append(size)
-        return original(pair, size)
+    def __init__(self, pairs):
+        self.pairs, self.fingerprint, self.reads = pairs, pairs.fingerprint, 0
 
-    monkeypatch.setattr(loader, "_resized", resized)
-    return decoded
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.pairs[index]
+
+    def name(self, index):
+        return self.pairs.name(index)
 
 
 @pytest.mark.parametrize("dtypes", [(np.uint8,), (np.uint16,), (np.uint8, np.uint16), (np.uint16, np.uint8)], ids=str)
@@ -110,12 +114,11 @@ def test_rows_of_any_number_of_channels(make_pairs, channels):
             assert_same(take(pairs, load_size=size), take(pairs, disk_cache_gb=0.0, load_size=size))
 
 
-def test_each_pair_is_decoded_once(make_pairs, reads):
-    pairs = opened(make_pairs())
-    take(pairs, 20, threads=1)
-    assert len(reads) == 1 + COUNT
-    take(pairs, 20, threads=1)
-    assert len(reads) == 2 + COUNT, "the first pair is always decoded, for its shape"
+def test_each_pair_is_decoded_once(make_pairs):
+    first, second = (Counted(opened(root)) for root in [make_pairs()] * 2)
+    take(first, 20, threads=1)
+    take(second, 20, threads=1)
+    assert (first.reads, second.reads) == (1 + COUNT, 1), "the first pair is always decoded, for its shape"
 
 
 def test_it_is_off(make_pairs, cache_folder):
@@ -125,10 +128,9 @@ def test_it_is_off(make_pairs, cache_folder):
     assert not cache_folder.exists()
 
 
-def test_another_order_uses_the_same_file(make_pairs, cache_folder, reads):
+def test_another_order_uses_the_same_file(make_pairs, cache_folder):
     pairs = opened(make_pairs())
     take(pairs)
-    reads.clear()
     assert_same(take(pairs, seed=7, batch_size=3), take(pairs, seed=7, batch_size=3, disk_cache_gb=0.0, cache_gb=1.0))
     only_file(cache_folder)
 
@@ -188,12 +190,12 @@ def test_writing_that_was_interrupted(make_pairs, cache_folder, kept):
     assert file.read_bytes() == whole
 
 
-def test_a_run_that_was_killed_leaves_rows_for_the_next(make_pairs, reads):
+def test_a_run_that_was_killed_leaves_rows_for_the_next(make_pairs):
     pairs = opened(make_pairs())
     fill(pairs, 1.0, indices=(1, 4))
-    reads.clear()
-    batches = take(pairs, threads=1)
-    assert len(reads) == 1 + COUNT - 2
+    counted = Counted(pairs)
+    batches = take(counted, threads=1)
+    assert counted.reads == 1 + COUNT - 2
     assert_same(batches, take(pairs, disk_cache_gb=0.0))
 
 
@@ -239,7 +241,9 @@ def test_two_runs_at_once(make_pairs, cache_folder):
     root = make_pairs()
     command = [sys.executable, "-c", RUN, str(root)]
     environment = os.environ | {"PYTHONPATH": str(Path(folder.__file__).parents[2])}
-    runs = [subprocess.Popen([*command, seed], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for seed in "01"]
+    processes = [
+        subprocess.Popen([*command, seed], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for seed in "01"
+    ]
     for run in processes:
         assert run.stdout and run.stdout.readline() == "ready\n"
     for run in processes:
