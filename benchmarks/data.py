@@ -2,10 +2,12 @@
 
     python benchmarks/data.py [--data=DIR] [--threads=1,2,4] [--config=FILE --config.SECTION.OPTION=VALUE ...]
 
-Measures the embedded dataset `shapes` and the side-by-side pairs in DIR, then trains the config for a few hundred steps (default:
-configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
+Measures the embedded dataset `shapes` and the side-by-side pairs in DIR (default: generated JPEGs of 256 x 512 pixels), then trains the
+config for a few hundred steps (default: configs/bicycle.py on `shapes`). Prints Markdown tables and writes benchmarks/results/data.json.
 """
 
+import gc
+import os
 import statistics
 import tempfile
 import time
@@ -17,19 +19,22 @@ from typing import Any
 from unittest import mock
 
 import jax
+import numpy as np
 import tables
 import timing
 from absl import flags
 from ml_collections import config_flags
+from PIL import Image
 
 from i2i_jax import training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, override
-from i2i_jax.data import augment, folder, images, loader, shapes
+from i2i_jax.data import augment, folder, images, loader, pixel_cache, shapes
 from i2i_jax.data.pairs import SideBySide
 from i2i_jax.devices import parallel
+from i2i_jax.storage import cache
 
-_DATA = flags.DEFINE_string("data", None, "A folder of side-by-side pairs.")
+_DATA = flags.DEFINE_string("data", None, "A folder of side-by-side pairs; default: generated.")
 _LOAD_SIZE = flags.DEFINE_integer("load_size", 286, "Side in pixels that the folder's images are resized to before a crop to 256.")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 4, "Pairs per batch.")
 _THREADS = flags.DEFINE_list("threads", ["1", "2", "4"], "Numbers of threads.")
@@ -41,7 +46,7 @@ ROUNDS = 3
 WARM_UP = 20  # training steps before the clock starts: compilation, and the loader's buffers
 
 
-def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float]:
+def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float | dict[str, float]]:
     """Pairs per second through each stage alone, and through all of them together, as in training."""
     indices = [i % len(pairs) for i in range(_PAIRS.value)]
     batch = loader.fixed(pairs, indices[: _BATCH_SIZE.value], size=load_size)
@@ -58,14 +63,69 @@ def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float]:
         _, stack = _timed(lambda batch: loader._stack([*zip(*batch[:2], strict=True)], batch.row), batches, pool.map)
     _, move = _timed(lambda batch: jax.block_until_ready(parallel.global_batch(batch, mesh)), batches, map)
     _, augmented = _timed(lambda batch: jax.block_until_ready(crop(batch)), [on_device] * len(batches), map)
-    rates = {"read": read, "decode": decode, "decode and split": split, "resize": resize}
+    rates: dict[str, float | dict[str, float]] = {"read": read, "decode": decode, "decode and split": split, "resize": resize}
     rates |= {"stack": stack * _BATCH_SIZE.value, "host to device": move * _BATCH_SIZE.value, "augment": augmented * _BATCH_SIZE.value}
-    through = partial(loader.batches, pairs, load_size=load_size, batch_size=_BATCH_SIZE.value, seed=0, threads=threads)
-    rates["disk to batch"] = _rate_of_batches(through(cache_gb=0.0))
-    kept = through(cache_gb=1e3)
-    for _ in range(2 * len(pairs) // _BATCH_SIZE.value + 1):
-        next(kept)
-    return rates | {"memory to batch": _rate_of_batches(kept)}
+    return rates | loading(
+        partial(loader.batches, pairs, load_size=load_size, batch_size=_BATCH_SIZE.value, seed=0, threads=threads), pairs
+    )
+
+
+def loading(through: Callable[..., Iterator[loader.RawBatch]], pairs: SideBySide) -> dict[str, float | dict[str, float]]:
+    """Pairs per second from the files, from the disk cache and from memory to a batch."""
+    steps = -(-len(pairs) // _BATCH_SIZE.value)  # of an epoch
+    rates: dict[str, float | dict[str, float]] = {"files to batch": _spread(through(cache_gb=0.0))}
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, XDG_CACHE_HOME=folder):
+        disk = partial(through, cache_gb=0.0, disk_cache_gb=1e3)
+        _skip(disk(), steps)
+        cold = []
+        for _ in range(ROUNDS):
+            gc.collect()  # ends the threads that read ahead, and with them the memory map
+            _evict(cache.folder(pixel_cache.FOLDER))
+            cold.append(_rate(disk(), steps))
+        rates["disk cache to batch, none of it in memory"] = _spread_of(cold)
+        rates["disk cache to batch"] = _spread(_skip(disk(), steps))
+    return rates | {"memory to batch": _spread(_skip(through(cache_gb=1e3), 2 * steps))}
+
+
+def _skip(batches: Iterator[loader.RawBatch], count: int) -> Iterator[loader.RawBatch]:
+    for _ in range(count):
+        next(batches)
+    return batches
+
+
+def _rate(batches: Iterator[loader.RawBatch], count: int) -> tuple[float, float]:
+    """Pairs per second, and microseconds of CPU time per pair in all threads, which other work on the machine affects less."""
+    start, start_of_cpu = time.perf_counter(), time.process_time()
+    _skip(batches, count)
+    pairs = count * _BATCH_SIZE.value
+    return pairs / (time.perf_counter() - start), 1e6 * (time.process_time() - start_of_cpu) / pairs
+
+
+def _spread(batches: Iterator[loader.RawBatch]) -> dict[str, float]:
+    next(batches)
+    return _spread_of([_rate(batches, _PAIRS.value // _BATCH_SIZE.value) for _ in range(ROUNDS)])
+
+
+def _spread_of(rounds: list[tuple[float, float]]) -> dict[str, float]:
+    rates, cpu = zip(*rounds, strict=True)
+    return timing.spread(rates) | {"cpu_us": statistics.median(cpu)}
+
+
+def _evict(folder: Path) -> None:
+    """Removes the folder's files from the system's page cache."""
+    for file in folder.iterdir():
+        with file.open("rb") as content:
+            os.fsync(content.fileno())
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def generate(root: Path, count: int) -> Path:
+    """Writes side-by-side JPEGs of 256 x 512 pixels: smooth noise, of which a file takes about as many bytes as of a facade."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        coarse = Image.fromarray(rng.integers(0, 256, (32, 64, 3), np.uint8))
+        coarse.resize((512, 256), Image.Resampling.BICUBIC).save(root / f"{i:04d}.jpg", quality=90)
+    return root
 
 
 def _bytes(source: Path | bytes) -> bytes:
@@ -80,11 +140,6 @@ def _timed(function: Callable, items: list, mapped: Callable[[Callable, Iterable
         results = list(mapped(function, items))
         seconds.append(time.perf_counter() - start)
     return results, len(items) / statistics.median(seconds)
-
-
-def _rate_of_batches(batches: Iterator[loader.RawBatch]) -> float:
-    next(batches)
-    return _BATCH_SIZE.value * _timed(lambda _: next(batches), [None] * (_PAIRS.value // _BATCH_SIZE.value), map)[1]
 
 
 def waiting(config: Config) -> dict[str, float]:
@@ -112,12 +167,13 @@ def waiting(config: Config) -> dict[str, float]:
 
 def main(argv: list[str]) -> None:
     sets: dict[str, tuple[SideBySide, int]] = {"shapes": (shapes.pairs("train"), shapes.SIZE)}
-    if _DATA.value:
-        pairs = folder.pairs(_DATA.value, "train")
+    with tempfile.TemporaryDirectory() as generated:
+        path = Path(_DATA.value) if _DATA.value else generate(Path(generated), _PAIRS.value)
+        pairs = folder.pairs(path, "train")
         if not isinstance(pairs, SideBySide):
             raise app.UsageError(f"--data: {_DATA.value} has no side-by-side pairs")
-        sets[Path(_DATA.value).name] = (pairs, _LOAD_SIZE.value)
-    found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
+        sets[path.name if _DATA.value else "generated"] = (pairs, _LOAD_SIZE.value)
+        found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
     results: dict[str, Any] = {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
     written = [_rates(name, rates, sets[name][1]) for name, rates in found.items()]
     if _STEPS.value:
@@ -127,10 +183,16 @@ def main(argv: list[str]) -> None:
     timing.write("data", results, "\n\n".join(written))
 
 
-def _rates(name: str, rates: dict[str, dict[str, float]], size: int) -> str:
+def _rates(name: str, rates: dict[str, dict[str, Any]], size: int) -> str:
     threads = list(rates)
     head = [f"{name} to {size} pixels: pairs per second", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
-    return tables.lines(head, [[stage, *(f"{rates[n][stage]:,.0f}" for n in threads)] for stage in rates[threads[0]]])
+    return tables.lines(head, [[stage, *(_shown(rates[n][stage]) for n in threads)] for stage in rates[threads[0]]])
+
+
+def _shown(rate: float | dict[str, float]) -> str:
+    if isinstance(rate, float):
+        return f"{rate:,.0f}"
+    return f"{rate['median']:,.0f} ({rate['lowest']:,.0f} to {rate['highest']:,.0f}), {rate['cpu_us']:,.0f} µs of CPU each"
 
 
 if __name__ == "__main__":

@@ -132,6 +132,9 @@ class DataConfig(Section):
     max_pixels: int = option(100_000_000, "refuse an image file with more pixels than this", low=1, resumable=True)
     skip_bad: bool = option(False, "leave out pairs that cannot be read, and list them; False: they are an error", resumable=True)
     cache_gb: float = option(4.0, "a set that fits in this many GB is decoded once and kept in memory", low=0, resumable=True)
+    disk_cache_gb: float = option(
+        100.0, "a larger set is decoded once and kept in the user's cache directory, in at most this many GB; 0: off", low=0, resumable=True
+    )
 
 
 @dataclass

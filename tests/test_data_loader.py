@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -70,6 +71,25 @@ def test_the_seed_sets_the_order():
 @pytest.mark.parametrize("threads", [1, 4])
 def test_the_number_of_threads_changes_nothing(threads):
     assert numbers(take(6, Numbered(7), threads=threads)) == numbers(take(6, Numbered(7), threads=2))
+
+
+@pytest.mark.parametrize(
+    ("cpus", "batch_size", "threads", "prefetched"),
+    [(1, 3, 1, 2), (3, 3, 3, 6), (64, 3, 16, 32), (64, 1000, 10, 10), (64, 10_000, 8, 8), (2, 10_000, 2, 4)],
+)
+def test_as_many_threads_as_cpus_while_memory_is_bounded(monkeypatch, cpus, batch_size, threads, prefetched):
+    """16 threads at most; the batches that are read ahead take a GB, or are 8."""
+    options, original = [], loader.grain.ReadOptions
+    monkeypatch.setattr(loader, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(loader, "PREFETCHED", 10 * 1000 * (2 * 4 * 4 * 3))
+    monkeypatch.setattr(loader.grain, "ReadOptions", lambda **given: options.append(given) or original(**given))
+    loader.batches(Numbered(3), load_size=4, batch_size=batch_size, seed=0, rows=np.arange(batch_size))
+    assert options == [{"num_threads": threads, "prefetch_buffer_size": prefetched}]
+
+
+def test_available_cpus_are_those_of_the_process():
+    expected = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    assert loader.available_cpus() == expected >= 1
 
 
 def test_processes_read_their_rows_of_the_global_batch():

@@ -199,7 +199,7 @@ def test_bad_folders(command, trained, tmp_path):
         (folders("real", "uneven"), 1, "2 images of 'a' but 1 of 'b'"),
         (folders("real", "wide"), 1, "a.png is 32x32, colour but .*wide/a.png is 40x32, colour: must be the same"),
         (folders("real", "grey"), 1, "grey/a.png is 32x32, grey: must be the same"),
-        (folders("pair", "one"), 1, "pair/a.png is 64x32, .* name the half that is real, --direction=AtoB"),
+        (folders("pair", "one"), 1, "pair/a.png is 64x32, .* say which half is real, --direction=AtoB"),
         ([*folders("real", "one"), "--direction=AtoB"], 1, "half of .*real/a.png is 16x32"),
         ([*folders("real", "one"), "--direction=left"], 2, "direction"),
         (folders("tiny", "tiny"), 1, "images are 6 x 6: SSIM needs at least 7 x 7"),
@@ -231,7 +231,7 @@ def test_what_pretrained_networks_cannot_measure(command, shared, tmp_path):
         (real, real, f"kernel_{CAFFE}", "sample has 1 images: at least 3 are needed"),
         (real, real, f"diversity_{CAFFE}", "diversity needs at least 2 samples an input: found 1"),
         (small, small, CAFFE, "images of 16x16: SqueezeNet needs at least 17x17"),
-        (pair, real, f"frechet_{CAFFE}", "pair/a.png is 64x32, .* name the half that is real"),
+        (pair, real, f"frechet_{CAFFE}", "pair/a.png is 64x32, .* say which half is real"),
     ):
         folders = f"--real={real_folder}", f"--fake={fake_folder}", f"--output={tmp_path / 'out'}"
         options = *folders, f"--metrics={metric}", f"--weights={weights}"

@@ -1,7 +1,6 @@
 """Reads every pair once before training, reports all unusable ones at once, and remembers the result in the cache directory."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from absl import logging
 from tqdm import tqdm
 
 from i2i_jax.data.images import ImageError
-from i2i_jax.data.pairs import Pair, Pairs
+from i2i_jax.data.pairs import Fingerprinted, Pair, Pairs, fingerprint_of
 from i2i_jax.storage import cache
 from i2i_jax.storage.files import atomic_write
 
@@ -35,6 +34,12 @@ class Subset:
     def name(self, index: int, /) -> str:
         return self.pairs.name(self.indices[index])
 
+    @property
+    def fingerprint(self) -> str:
+        """As of `Fingerprinted`."""
+        whole = self.pairs.fingerprint if isinstance(self.pairs, Fingerprinted) else ""
+        return whole and fingerprint_of((whole, list(self.indices)))
+
 
 def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     """Returns the pairs that can be read, in their order.
@@ -48,7 +53,7 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     Raises:
       ImageError: names the unreadable pairs; with `skip_bad`, only if there are no others.
     """
-    record = cache.folder("checked") / f"{hashlib.sha256(repr(fingerprint).encode(errors='surrogateescape')).hexdigest()[:16]}.json"
+    record = cache.folder("checked") / f"{fingerprint_of(fingerprint)[:16]}.json"
     bad = _remembered(record)
     if bad is None or (bad and not skip_bad):  # a refused pair may be readable by now, for example if its disk was mounted
         bad = _unreadable(pairs)

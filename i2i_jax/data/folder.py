@@ -10,7 +10,7 @@ from i2i_jax.data import checks, images, layouts, listing
 from i2i_jax.data.labels import Labels
 from i2i_jax.data.layouts import SPLITS, layout
 from i2i_jax.data.listing import FolderError, by_stem, matched
-from i2i_jax.data.pairs import Pair, Pairs, SideBySide
+from i2i_jax.data.pairs import Pair, Pairs, SideBySide, fingerprint_of
 
 __all__ = ["SPLITS", "FolderError", "Named", "TwoFiles", "by_stem", "files", "layout", "matched", "named", "pairs", "split_used"]
 
@@ -28,6 +28,7 @@ class TwoFiles:
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have.
       input_labels: how the classes of the inputs are stored, if they are label maps.
+      fingerprint: as of `pairs.Fingerprinted`.
     """
 
     files: Sequence[tuple[Path, ...]]
@@ -36,6 +37,7 @@ class TwoFiles:
     target_channels: int
     max_pixels: int
     input_labels: Labels | None = None
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -101,13 +103,15 @@ def pairs(
     named_files = named(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
     names, pair_files = [name for name, _ in named_files], [files for _, files in named_files]
     options = direction, input_channels, target_channels, max_pixels
-    if len(pair_files[0]) == 2:
-        source = TwoFiles([pair if direction == "AtoB" else pair[::-1] for pair in pair_files], names, *options[1:], input_labels)
-    else:
-        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options, input_labels)
-    stamps = [[(str(file), *_stamp(file)) for file in pair] for pair in pair_files]
     labels = (input_labels,) if input_labels else ()
-    return checks.usable(source, fingerprint=(stamps, options, *labels), skip_bad=skip_bad)
+    identity = ([[(str(file), *_stamp(file)) for file in pair] for pair in pair_files], options, *labels)
+    fingerprint = fingerprint_of(identity)
+    if len(pair_files[0]) == 2:
+        sorted_files = [pair if direction == "AtoB" else pair[::-1] for pair in pair_files]
+        source = TwoFiles(sorted_files, names, *options[1:], input_labels, fingerprint)
+    else:
+        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options, input_labels, fingerprint)
+    return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The interface of every source of pairs, and pairs stored side by side in one image."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -31,6 +32,23 @@ class Pairs(Protocol):
         ...
 
 
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """Pairs whose pixels may be kept after the process ends.
+
+    Attributes:
+      fingerprint: text that changes whenever a pixel of a pair or the order of the pairs does; "" if unknown.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def fingerprint_of(value: object) -> str:
+    """Returns a SHA-256 of the representation of `value`, in hexadecimal."""
+    return hashlib.sha256(repr(value).encode(errors="surrogateescape")).hexdigest()
+
+
 @dataclasses.dataclass(frozen=True)
 class SideBySide:
     """Pairs stored as one image each, A in the left half and B in the right. Reading a pair raises ImageError if it cannot be used.
@@ -44,6 +62,7 @@ class SideBySide:
       target_channels: see `images.read`.
       max_pixels: the most pixels an image may have, both halves together.
       input_labels: how the classes of the inputs are stored, if they are label maps.
+      fingerprint: as of `Fingerprinted`.
     """
 
     count: int
@@ -54,6 +73,7 @@ class SideBySide:
     target_channels: int = 3
     max_pixels: int = images.MAX_PIXELS
     input_labels: Labels | None = None
+    fingerprint: str = ""
 
     def __len__(self) -> int:
         return self.count

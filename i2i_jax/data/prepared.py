@@ -1,6 +1,7 @@
 """TFDS without TensorFlow: prepares a builder's dataset of side-by-side pairs, and reads it as Pairs."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from i2i_jax.data import checks
 from i2i_jax.data.images import ImageError
-from i2i_jax.data.pairs import Pairs, SideBySide
+from i2i_jax.data.pairs import Pairs, SideBySide, fingerprint_of
 from i2i_jax.storage import cache
 from i2i_jax.storage.errors import first_line
 
@@ -68,7 +69,9 @@ def pairs(
         raise ValueError(f"unknown split {split!r} of {builder.name}: one of {', '.join(splits)}")
     source = _read(builder, split, max_pairs, **reading)
     prepared_ns = (Path(builder.data_path) / "dataset_info.json").stat().st_mtime_ns
-    return checks.usable(source, fingerprint=(str(builder.data_path), prepared_ns, split, len(source), reading), skip_bad=skip_bad)
+    identity = str(builder.data_path), prepared_ns, split, len(source), reading
+    source = dataclasses.replace(source, fingerprint=fingerprint_of(identity))
+    return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str, max_pairs: int | None, **reading) -> SideBySide:

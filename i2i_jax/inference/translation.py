@@ -110,7 +110,7 @@ def stream(
     *,
     seed: int = 0,
     latents: Latents | None = None,
-) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+) -> Iterator[Pixels]:
     """Translates the frames of a film in order; only a few of them are in memory at any time.
 
     All frames have the latent and the dropout that `run` gives to every image with `sync`.
@@ -133,7 +133,7 @@ def stream(
     images = (_Image(source, frame) for frame in frames)
     tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(image.pixels, grid))
     batch_size = _batch_size(mesh, 1)
-    for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size)):
+    for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size), bits=8):
         yield outputs[0]
 
 

@@ -110,13 +110,17 @@ def sha256(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Holds an exclusive lock on a file, which is created; the system releases it however the process ends.
 
     On a system or file system without such locks, the lock is always granted.
 
+    Args:
+      path: the file.
+      wait: wait until no other process holds the lock.
+
     Raises:
-      Taken: if another process holds the lock.
+      Taken: if another process holds the lock, unless `wait`.
       OSError: if the file cannot be written.
     """
     with writing(path):
@@ -125,7 +129,7 @@ def lock(path: Path) -> Iterator[None]:
     with file:
         try:
             fcntl = importlib.import_module("fcntl")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             raise Taken(file.read().strip() or "another process") from None
@@ -136,3 +140,23 @@ def lock(path: Path) -> Iterator[None]:
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
             file.flush()
         yield
+
+
+def mark_in_use(descriptor: int) -> None:
+    """Marks an open file as in use until it is closed, however the process ends. Several processes may use it at once."""
+    with contextlib.suppress(OSError, ModuleNotFoundError):
+        fcntl = importlib.import_module("fcntl")
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process has marked the file with `mark_in_use`; False on a file system without locks."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, ModuleNotFoundError):
+        pass
+    return False

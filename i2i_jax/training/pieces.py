@@ -71,7 +71,7 @@ class Pieces:
         rows = parallel.local_rows(data.batch_size, self.mesh)
         for batch in loader.batches(
             self.train_pairs, load_size=data.load_size, batch_size=data.batch_size, seed=train.seed, start_step=start, rows=rows,
-            cache_gb=data.cache_gb, input_is_labels=bool(data.input_labels),
+            cache_gb=data.cache_gb, disk_cache_gb=data.disk_cache_gb, input_is_labels=bool(data.input_labels),
         ):  # fmt: skip
             yield parallel.global_batch(batch, self.mesh)
 
