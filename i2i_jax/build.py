@@ -301,7 +301,7 @@ def start_from(config: Config, state: TrainState) -> TrainState:
     template = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in fitting.items()}
     restored = flatten_dict(_restore(source, unflatten_dict(template, sep=".")), sep=".")
     new = [*sorted(state.params.keys() - taken), *(name.removeprefix("params.") for name in misfits)]
-    processes.say(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
+    processes.print_once(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
     merged = unflatten_dict(ours | restored, sep=".")
     stats = {name: merged.get("batch_stats", {}).get(name, {}) for name in state.batch_stats}
     return dataclasses.replace(state, params=merged["params"], batch_stats=stats)

@@ -51,14 +51,14 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax import training
     from i2i_jax.devices import processes  # after the options are known to be good: it takes seconds
 
-    with processes.together(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value):
-        processes.say(f"run folder: {workdir}")
+    with processes.connected(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value, distributed=_DISTRIBUTED.value):
+        processes.print_once(f"run folder: {workdir}")
         try:
             training.train(config, workdir, command=shlex.join(["i2i", "train", *sys.argv[1:]]))
         except training.Stopped as stopped:
-            processes.say(str(stopped))
+            processes.print_once(str(stopped))
         else:
-            processes.say(f"done: open {workdir / 'index.html'}")
+            processes.print_once(f"done: open {workdir / 'index.html'}")
 
 
 def _config() -> Config:

@@ -95,11 +95,11 @@ def shallow(config, whole=build.game):
     import tiny  # which asks jax for its devices
     return tiny.shallow(whole(config))
 build.game = shallow
-processes.PATIENCE = {patience}
+processes.CONNECT_TIMEOUT = {patience}
 {more}
 main.cli()
 """
-CHANGED = "processes.code = lambda: 'other'"
+CHANGED = "processes.code_hash = lambda: 'other'"
 STEPS = 40
 OPTIONS = {
     "train.steps": STEPS,
@@ -198,7 +198,9 @@ def test_processes_with_different_options_are_refused(tmp_path, train):
 
 @pytest.mark.slow
 def test_processes_with_different_code_are_refused(tmp_path, train):
-    expected = f"error: the code is '{processes.code()}' in process 0 and 'other' in process 1: start all with the same code and options\n"
+    expected = (
+        f"error: the code is '{processes.code_hash()}' in process 0 and 'other' in process 1: start all with the same code and options\n"
+    )
     for code, out, err in map(end, train("run", patches={1: CHANGED})):
         assert (code, out.count("\n") <= 1, err) == (2, True, expected)
     assert not (tmp_path / "run").exists()
@@ -290,11 +292,11 @@ def test_an_error_in_one_process_is_one_line_in_all(kind, train):
 
 def test_code_is_a_hash_of_the_source_files(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "__file__", str(tmp_path / "devices" / "processes.py"))
-    hashes = {processes.code()}
+    hashes = {processes.code_hash()}
     for name, text in (("a.py", ""), ("a.py", "x"), ("b/c.py", "x"), ("b/notes.txt", "x")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        hashes.add(processes.code())
+        hashes.add(processes.code_hash())
     assert len(hashes) == 4
 
 
@@ -311,7 +313,7 @@ def test_a_process_that_stalls(train, stalled):
 
 def test_a_coordinator_that_does_not_exist(compiled, started):
     address = free_address()
-    code = f"from i2i_jax.devices import processes; processes.PATIENCE = 1\nwith processes.together({address!r}, 2, 1): pass"
+    code = f"from i2i_jax.devices import processes; processes.CONNECT_TIMEOUT = 1\nwith processes.connected({address!r}, 2, 1): pass"
     started.append(start([sys.executable, "-c", code], env=environment(compiled, devices=1)))
     assert end(started[0]) == (1, "", f"error: not all processes connected to {address} within 1 seconds\n")
 
@@ -355,11 +357,11 @@ def test_launchers_of_several_processes_are_recognised(monkeypatch, variables, s
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with processes.together():
+    with processes.connected():
         assert joined == [{}] * several
-    with processes.together(distributed=False):
+    with processes.connected(distributed=False):
         assert joined == [{}] * several
-    with processes.together(distributed=True):
+    with processes.connected(distributed=True):
         assert len(joined) == several + 1
 
 
@@ -367,10 +369,10 @@ def test_an_error_in_the_block_is_raised(monkeypatch):
     left = []
     monkeypatch.setattr(processes, "_join", lambda explicit: None)
     monkeypatch.setattr(processes.atexit, "register", left.append)
-    with pytest.raises(ConfigError, match="^every process says so$"), processes.together(distributed=True):
-        raise processes.everywhere(ConfigError("every process says so"))
+    with pytest.raises(ConfigError, match="^every process says so$"), processes.connected(distributed=True):
+        raise processes.raised_by_all(ConfigError("every process says so"))
     assert not left
     for error in (OSError("disk full"), ConfigError("this process alone says so")):
-        with pytest.raises(type(error), match=f"^{error}$"), processes.together(distributed=True):
+        with pytest.raises(type(error), match=f"^{error}$"), processes.connected(distributed=True):
             raise error
-    assert left == [crashes.leave] * 2
+    assert left == [crashes.exit_now] * 2

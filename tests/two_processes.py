@@ -10,15 +10,15 @@ from i2i_jax.devices import processes
 
 coordinator, number, data, out = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 
-with processes.together(coordinator, 2, number):
+with processes.connected(coordinator, 2, number):
     import jax
 
     from i2i_jax.data import shapes
     from tiny import batch_of, mapped, sgd_game, state_of
 
     assert (jax.process_count(), len(jax.devices()), len(jax.local_devices())) == (2, 4, 2)
-    assert processes.anywhere(number == 1)
-    assert not processes.anywhere(False)
+    assert processes.any_process(number == 1)
+    assert not processes.any_process(False)
 
     shapes.SPLITS = dict.fromkeys(shapes.SPLITS, 12)
     assert processes.first_then_others(lambda: len(shapes.pairs("train", data, prepare=number == 0))) == 12
@@ -34,4 +34,4 @@ with processes.together(coordinator, 2, number):
     result = mapped(game, 4, state_of(game, batch), batch)
     if number == 0:
         np.savez(out, *jax.tree.leaves(jax.device_get((result[0].params, result[1]))))
-    processes.say("done")
+    processes.print_once("done")

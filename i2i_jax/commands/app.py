@@ -124,7 +124,7 @@ def _report_errors(main: Main, argv: Sequence[str], files: bool, less_memory: st
     except ConfigError as error:
         fail(str(error), 2)
     except KeyboardInterrupt:
-        atexit.register(crashes.leave)  # XLA may still be computing, and would crash during interpreter shutdown
+        atexit.register(crashes.exit_now)  # XLA may still be computing, and would crash during interpreter shutdown
         fail("interrupted", 1)
     except Exception as error:
         if crashes.out_of_memory(error):

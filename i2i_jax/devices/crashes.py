@@ -22,21 +22,21 @@ def on_abort(message: str) -> None:
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(_: int) -> None:
-        last_words(message)
+        exit_with_message(message)
 
     _HANDLERS.append(handler)
     with contextlib.suppress(OSError, TypeError):  # no C library of this name on Windows
         ctypes.CDLL(None).signal(signal.SIGABRT, handler)
 
 
-def leave() -> None:
+def exit_now() -> None:
     """Exits with status 1 at once, without waiting for threads. Registered last with `atexit`, it runs first, and nothing after it."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
 
 
-def last_words(message: str) -> NoReturn:
+def exit_with_message(message: str) -> NoReturn:
     """Prints `error: MESSAGE` to stderr and exits with status 1; safe to call from any thread or signal handler.
 
     stderr is redirected first, so that other threads cannot print after the message.

@@ -22,8 +22,8 @@ from jax.experimental import multihost_utils
 from i2i_jax.config import ConfigError
 from i2i_jax.devices import crashes
 
-PATIENCE = 50  # seconds: the time limit for connecting, and for a missing heartbeat
-LONGEST = 600  # seconds to wait for a message from other processes that are alive
+CONNECT_TIMEOUT = 50  # seconds: the time limit for connecting, and for a missing heartbeat
+MESSAGE_TIMEOUT = 600  # seconds to wait for a message from other processes that are alive
 GONE = "another process of this run has ended or cannot be reached: see the output of that process"
 WORKING = "working"  # the status of a process that has not finished yet
 
@@ -31,16 +31,16 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
 
-class Unjoined(RuntimeError):
+class ConnectionFailed(RuntimeError):
     """The processes of a run cannot connect."""
 
 
-class Elsewhere(RuntimeError):
+class ErrorElsewhere(RuntimeError):
     """An error in another process, with the number of that process."""
 
 
 @contextlib.contextmanager
-def together(
+def connected(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
@@ -49,7 +49,7 @@ def together(
 ) -> Iterator[None]:
     """Context manager in which this process is connected to the others of the run, if there are any.
 
-    After an error that the other processes do not know of (see `everywhere`), this process exits without waiting for them, since they
+    After an error that the other processes do not know of (see `raised_by_all`), this process exits without waiting for them, since they
     may be waiting for it.
 
     Args:
@@ -60,7 +60,7 @@ def together(
 
     Raises:
         ConfigError: if the arguments are incomplete or out of range.
-        Unjoined: if jax cannot connect the processes.
+        ConnectionFailed: if jax cannot connect the processes.
     """
     explicit = _explicit_arguments(coordinator_address, num_processes, process_id)
     if not (explicit or distributed or (distributed is None and _launcher_started_several())):
@@ -68,11 +68,11 @@ def together(
         return
     _join(explicit)
     try:
-        with watched():
+        with exiting_if_another_is_gone():
             yield
     except BaseException as error:
-        if not getattr(error, "everywhere", False):
-            atexit.register(crashes.leave)  # at exit jax would wait for the others
+        if not getattr(error, "raised_by_all", False):
+            atexit.register(crashes.exit_now)  # at exit jax would wait for the others
         raise
 
 
@@ -98,29 +98,29 @@ def _launcher_started_several() -> bool:
 
 
 def _join(explicit: Mapping[str, Any]) -> None:
-    """Connects this process to the others by `jax.distributed`. Raises Unjoined."""
+    """Connects this process to the others by `jax.distributed`. Raises ConnectionFailed."""
     # If a process dies, jax's coordination service aborts the others from C++; so it does with one that cannot connect.
     crashes.on_abort(GONE)
     jax.config.update("jax_enable_preemption_service", False)  # it would intercept SIGTERM, which the training loop handles
-    limit = threading.Timer(PATIENCE, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
+    limit = threading.Timer(CONNECT_TIMEOUT, _give_up, [explicit.get("coordinator_address", "the coordinator that jax found")])
     limit.daemon = True
     limit.start()
     try:
-        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=PATIENCE)
+        jax.distributed.initialize(**explicit, heartbeat_timeout_seconds=CONNECT_TIMEOUT)
     except Exception as error:
         flags = "--coordinator_address, --num_processes and --process_id"
-        raise Unjoined(f"cannot connect to the other processes ({_first_line(error)}): name them with {flags}") from error
+        raise ConnectionFailed(f"cannot connect to the other processes ({_first_line(error)}): name them with {flags}") from error
     finally:
         limit.cancel()
 
 
 def _give_up(address: str) -> None:
     """Exits because not all processes connected in time."""
-    crashes.last_words(f"not all processes connected to {address} within {PATIENCE} seconds")
+    crashes.exit_with_message(f"not all processes connected to {address} within {CONNECT_TIMEOUT} seconds")
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
+def exiting_if_another_is_gone() -> Iterator[None]:
     """Context manager: exits with a one-line error if its block fails because another process is gone.
 
     It exits without cleaning up, since jax's clean-up would wait for the other process.
@@ -129,11 +129,11 @@ def watched() -> Iterator[None]:
         yield
     except Exception as error:
         if jax.process_count() > 1 and re.search("gloo|nccl|coordination service", str(error), re.IGNORECASE):
-            crashes.last_words(f"{GONE} ({_first_line(error)})")
+            crashes.exit_with_message(f"{GONE} ({_first_line(error)})")
         raise
 
 
-def say(line: str) -> None:
+def print_once(line: str) -> None:
     """Prints a line, in process 0 only."""
     if jax.process_index() == 0:
         print(line, flush=True)
@@ -155,10 +155,10 @@ def refuse_different(options: Mapping[str, Any]) -> None:
         for name in first:
             if other[name] != first[name]:
                 both = f"{name} is {first[name]!r} in process 0 and {other[name]!r} in process {process}"
-                raise everywhere(ConfigError(f"{both}: start all with the same code and options"))
+                raise raised_by_all(ConfigError(f"{both}: start all with the same code and options"))
 
 
-def code() -> str:
+def code_hash() -> str:
     """A hash of the source files of this package and of jax's version, by which processes with different code are found."""
     package = Path(__file__).parents[1]
     files = sorted(package.rglob("*.py"))
@@ -166,13 +166,13 @@ def code() -> str:
     return hashlib.sha256(b"\0".join(content)).hexdigest()[:12]
 
 
-def everywhere(error: E) -> E:
+def raised_by_all(error: E) -> E:
     """Marks `error` as one that every process raises at the same point, so that none waits for another. Returns it."""
-    error.everywhere = True  # pyright: ignore[reportAttributeAccessIssue]
+    error.raised_by_all = True  # pyright: ignore[reportAttributeAccessIssue]
     return error
 
 
-def agreed(function: Callable[[], T]) -> T:
+def on_all(function: Callable[[], T]) -> T:
     """Calls `function` in every process; if it fails in one, all processes raise. A collective: every process must call it.
 
     Returns:
@@ -181,7 +181,7 @@ def agreed(function: Callable[[], T]) -> T:
     Raises:
         Exception: what `function` raised in this process.
         ConfigError: if it did not fail here, but raised ConfigError in another process.
-        Elsewhere: if it did not fail here, but raised another error in another process.
+        ErrorElsewhere: if it did not fail here, but raised another error in another process.
     """
     if jax.process_count() == 1:
         return function()
@@ -190,7 +190,7 @@ def agreed(function: Callable[[], T]) -> T:
 
 
 def first_then_others(function: Callable[[], T]) -> T:
-    """Like `agreed`, but calls `function` in process 0 first, then in the others. It may take any time.
+    """Like `on_all`, but calls `function` in process 0 first, then in the others. It may take any time.
 
     The processes exchange their status every second, so that nobody takes a busy process for a dead one.
     """
@@ -240,11 +240,11 @@ class _Outcome:
     def result(self, statuses: list[str]) -> Any:
         """The value of `function`. Raises its error, or the first error among the statuses of all processes."""
         if self._error is not None:
-            raise everywhere(self._error)
+            raise raised_by_all(self._error)
         for process, status in enumerate(statuses):
             if status:
                 is_config_error, message = json.loads(status)
-                raise everywhere((ConfigError if is_config_error else Elsewhere)(f"process {process}: {message}"))
+                raise raised_by_all((ConfigError if is_config_error else ErrorElsewhere)(f"process {process}: {message}"))
         return self._value
 
 
@@ -253,14 +253,16 @@ def from_first(value: Any) -> Any:
     return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
 
 
-def anywhere(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Logical OR over all processes. A collective: every process must call it."""
     return flag if jax.process_count() == 1 else any(_gather("set" if flag else ""))
 
 
 def _gather(text: str) -> list[str]:
-    """The texts of all processes, by index. Exits if they do not arrive within LONGEST seconds."""
-    limit = threading.Timer(LONGEST, crashes.last_words, [f"no message from the other processes for {LONGEST} seconds"])
+    """The texts of all processes, by index. Exits if they do not arrive within MESSAGE_TIMEOUT seconds."""
+    limit = threading.Timer(
+        MESSAGE_TIMEOUT, crashes.exit_with_message, [f"no message from the other processes for {MESSAGE_TIMEOUT} seconds"]
+    )
     limit.daemon = True
     limit.start()
     try:

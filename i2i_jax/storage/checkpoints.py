@@ -46,7 +46,7 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         with _one_line(f"{self._directory}: cannot hold checkpoints"):
-            processes.agreed(self._prepare)
+            processes.on_all(self._prepare)
             self._manager = ocp.CheckpointManager(self._directory, options=options, item_handlers=_handlers())
 
     def _prepare(self) -> None:
@@ -96,11 +96,11 @@ class Checkpoints:
           CheckpointError: if there is no intact step of this model.
         """
         self.wait()
-        chosen = processes.agreed(lambda: self._chosen(template))
+        chosen = processes.on_all(lambda: self._chosen(template))
         step, damaged = processes.from_first(chosen and [chosen[0], [step for step in _steps(self._directory) if step > chosen[0]]])
-        state = processes.agreed(lambda: chosen[1] if chosen else _read(self._directory, step, template, partial=False))
+        state = processes.on_all(lambda: chosen[1] if chosen else _read(self._directory, step, template, partial=False))
         if damaged:
-            processes.agreed(lambda: _set_aside(self._directory, damaged))
+            processes.on_all(lambda: _set_aside(self._directory, damaged))
             self._manager.reload()
         return state
 

@@ -40,26 +40,26 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         Stopped: SIGTERM or Ctrl-C came; everything is saved, and the same call resumes the run.
     """
     workdir = Path(workdir)
-    processes.refuse_different({"the code": processes.code(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
+    processes.refuse_different({"the code": processes.code_hash(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
     if config.data.input_labels:
-        config = processes.agreed(partial(run_folder.with_palette, workdir, config))
+        config = processes.on_all(partial(run_folder.with_palette, workdir, config))
         processes.refuse_different(configs.flatten(config))
     pieces = Pieces.build(config, workdir, jax.devices() if devices is None else devices)
     with (
         run_folder.claim(workdir, config, command),
         run_folder.open_checkpoints(workdir, config) as checkpoints,
         stop.listening(config) as should_stop,
-        processes.watched(),
+        processes.exiting_if_another_is_gone(),
     ):
         state = pieces.newest_state(checkpoints)
         start, total = int(state.step), config.train.steps
         if start >= total:
-            processes.say(f"nothing to do: this run is at step {start} of {total}; a higher train.steps continues it")
+            processes.print_once(f"nothing to do: this run is at step {start} of {total}; a higher train.steps continues it")
             return state
-        processes.agreed(lambda: _introduce(pieces, state))
+        processes.on_all(lambda: _introduce(pieces, state))
         key, step_fn = jax.random.key(config.train.seed), training_step(config, pieces.game, pieces.mesh)
         batches = pieces.batches(start)
-        with processes.agreed(lambda: Report(pieces, start)) as report:
+        with processes.on_all(lambda: Report(pieces, start)) as report:
             for step in progress(start, total):
                 batch = next(batches)
                 previous = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
@@ -72,7 +72,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
                     if bad := nonfinite.names(values, state):
                         report.log(step, values)
                         bad += nonfinite.gradient_names(pieces, previous, batch, key)
-                        raise processes.everywhere(nonfinite.diverged(bad, step, checkpoints.latest(), config))
+                        raise processes.raised_by_all(nonfinite.diverged(bad, step, checkpoints.latest(), config))
                 if reporting:
                     metrics = report(step, state, values)
                 if saving:
@@ -86,12 +86,12 @@ def _introduce(pieces: Pieces, state: TrainState) -> None:
     """Prints what is trained and from where, and records it in the run's folder."""
     config, start = pieces.config, int(state.step)
     run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs[0])
-    processes.say("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
+    processes.print_once("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
     run_folder.write_parameters(pieces.workdir, state.params)
     if not start:
         run_folder.announce_pairs(config, pieces.train_pairs)
     else:
-        processes.say(f"resumes after step {start} of {config.train.steps}")
+        processes.print_once(f"resumes after step {start} of {config.train.steps}")
         _announce_learning_rate(pieces, start)
 
 
@@ -104,4 +104,4 @@ def _announce_learning_rate(pieces: Pieces, start: int) -> None:
         steps = f"train.steps is {new.train.steps} and no longer {old.train.steps}"
         options = f"--config=finetune:{pieces.workdir} --config.optimizer.learning_rate=RATE --workdir=NEW"
         change = f"the learning rate goes from {was:.1e} to {now:.1e}, since {steps}"
-        processes.say(f"{change}; to choose it, {options} starts another run with its networks")
+        processes.print_once(f"{change}; to choose it, {options} starts another run with its networks")

@@ -56,9 +56,9 @@ class Pieces:
             train, val = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
             return {"train_pairs": train, "held_out": val, "splits_before": before, "splits": now}
 
-        game, mesh = processes.agreed(checked)
+        game, mesh = processes.on_all(checked)
         pairs = processes.first_then_others(data)
-        config_before = processes.agreed(lambda: build.read_config(workdir) if (workdir / "config.json").exists() else config)
+        config_before = processes.on_all(lambda: build.read_config(workdir) if (workdir / "config.json").exists() else config)
         return cls(config, workdir, game, mesh, build.learning_rate(config), build.mode(config), **pairs, config_before=config_before)
 
     def newest_state(self, checkpoints: Checkpoints) -> TrainState:
@@ -87,7 +87,7 @@ def mesh_of(config: Config, devices: Sequence[Any]) -> Mesh:
         if jax.process_count() > 1:
             raise ConfigError(f"data.batch_size {batch_size} does not divide over the {count} devices of all processes: {for_all} does")
         why = f"since data.batch_size is {batch_size}: data.batch_size={for_all} would use all"
-        processes.say(f"trains on {used} of {count} devices, {why}")
+        processes.print_once(f"trains on {used} of {count} devices, {why}")
     return parallel.make_mesh(devices[:used])
 
 
@@ -96,7 +96,7 @@ def newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mes
     init, key = partial(game.init, batch=build.example_batch(config)), jax.random.key(config.train.seed)
     if checkpoints.latest() is None:
         state = parallel.jit_replicated(init, key, mesh=mesh)
-        return processes.agreed(lambda: build.start_from(config, state)) if config.train.start_from else state
+        return processes.on_all(lambda: build.start_from(config, state)) if config.train.start_from else state
     replicated = parallel.replicated(mesh)
     shapes = jax.eval_shape(init, key)
     return checkpoints.restore(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=replicated), shapes))

@@ -65,7 +65,7 @@ def claim(workdir: Path, config: Config, command: str) -> Iterator[None]:
             if command:
                 files.atomic_write(workdir / "command.txt", f"{command}\n".encode())
 
-        processes.agreed(lambda: lock_and_write() if jax.process_index() == 0 else None)
+        processes.on_all(lambda: lock_and_write() if jax.process_index() == 0 else None)
         yield
 
 
@@ -94,7 +94,7 @@ def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Split
     now = dataclasses.replace(now, size=first.input.shape[:2], target_bits=target_bits)
     if before is not None and (changes := list(splits.changes(before, now))):
         counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
-        processes.say(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
+        processes.print_once(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
     splits.keep(workdir, now, before)
 
 
@@ -103,13 +103,15 @@ def announce_pairs(config: Config, pairs: Pairs) -> None:
     if config.data.name != "folder" or jax.process_index() != 0:
         return
     if unused := layouts.unused(Path(config.data.path).expanduser()):
-        processes.say(f"{config.data.path}: not used: {unused}")
+        processes.print_once(f"{config.data.path}: not used: {unused}")
     indices = np.unique(np.linspace(0, len(pairs) - 1, GREY_PAIRS).astype(int)).tolist()
     channels = {"input": config.data.input_channels, "target": config.data.target_channels}
     grey = [side for side in channels if channels[side] == 3 and all(images.is_grey(getattr(pairs[i], side)) for i in indices)]
     if grey:
         options = " and ".join(f"data.{side}_channels=1" for side in grey)
-        processes.say(f"{' and '.join(f'{side}s' for side in grey)} are grey in the {len(indices)} pairs looked at: {options} would do")
+        processes.print_once(
+            f"{' and '.join(f'{side}s' for side in grey)} are grey in the {len(indices)} pairs looked at: {options} would do"
+        )
 
 
 def write_parameters(workdir: Path, params: dict) -> None:

@@ -38,7 +38,7 @@ def listening(config: Config) -> Iterator[Callable[[int], bool]]:
         if jax.process_count() == 1:
             return bool(received)
         meets = is_due(config, step, "log_every", "sample_every", "checkpoint_every", "eval_every")
-        return meets and processes.anywhere(bool(received))
+        return meets and processes.any_process(bool(received))
 
     previous: dict[int, Any] = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
