@@ -208,7 +208,7 @@ def read_config(run: str | Path) -> Config:
         return packed.read_config(run)
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise ConfigError(f"{run} is no run: it has no config.json{_run_around(Path(run))}")
+        raise ConfigError(f"{run} is not a run: it has no config.json{_run_around(Path(run))}")
     try:
         return from_json(path.read_text())
     except (ConfigError, UnicodeDecodeError) as error:
@@ -232,7 +232,7 @@ def _refuse_other_files(file: Path) -> None:
     if file.suffix in (".pth", ".pt"):
         raise ConfigError(f"{file} is a PyTorch file: convert it to a run with i2i convert --from=torch {file} --out=RUN")
     if around := _run_around(file):
-        raise ConfigError(f"{file} is no run{around}")
+        raise ConfigError(f"{file} is not a run{around}")
 
 
 def _run_around(path: Path) -> str:

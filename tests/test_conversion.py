@@ -273,7 +273,7 @@ def test_wrong_usage(tmp_path, command, trained):
         (["--from=torch", str(file), f"--run={tmp_path}"], 2, "no --run"),
         (["--to=torch"], 2, "--to=torch takes --run=RUN"),
         (["--to=torch", f"--run={tmp_path}", str(file)], 2, "no files"),
-        (["--to=torch", f"--run={tmp_path / 'none'}"], 2, "is no run: it has no config.json"),
+        (["--to=torch", f"--run={tmp_path / 'none'}"], 2, "is not a run: it has no config.json"),
         (["--to=torch", f"--run={trained('pix2pix')}", "--step=7"], 1, "no checkpoint 7"),
         (["--from=torch", str(tmp_path / "none.pth")], 1, f"{tmp_path / 'none.pth'}: no such file"),
         (["--from=torch", str(tmp_path / "files")], 1, f"{tmp_path / 'files'}: is a folder: name its files"),

@@ -191,7 +191,7 @@ def test_bad_folders(command, trained, tmp_path):
         (folders("real", "one")[1:], 2, "give --run=RUN, or"),
         ([run, *folders("real", "one")[1:]], 2, "give --run=RUN, or"),
         ([*folders("real", "one"), "--samples=2"], 2, "--samples does not apply together with --real and --fake"),
-        ([run], 2, "any is no run: it has no config.json"),
+        ([run], 2, "any is not a run: it has no config.json"),
         ([run, "--max_pixels=5"], 2, "--max_pixels does not apply together with --run"),
         (folders("none", "one"), 1, f"{tmp_path}/none: no such folder"),
         (folders("real", "empty"), 1, f"{tmp_path}/empty: has no image files"),
@@ -209,7 +209,7 @@ def test_bad_folders(command, trained, tmp_path):
         (folders("real", "one", "modes"), 2, "'modes' can be measured for runs only"),
         (folders("real", "one", "segmentation"), 2, "metric 'segmentation' needs eval.segmenter"),
         ([*folders("real", "one", "segmentation"), segmenter], 2, "needs the input of each example.*side-by-side .* --direction"),
-        ([*folders("real", "one", "segmentation"), f"--segmenter={real}"], 2, "real is no run"),
+        ([*folders("real", "one", "segmentation"), f"--segmenter={real}"], 2, "real is not a run"),
         ([*folders("real", "one", CAFFE), f"--weights={real}"], 1, "no squeezenet1_1_caffe.npz in this folder of weights"),
         ([*folders("real", "one", CAFFE), f"--weights={tmp_path / 'empty'}"], 1, "not the weights of this network"),
         ([*folders("real", "one", "fid,kid"), f"--weights={real}"], 1, "no pt_inception-2015-12-05-6726825d.pth or"),
@@ -246,7 +246,7 @@ def test_bad_options_of_a_run(command, copied, trained):
     (other / "config.json").write_text((run / "config.json").read_text().replace('"shapes"', '"facades"'))
     bicycle = f"--segmenter={trained('bicycle')}"
     for options, status, message in (
-        ([f"--run={run.parent}"], 2, "is no run: it has no config.json"),
+        ([f"--run={run.parent}"], 2, "is not a run: it has no config.json"),
         ([f"--run={other}", "--metrics=modes"], 2, "metric 'modes' can be measured on data.name 'shapes'"),
         ([f"--run={run}", "--metrics=latent"], 2, "metric 'latent': pix2pix has no encoder"),
         ([f"--run={run}", "--metrics=segmentation", bicycle], 2, "one of --config=segmenter is needed"),

@@ -337,7 +337,7 @@ def test_segmentation_at_the_segmenters_size(perfect_segmenter, size):
 def test_runs_that_are_no_segmenter(trained, tmp_path):
     for segmenter, message in (
         ("", r"metric 'segmentation' needs eval.segmenter \(--segmenter\)"),
-        (str(tmp_path), "is no run: it has no config.json"),
+        (str(tmp_path), "is not a run: it has no config.json"),
         (str(trained("pix2pix")), "one of --config=segmenter is needed"),
     ):
         with pytest.raises(ConfigError, match=message):

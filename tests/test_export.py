@@ -91,7 +91,7 @@ def test_artifacts_that_differ_are_not_written(difference, trained, tmp_path, mo
 
 def test_invalid_arguments(trained, tmp_path, command):
     for options, expected, message in (
-        ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is no run: it has no config.json"),
+        ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is not a run: it has no config.json"),
         ([f"--run={trained('bicycle')}", f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
         ([f"--run={trained('bicycle')}"], 2, "--out"),
     ):

@@ -243,6 +243,8 @@ def test_a_true_process(tmp_path):
 
 def test_evaluate_and_translate_name_the_run(command, tmp_path):
     for name, *options in (("evaluate",), ("translate", f"--input={tmp_path}", f"--output={tmp_path / 'out'}")):
-        assert_one_line(command(name, f"--run={tmp_path / 'none'}", *options), 2, f"{tmp_path / 'none'} is no run: it has no config.json")
+        assert_one_line(
+            command(name, f"--run={tmp_path / 'none'}", *options), 2, f"{tmp_path / 'none'} is not a run: it has no config.json"
+        )
         assert_one_line(command(name, *options), 2, "--run")
     assert not (tmp_path / "out").exists()

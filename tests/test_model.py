@@ -187,7 +187,7 @@ def test_invalid_arguments(bicycle, trained, tmp_path):
         without(image, z=z)
     with pytest.raises(ConfigError, match="pix2pix has no encoder"):
         without.encode(image)
-    with pytest.raises(ConfigError, match="is no run: it has no config.json"):
+    with pytest.raises(ConfigError, match="is not a run: it has no config.json"):
         i2i_jax.load(tmp_path / "none")
     with pytest.raises(AttributeError, match="module 'i2i_jax' has no attribute 'lode'"):
         _ = i2i_jax.lode

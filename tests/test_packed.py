@@ -182,7 +182,7 @@ def test_wrong_usage(trained, file, tmp_path, command):
     for name, options, expected, message in (
         ("pack", [run], 2, "--out"),
         ("pack", [run, f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
-        ("pack", [f"--run={tmp_path}", out], 2, f"{tmp_path} is no run: it has no config.json"),
+        ("pack", [f"--run={tmp_path}", out], 2, f"{tmp_path} is not a run: it has no config.json"),
         ("pack", [run, out, "--step=7"], 1, "no checkpoint 7"),
         ("pack", [f"--run={file}", out, "--step=2"], 2, "is a packed run, which has only one step: leave out the step 2"),
         ("pack", [f"--run={cut}", out], 1, f"{cut}: is no model that `i2i_jax pack` wrote, or is damaged"),

@@ -157,7 +157,7 @@ def test_what_cannot_be_translated_is_named_and_nothing_is_written(command, trai
         ([run, f"--input={empty}"], 2, f"--input: {empty} has no images (.png, "),
         ([run, f"--input={empty / 'none'}"], 2, f"--input: {empty / 'none'} does not exist"),
         ([run, f"--input={bad}"], 1, f"{bad / 'b.png'}: is not an image"),
-        ([f"--run={empty}", photo], 2, f"{empty} is no run: it has no config.json"),
+        ([f"--run={empty}", photo], 2, f"{empty} is not a run: it has no config.json"),
         ([f"--run={empty / 'run'}", photo], 1, f"{empty / 'run' / 'checkpoints'}: no checkpoint"),
         ([run, photo, "--step=7"], 1, "no checkpoint 7: there is 2"),
         ([run, photo, "--step=newest"], 2, "--step is 'newest': must be a number or best"),

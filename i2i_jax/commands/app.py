@@ -36,9 +36,9 @@ def run(main: Main, *, files: bool = False, less_memory: str = "a smaller image 
     """Sets up the process, parses the flags and calls `main`; exits with 0 (done), 1 (failed) or 2 (wrong usage).
 
     Args:
-      main: the command; it gets the program's name and, with `files`, the positional arguments.
-      files: whether the command takes positional arguments.
-      less_memory: advice for when memory is exhausted.
+        main: the command; it gets the program's name and, with `files`, the positional arguments.
+        files: whether the command takes positional arguments.
+        less_memory: advice for when memory is exhausted.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # before anything imports jax
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache.bounded("compiled", most=COMPILATION_CACHE_BYTES))

@@ -17,12 +17,12 @@ def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool, f
     The draws for a pair depend only on `key` and its `row`, so a batch may be sharded over devices in any way.
 
     Args:
-      raw: the pairs, uint8 or uint16.
-      key: the key of this step.
-      crop_size: height and width of the crops, in pixels.
-      flip: whether to mirror each pair left to right with probability 1/2.
-      flip_vertical: whether to mirror each pair top to bottom with probability 1/2.
-      rotate: whether to rotate each pair by 0, 90, 180 or 270 degrees, with probability 1/4 each.
+        raw: the pairs, uint8 or uint16.
+        key: the key of this step.
+        crop_size: height and width of the crops, in pixels.
+        flip: whether to mirror each pair left to right with probability 1/2.
+        flip_vertical: whether to mirror each pair top to bottom with probability 1/2.
+        rotate: whether to rotate each pair by 0, 90, 180 or 270 degrees, with probability 1/4 each.
     """
 
     def augment_pair(image, target, row):

@@ -45,13 +45,13 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     """Returns the pairs that can be read, in their order.
 
     Args:
-      pairs: the pairs to check.
-      fingerprint: a value that changes whenever one of the pairs does; the result of an earlier check with the same fingerprint is
-        reused, except that pairs which were refused are read again.
-      skip_bad: whether to leave out unreadable pairs, with a warning.
+        pairs: the pairs to check.
+        fingerprint: a value that changes whenever one of the pairs does; the result of an earlier check with the same fingerprint is
+          reused, except that pairs which were refused are read again.
+        skip_bad: whether to leave out unreadable pairs, with a warning.
 
     Raises:
-      ImageError: names the unreadable pairs; with `skip_bad`, only if there are no others.
+        ImageError: names the unreadable pairs; with `skip_bad`, only if there are no others.
     """
     record = cache.folder("checked") / f"{fingerprint_of(fingerprint)[:16]}.json"
     bad = _remembered(record)

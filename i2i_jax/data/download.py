@@ -25,11 +25,11 @@ def fetch(url: str, archive: Path) -> None:
     """Downloads an archive; a failed download leaves no file.
 
     Args:
-      url: the archive's URL.
-      archive: the file to write.
+        url: the archive's URL.
+        archive: the file to write.
 
     Raises:
-      UnusableDownload: if the server fails, the download is incomplete, or it differs from the first one.
+        UnusableDownload: if the server fails, the download is incomplete, or it differs from the first one.
     """
     partial = archive.with_name(f"{archive.name}.{os.getpid()}.part")
     try:

@@ -26,10 +26,10 @@ def groups(hashes: UInt64[np.ndarray, "n k"]) -> Int[np.ndarray, " n"]:
     """Groups near-duplicates, transitively.
 
     Args:
-      hashes: k hashes of each of n items; two items are near-duplicates if all k hashes differ in at most NEAR bits.
+        hashes: k hashes of each of n items; two items are near-duplicates if all k hashes differ in at most NEAR bits.
 
     Returns:
-      A group number for each item.
+        A group number for each item.
     """
     group = np.arange(len(hashes))
     for i, own in enumerate(hashes):
@@ -43,16 +43,16 @@ def split(names: Sequence[str], group: Int[np.ndarray, " n"], *, val: float, tes
     """Assigns items to train, val and test, each group to one split. The result depends only on names and groups.
 
     Args:
-      names: unique names of the n items.
-      group: the group of each item, as `groups` returns them.
-      val: share of the items to hold out for val, in [0, 1]; at least one item unless it is 0.
-      test: likewise for test.
+        names: unique names of the n items.
+        group: the group of each item, as `groups` returns them.
+        val: share of the items to hold out for val, in [0, 1]; at least one item unless it is 0.
+        test: likewise for test.
 
     Returns:
-      The split of each item.
+        The split of each item.
 
     Raises:
-      FolderError: if the groups are too large to give each split an item.
+        FolderError: if the groups are too large to give each split an item.
     """
     members: dict[int, list[int]] = {}
     for index, number in enumerate(group.tolist()):

@@ -22,13 +22,13 @@ class TwoFiles:
     """Pairs stored as two files each. Reading a pair raises ImageError if it cannot be used.
 
     Attributes:
-      files: input and target of each pair.
-      names: the name of each pair.
-      input_channels: see `images.read`.
-      target_channels: see `images.read`.
-      max_pixels: the most pixels an image may have.
-      input_labels: how the classes of the inputs are stored, if they are label maps.
-      fingerprint: as of `pairs.Fingerprinted`.
+        files: input and target of each pair.
+        names: the name of each pair.
+        input_channels: see `images.read`.
+        target_channels: see `images.read`.
+        max_pixels: the most pixels an image may have.
+        input_labels: how the classes of the inputs are stored, if they are label maps.
+        fingerprint: as of `pairs.Fingerprinted`.
     """
 
     files: Sequence[tuple[Path, ...]]
@@ -82,22 +82,22 @@ def pairs(
     Without a test split, the val split is returned for test. Without a val split, a part of train is held out for it.
 
     Args:
-      path: the folder, or a list of pairs (.csv).
-      split: train, val, test or all.
-      direction: AtoB or BtoA, from input to target.
-      input_channels: 1 for grey, 3 for RGB, or the number of channels in the files.
-      target_channels: likewise.
-      val_fraction: share of train to hold out without a val split, in [0, 1]; which pairs depends on their names only. With 0,
-        train is returned for val.
-      held_out: the names of the pairs to hold out, in place of `val_fraction`.
-      max_pairs: return only the first pairs, at most so many; None returns all.
-      max_pixels: the most pixels an image may have.
-      skip_bad: leave out pairs that cannot be read, with a warning.
-      input_labels: how the classes of the inputs are stored, if they are label maps.
+        path: the folder, or a list of pairs (.csv).
+        split: train, val, test or all.
+        direction: AtoB or BtoA, from input to target.
+        input_channels: 1 for grey, 3 for RGB, or the number of channels in the files.
+        target_channels: likewise.
+        val_fraction: share of train to hold out without a val split, in [0, 1]; which pairs depends on their names only. With 0,
+          train is returned for val.
+        held_out: the names of the pairs to hold out, in place of `val_fraction`.
+        max_pairs: return only the first pairs, at most so many; None returns all.
+        max_pixels: the most pixels an image may have.
+        skip_bad: leave out pairs that cannot be read, with a warning.
+        input_labels: how the classes of the inputs are stored, if they are label maps.
 
     Raises:
-      FolderError: if the folder does not hold such pairs.
-      ImageError: names all pairs that cannot be read; with `skip_bad`, only if there are no others.
+        FolderError: if the folder does not hold such pairs.
+        ImageError: names all pairs that cannot be read; with `skip_bad`, only if there are no others.
     """
     root = Path(path).expanduser()
     named_files = named(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
@@ -127,9 +127,9 @@ def split_used(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: fl
     """Returns the split that is used for `split`: val if there is no test split, train for val if nothing is held out.
 
     Args:
-      layout: the folders of each split, as `layout` returns them.
-      split: train, val or test.
-      val_fraction: as in `pairs`.
+        layout: the folders of each split, as `layout` returns them.
+        split: train, val or test.
+        val_fraction: as in `pairs`.
     """
     if split == "test" and "test" not in layout:
         split = "val"

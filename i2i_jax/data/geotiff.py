@@ -18,11 +18,11 @@ def read(path: Path) -> tuple[Tag, ...]:
     """Returns the georeferencing tags of an image file.
 
     Args:
-      path: the file.
+        path: the file.
 
     Returns:
-      The tags, for the argument `extratags` of `tifffile.imwrite`. None for a file that is not a TIFF, or that cannot be read, or that
-      is read turned or mirrored because of its Orientation tag: its transform would not fit.
+        The tags, for the argument `extratags` of `tifffile.imwrite`. None for a file that is not a TIFF, or that cannot be read, or that
+        is read turned or mirrored because of its Orientation tag: its transform would not fit.
     """
     try:
         with naming(str(path)), open_regular(path) as file:

@@ -46,18 +46,18 @@ class Header(NamedTuple):
     """What is known of an image before its pixels are decoded.
 
     Attributes:
-      height: of the upright image, in pixels.
-      width: of the upright image, in pixels.
-      channels: number of channels, alpha included.
-      alpha: whether the last channel is alpha.
-      decode: decodes the upright image.
-      bands: the header of the same image with its bands as they are stored, if `decode` converts them: Pillow does so with CMYK, and
-        drops the fourth band of RGB.
-      pages: number of pages in which the channels are stored.
-      ids: decodes the upright image to the values that the file stores, [h, w, 1], without a palette; None if it is neither a grey
-        nor a palette image, or is lossy.
-      palette: whether the pixels are indices into a palette, whose colours `decode` returns.
-      lossy: whether the file is compressed with loss, as JPEG.
+        height: of the upright image, in pixels.
+        width: of the upright image, in pixels.
+        channels: number of channels, alpha included.
+        alpha: whether the last channel is alpha.
+        decode: decodes the upright image.
+        bands: the header of the same image with its bands as they are stored, if `decode` converts them: Pillow does so with CMYK, and
+          drops the fourth band of RGB.
+        pages: number of pages in which the channels are stored.
+        ids: decodes the upright image to the values that the file stores, [h, w, 1], without a palette; None if it is neither a grey
+          nor a palette image, or is lossy.
+        palette: whether the pixels are indices into a palette, whose colours `decode` returns.
+        lossy: whether the file is compressed with loss, as JPEG.
     """
 
     height: int

@@ -31,19 +31,19 @@ def read(
     which are pages. Any other TIFF of several pages is refused.
 
     Args:
-      source: the path of a file, or the content of one.
-      channels: 1 for grey or 3 for RGB, to which grey, RGB, palette and CMYK images are converted, transparency composited over
-        white. Any other number must be the file's own. Ignored for label maps.
-      max_pixels: the most pixels an image may have; checked before it is decoded.
-      name: names the image in errors where `source` is bytes.
-      labels: how the classes of a label map are stored; None for other images.
+        source: the path of a file, or the content of one.
+        channels: 1 for grey or 3 for RGB, to which grey, RGB, palette and CMYK images are converted, transparency composited over
+          white. Any other number must be the file's own. Ignored for label maps.
+        max_pixels: the most pixels an image may have; checked before it is decoded.
+        name: names the image in errors where `source` is bytes.
+        labels: how the classes of a label map are stored; None for other images.
 
     Returns:
-      Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
+        Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
 
     Raises:
-      ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image of which
-        different entries become the same grey.
+        ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image of which
+          different entries become the same grey.
     """
     with _opened(source, () if labels else (channels,), max_pixels, name) as header:
         return _converted(header, channels, labels)
@@ -60,7 +60,7 @@ def read_halves(
     """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own channels or labels.
 
     Raises:
-      ImageError: as `read`, and if the width is odd.
+        ImageError: as `read`, and if the width is odd.
     """
     wanted = [c for c, own_labels in zip(channels, labels, strict=True) if not own_labels]
     with _opened(source, wanted, max_pixels, name) as header:

@@ -39,12 +39,12 @@ class Seen(NamedTuple):
     """What was found in a pair.
 
     Attributes:
-      case: the pair's files.
-      problem: why the pair cannot be used; "" if it can, else the following are None.
-      size: of both images, as WIDTHxHEIGHT.
-      kinds: colour and depth of A and B.
-      hashes: difference hashes of A and B.
-      grey: whether A and B are grey.
+        case: the pair's files.
+        problem: why the pair cannot be used; "" if it can, else the following are None.
+        size: of both images, as WIDTHxHEIGHT.
+        kinds: colour and depth of A and B.
+        hashes: difference hashes of A and B.
+        grey: whether A and B are grey.
     """
 
     case: Case
@@ -75,11 +75,11 @@ def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
     """Reads every pair of a folder.
 
     Args:
-      root: the folder, in one of the layouts of `folder.pairs`, or a list of pairs (.csv).
-      max_pixels: the most pixels an image may have.
+        root: the folder, in one of the layouts of `folder.pairs`, or a list of pairs (.csv).
+        max_pixels: the most pixels an image may have.
 
     Raises:
-      FolderError: if the folder does not hold pairs.
+        FolderError: if the folder does not hold pairs.
     """
     cases = list(_cases(root))
     with ThreadPoolExecutor() as pool:
@@ -113,9 +113,9 @@ def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXEL
     """Writes a contact sheet of usable pairs, evenly spaced over the folder.
 
     Args:
-      path: the image file to write.
-      survey: what `survey` found.
-      max_pixels: the most pixels an image may have.
+        path: the image file to write.
+        survey: what `survey` found.
+        max_pixels: the most pixels an image may have.
     """
     rows, across = SHEET
     indices = np.unique(np.linspace(0, len(survey.good) - 1, rows * across).astype(int))

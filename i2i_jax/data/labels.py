@@ -24,10 +24,10 @@ class Labels:
     """How the input files say the class of each pixel.
 
     Attributes:
-      colours: the colour of each class. If `by_id`, files do not have them: pages and sample grids show them.
-      unlabelled: colours of pixels that belong to no class.
-      by_id: whether the pixels of the files are class ids.
-      jpeg: whether JPEG files are read too, each pixel as the class of the nearest colour.
+        colours: the colour of each class. If `by_id`, files do not have them: pages and sample grids show them.
+        unlabelled: colours of pixels that belong to no class.
+        by_id: whether the pixels of the files are class ids.
+        jpeg: whether JPEG files are read too, each pixel as the class of the nearest colour.
     """
 
     colours: tuple[RGB, ...]
@@ -52,7 +52,7 @@ class Labels:
         """Decodes the columns of an image to one channel for each class: 255 where a pixel is of the class, else 0.
 
         Raises:
-          Unusable: if the image has class ids or colours that are not known.
+            Unusable: if the image has class ids or colours that are not known.
         """
         self.check(header)
         if self.by_id and header.ids is not None:
@@ -117,7 +117,7 @@ def of_config(data: DataConfig) -> Labels | None:
     """Returns how the inputs of a run are labelled; None if `data.input_labels` is empty.
 
     Raises:
-      ConfigError: if the option is not valid, or `data.input_channels` is not the number of classes.
+        ConfigError: if the option is not valid, or `data.input_channels` is not the number of classes.
     """
     if not data.input_labels:
         return None
@@ -135,11 +135,11 @@ def resolved(config: Config, *, kept: str = "") -> Config:
     The default `data.input_channels` becomes the number of classes. A config without label maps is returned unchanged.
 
     Args:
-      config: the config.
-      kept: the palette that the run has kept, used if the file does not exist any more.
+        config: the config.
+        kept: the palette that the run has kept, used if the file does not exist any more.
 
     Raises:
-      ConfigError: if `data.input_labels` is not valid, or its file cannot be read.
+        ConfigError: if `data.input_labels` is not valid, or its file cannot be read.
     """
     if not config.data.input_labels:
         return config

@@ -22,7 +22,7 @@ def layout(root: Path) -> Layout:
     """Returns the folders of each split in `root`: those of A and B, or one folder, or the list that names the pairs.
 
     Raises:
-      FolderError: if `root` does not exist, holds no layout or several, or only one of the folders A and B.
+        FolderError: if `root` does not exist, holds no layout or several, or only one of the folders A and B.
     """
     if file := pair_list.find(root):
         return dict.fromkeys(pair_list.read(file), (file,))
@@ -52,11 +52,11 @@ def sides(split: str, places: tuple[Path, ...]) -> list[Side]:
     """Lists the files of a split: those of both sides, or one list of side-by-side files.
 
     Args:
-      split: the split.
-      places: its folders, or the list that names its pairs, as `layout` returns them.
+        split: the split.
+        places: its folders, or the list that names its pairs, as `layout` returns them.
 
     Raises:
-      FolderError: if a folder has no images, or two of the same name.
+        FolderError: if a folder has no images, or two of the same name.
     """
     if len(places) == 2:
         return [Side(folder, listing.by_name(folder)) for folder in places]

@@ -21,8 +21,8 @@ class Side(NamedTuple):
     """The files of one side of the pairs, or of both if they are stored side by side.
 
     Attributes:
-      place: the folder or list of the files, for messages.
-      files: the file of each pair, by the pair's name.
+        place: the folder or list of the files, for messages.
+        files: the file of each pair, by the pair's name.
     """
 
     place: Path
@@ -52,7 +52,7 @@ def by_stem(folder: Path) -> dict[str, Path]:
     """Returns the image files of a folder by stem; hidden and other files are ignored.
 
     Raises:
-      FolderError: if there are none, or two with the same stem.
+        FolderError: if there are none, or two with the same stem.
     """
     return _by_name(folder, image_files(folder))
 
@@ -81,7 +81,7 @@ def one_folder(folder: Path) -> list[Side]:
     """Returns the two sides of a folder of NAME_A and NAME_B, if more than half of its images are such pairs; else one side.
 
     Raises:
-      FolderError: as `by_stem`; also if the images are in subfolders that hold the same names, since these are probably A and B.
+        FolderError: as `by_stem`; also if the images are in subfolders that hold the same names, since these are probably A and B.
     """
     files = by_name(folder)
     sides = [Side(folder / f"*{end}", {name[:-2]: file for name, file in files.items() if name.endswith(end)}) for end in ("_A", "_B")]

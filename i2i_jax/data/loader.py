@@ -21,9 +21,9 @@ class RawBatch(NamedTuple):
     """Pairs before augmentation, on the host or on devices.
 
     Attributes:
-      input: uint8 or uint16 [b, h, w, c_in].
-      target: uint8 or uint16 [b, h, w, c_out].
-      row: [b], the index of each pair in the step's global batch, which seeds its augmentation whatever the device layout.
+        input: uint8 or uint16 [b, h, w, c_in].
+        target: uint8 or uint16 [b, h, w, c_out].
+        row: [b], the index of each pair in the step's global batch, which seeds its augmentation whatever the device layout.
     """
 
     input: Integer[np.ndarray | Array, "b h w c_in"]
@@ -49,19 +49,19 @@ def batches(
     Every epoch has all pairs in a new order; a batch may span two epochs.
 
     Args:
-      pairs: the dataset.
-      load_size: pairs are resized to this height and width, in pixels.
-      batch_size: of the global batch.
-      seed: of the order of the pairs.
-      start_step: the step of the first batch.
-      rows: the rows of the global batch that this process reads; None for all.
-      cache_gb: a dataset that fits in so many GB, resized, is decoded once and kept in memory.
-      disk_cache_gb: a larger dataset is kept on disk, in at most so many GB; see `pixel_cache.opened`. It changes no batch.
-      threads: number of threads that decode; None for one for each CPU that this process may use, at most 16.
-      input_is_labels: whether the inputs are label maps, which are resized by nearest neighbour.
+        pairs: the dataset.
+        load_size: pairs are resized to this height and width, in pixels.
+        batch_size: of the global batch.
+        seed: of the order of the pairs.
+        start_step: the step of the first batch.
+        rows: the rows of the global batch that this process reads; None for all.
+        cache_gb: a dataset that fits in so many GB, resized, is decoded once and kept in memory.
+        disk_cache_gb: a larger dataset is kept on disk, in at most so many GB; see `pixel_cache.opened`. It changes no batch.
+        threads: number of threads that decode; None for one for each CPU that this process may use, at most 16.
+        input_is_labels: whether the inputs are label maps, which are resized by nearest neighbour.
 
     Raises:
-      ValueError: if there are no pairs.
+        ValueError: if there are no pairs.
     """
     if not len(pairs):
         raise ValueError("no pairs to make batches of")
@@ -142,7 +142,7 @@ def _kept_on_disk(pairs: Pairs, resized: Callable[[Pair], Pair], disk: pixel_cac
     return get
 
 
-def _resized(pair: Pair, size: int, input_is_labels: bool) -> Pair:
+def _resized(pair: Pair, size: int, input_is_labels: bool = False) -> Pair:
     return Pair((resize_labels if input_is_labels else resize)(pair.input, size), resize(pair.target, size))
 
 

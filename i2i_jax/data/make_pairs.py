@@ -23,17 +23,17 @@ def from_photos(source: Path, output: Path, *, task: str, size: int, val: float,
     """Writes pairs OUTPUT/A/SPLIT/NAME.png, made from photos, and OUTPUT/B/SPLIT/NAME.png, the photos cropped to squares.
 
     Args:
-      source: the folder of photos.
-      output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
-      task: a key of `photos.TASKS`.
-      size: height and width of the pairs, in pixels.
-      val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
-      test: likewise for test.
-      max_pixels: the most pixels a photo may have.
+        source: the folder of photos.
+        output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
+        task: a key of `photos.TASKS`.
+        size: height and width of the pairs, in pixels.
+        val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
+        test: likewise for test.
+        max_pixels: the most pixels a photo may have.
 
     Raises:
-      FolderError: if `source` has no images, or too few different ones, or `output` is there already.
-      ImageError: if a photo cannot be read.
+        FolderError: if `source` has no images, or too few different ones, or `output` is there already.
+        ImageError: if a photo cannot be read.
     """
     if not source.is_dir():
         raise folder.FolderError(f"{source}: no such folder")
@@ -45,16 +45,16 @@ def from_folders(inputs: Path, targets: Path, output: Path, *, val: float, test:
     """Copies pairs of files into OUTPUT/A/SPLIT and OUTPUT/B/SPLIT.
 
     Args:
-      inputs: the folder of input images.
-      targets: the folder of target images, with the same names.
-      output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
-      val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
-      test: likewise for test.
-      max_pixels: the most pixels an image may have.
+        inputs: the folder of input images.
+        targets: the folder of target images, with the same names.
+        output: the folder to write, which must be new or empty; if this fails, nothing is left of it.
+        val: share of the pairs to hold out for val, in [0, 1]; near-duplicates stay in one split.
+        test: likewise for test.
+        max_pixels: the most pixels an image may have.
 
     Raises:
-      FolderError: if the folders do not match, or have too few different images, or `output` is there already.
-      ImageError: if an image cannot be read, or the two of a pair differ in size.
+        FolderError: if the folders do not match, or have too few different images, or `output` is there already.
+        ImageError: if an image cannot be read, or the two of a pair differ in size.
     """
     for each in (inputs, targets):
         if not each.is_dir():

@@ -13,9 +13,9 @@ class Output(NamedTuple):
     """A real image and its generated ones.
 
     Attributes:
-      name: the stem of the real image's file.
-      real: its file; if it is a side-by-side pair, it also holds the input.
-      fakes: the files of its samples.
+        name: the stem of the real image's file.
+        real: its file; if it is a side-by-side pair, it also holds the input.
+        fakes: the files of its samples.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Read(NamedTuple):
     """The images of an Output, uint8 or uint16; None if there is no such image.
 
     Attributes:
-      input: [h, w, c].
-      target: [h, w, c].
-      samples: [n, h, w, c].
+        input: [h, w, c].
+        target: [h, w, c].
+        samples: [n, h, w, c].
     """
 
     input: np.ndarray | None
@@ -44,14 +44,14 @@ def matched(real: str | Path, fake: str | Path) -> list[Output]:
     left out.
 
     Args:
-      real: the folder of real images.
-      fake: the folder of generated images.
+        real: the folder of real images.
+        fake: the folder of generated images.
 
     Returns:
-      An Output for each real image with outputs, sorted by name.
+        An Output for each real image with outputs, sorted by name.
 
     Raises:
-      FolderError: if an output matches no real image, or the real images have different numbers of outputs.
+        FolderError: if an output matches no real image, or the real images have different numbers of outputs.
     """
     reals, fakes = _folder(real), _folder(fake)
     groups: dict[str, list[Path]] = {}
@@ -84,13 +84,13 @@ def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_
     """Decodes the images of an Output.
 
     Args:
-      output: their files.
-      direction: AtoB or BtoA if the real file is a side-by-side pair; None if it is the target alone.
-      max_pixels: the most pixels an image may have.
+        output: their files.
+        direction: AtoB or BtoA if the real file is a side-by-side pair; None if it is the target alone.
+        max_pixels: the most pixels an image may have.
 
     Raises:
-      FolderError: if target and samples differ in size or number of channels, or the samples in bit depth.
-      ImageError: if an image cannot be read.
+        FolderError: if target and samples differ in size or number of channels, or the samples in bit depth.
+        ImageError: if an image cannot be read.
     """
     samples = [pixels(fake, max_pixels=max_pixels) for fake in output.fakes]
     real_input, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels)
@@ -109,17 +109,17 @@ def real(
     """Reads the file of a real image.
 
     Args:
-      file: the target, or a side-by-side pair.
-      direction: AtoB or BtoA for a side-by-side pair, A being the left half; None for the target alone.
-      like: height and width of the generated image.
-      max_pixels: the most pixels the image may have.
+        file: the target, or a side-by-side pair.
+        direction: AtoB or BtoA for a side-by-side pair, A being the left half; None for the target alone.
+        like: height and width of the generated image.
+        max_pixels: the most pixels the image may have.
 
     Returns:
-      Input, None without a `direction`, and target.
+        Input, None without a `direction`, and target.
 
     Raises:
-      FolderError: if `direction` is None but the file has the size of two images side by side, or its width is odd.
-      ImageError: if the file cannot be read.
+        FolderError: if `direction` is None but the file has the size of two images side by side, or its width is odd.
+        ImageError: if the file cannot be read.
     """
     whole = pixels(file, max_pixels=max_pixels)
     height, width = whole.shape[:2]

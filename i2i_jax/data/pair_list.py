@@ -23,14 +23,14 @@ def read(file: Path) -> dict[str, dict[str, tuple[Path, Path]]]:
     """Reads a list of pairs. Paths in it are relative to its folder.
 
     Args:
-      file: the list, in UTF-8.
+        file: the list, in UTF-8.
 
     Returns:
-      The input and target of each pair by its name, for each split in the list. The name is the input's path in the list's folder,
-      without extension; the target's is appended if an earlier line has that name.
+        The input and target of each pair by its name, for each split in the list. The name is the input's path in the list's folder,
+        without extension; the target's is appended if an earlier line has that name.
 
     Raises:
-      FolderError: if the file cannot be read, or names the first line that is wrong.
+        FolderError: if the file cannot be read, or names the first line that is wrong.
     """
     pairs: dict[str, dict[str, tuple[Path, Path]]] = {split: {} for split in SPLITS.values()}
     lines, seen = _lines(file), set()

@@ -37,7 +37,7 @@ class Fingerprinted(Protocol):
     """Pairs whose pixels may be kept after the process ends.
 
     Attributes:
-      fingerprint: text that changes whenever a pixel of a pair or the order of the pairs does; "" if unknown.
+        fingerprint: text that changes whenever a pixel of a pair or the order of the pairs does; "" if unknown.
     """
 
     @property
@@ -54,15 +54,15 @@ class SideBySide:
     """Pairs stored as one image each, A in the left half and B in the right. Reading a pair raises ImageError if it cannot be used.
 
     Attributes:
-      count: number of pairs.
-      load: index to image file, a path or its content.
-      name: index to name.
-      direction: AtoB if A is the input, BtoA if B is.
-      input_channels: see `images.read`.
-      target_channels: see `images.read`.
-      max_pixels: the most pixels an image may have, both halves together.
-      input_labels: how the classes of the inputs are stored, if they are label maps.
-      fingerprint: as of `Fingerprinted`.
+        count: number of pairs.
+        load: index to image file, a path or its content.
+        name: index to name.
+        direction: AtoB if A is the input, BtoA if B is.
+        input_channels: see `images.read`.
+        target_channels: see `images.read`.
+        max_pixels: the most pixels an image may have, both halves together.
+        input_labels: how the classes of the inputs are stored, if they are label maps.
+        fingerprint: as of `Fingerprinted`.
     """
 
     count: int

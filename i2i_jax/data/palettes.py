@@ -20,8 +20,8 @@ class Palette(NamedTuple):
     """The colours of a dataset's label maps, RGB from 0 to 255.
 
     Attributes:
-      classes: the colour of each class, by name; a class's index is its position.
-      unlabelled: colours of pixels that belong to no class.
+        classes: the colour of each class, by name; a class's index is its position.
+        unlabelled: colours of pixels that belong to no class.
     """
 
     classes: dict[str, RGB]
@@ -93,14 +93,14 @@ def classes_of(images: Float[Array, "b h w c"], palette: Palette) -> Labels:
     """Returns the class of each pixel: the one whose colour is nearest.
 
     Args:
-      images: label maps in [-1, 1], with 3 channels.
-      palette: the dataset's palette.
+        images: label maps in [-1, 1], with 3 channels.
+        palette: the dataset's palette.
 
     Returns:
-      Indices into `palette.classes`; UNLABELLED for pixels that are nearest to one of `palette.unlabelled`.
+        Indices into `palette.classes`; UNLABELLED for pixels that are nearest to one of `palette.unlabelled`.
 
     Raises:
-      PaletteError: if the images do not have 3 channels.
+        PaletteError: if the images do not have 3 channels.
     """
     if images.shape[-1] != 3:
         raise PaletteError(f"the classes of label maps are known by colour: found images of {images.shape[-1]} channels, 3 would do")

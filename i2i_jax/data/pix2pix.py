@@ -27,9 +27,9 @@ class PublicSet(NamedTuple):
     """One public dataset.
 
     Attributes:
-      direction: the one that the papers use.
-      train_pairs: number of pairs in the train split.
-      splits: the splits in the archive.
+        direction: the one that the papers use.
+        train_pairs: number of pairs in the train split.
+        splits: the splits in the archive.
     """
 
     direction: str
@@ -68,22 +68,22 @@ def pairs(
     """Returns the pairs of one of SETS.
 
     Args:
-      name: a key of SETS.
-      split: train, val or test; a dataset without a test split gives its val split for test.
-      data_dir: the folder of prepared datasets; "" for the user's cache directory.
-      direction: AtoB or BtoA; A is the left half of an image.
-      input_channels: 1 for grey, 3 for RGB.
-      target_channels: 1 for grey, 3 for RGB.
-      max_pairs: return only the first pairs, at most so many; None returns all.
-      max_pixels: the most pixels an image may have.
-      skip_bad: leave out images that cannot be read, with a warning.
-      prepare: download and prepare the dataset if it is not in `data_dir`.
-      input_labels: how the classes of the inputs are stored, if they are label maps.
+        name: a key of SETS.
+        split: train, val or test; a dataset without a test split gives its val split for test.
+        data_dir: the folder of prepared datasets; "" for the user's cache directory.
+        direction: AtoB or BtoA; A is the left half of an image.
+        input_channels: 1 for grey, 3 for RGB.
+        target_channels: 1 for grey, 3 for RGB.
+        max_pairs: return only the first pairs, at most so many; None returns all.
+        max_pixels: the most pixels an image may have.
+        skip_bad: leave out images that cannot be read, with a warning.
+        prepare: download and prepare the dataset if it is not in `data_dir`.
+        input_labels: how the classes of the inputs are stored, if they are label maps.
 
     Raises:
-      DownloadError: if the archive cannot be downloaded or is damaged; nothing of it is left then.
-      SetError: if the dataset cannot be prepared or read.
-      ImageError: if images cannot be read, unless `skip_bad`.
+        DownloadError: if the archive cannot be downloaded or is damaged; nothing of it is left then.
+        SetError: if the dataset cannot be prepared or read.
+        ImageError: if images cannot be read, unless `skip_bad`.
     """
     folder = prepared.data_dir(data_dir)
     with _naming(name):

@@ -30,9 +30,9 @@ class Layout(NamedTuple):
     """The form of the file: `count` checksums of 8 bytes, padding to a page, then the rows.
 
     Attributes:
-      count: number of pairs of the dataset.
-      shapes: [h, w, c] of the resized input and target.
-      dtypes: their dtypes, by name; pairs of other dtypes are not kept.
+        count: number of pairs of the dataset.
+        shapes: [h, w, c] of the resized input and target.
+        dtypes: their dtypes, by name; pairs of other dtypes are not kept.
     """
 
     count: int
@@ -166,13 +166,13 @@ def opened(pairs: Pairs, size: int, *, example: Pair, most_gb: float) -> PixelCa
     says so.
 
     Args:
-      pairs: the dataset; without a fingerprint it has no cache.
-      size: height and width of the resized pairs, in pixels.
-      example: a resized pair, which has the shapes and dtypes of the others.
-      most_gb: the most GB that the caches of all datasets may take together; 0 for no cache.
+        pairs: the dataset; without a fingerprint it has no cache.
+        size: height and width of the resized pairs, in pixels.
+        example: a resized pair, which has the shapes and dtypes of the others.
+        most_gb: the most GB that the caches of all datasets may take together; 0 for no cache.
 
     Returns:
-      The cache, or None if there is none.
+        The cache, or None if there is none.
     """
     fingerprint = pairs.fingerprint if isinstance(pairs, Fingerprinted) else ""
     if not fingerprint or not most_gb:

@@ -43,17 +43,17 @@ def pairs(
     """Returns the pairs of one split of a builder's dataset. Several processes may prepare it at once: the first to finish wins.
 
     Args:
-      make_builder: makes the builder, whose features are those of `features`.
-      split: the split; test becomes val if the dataset has no test split.
-      prepare: prepare the dataset if it is not there.
-      max_pairs: return only the first pairs, at most so many; None returns all.
-      skip_bad: leave out pairs that cannot be read, with a warning.
-      **reading: options of SideBySide.
+        make_builder: makes the builder, whose features are those of `features`.
+        split: the split; test becomes val if the dataset has no test split.
+        prepare: prepare the dataset if it is not there.
+        max_pairs: return only the first pairs, at most so many; None returns all.
+        skip_bad: leave out pairs that cannot be read, with a warning.
+        **reading: options of SideBySide.
 
     Raises:
-      SetError: if the dataset cannot be prepared or read, or is not prepared.
-      ValueError: if there is no such split.
-      ImageError: as `checks.usable`.
+        SetError: if the dataset cannot be prepared or read, or is not prepared.
+        ValueError: if there is no such split.
+        ImageError: as `checks.usable`.
     """
     with _in_one_line("the dataset cannot be prepared"):
         if prepare:

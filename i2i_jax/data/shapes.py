@@ -101,17 +101,17 @@ def pairs(
     """Returns the pairs of a split, which are generated at first use.
 
     Args:
-      split: train, val or test.
-      data_dir: the folder of prepared datasets; "" for the user's cache directory.
-      direction: AtoB or BtoA.
-      input_channels: 1 for grey, 3 for RGB.
-      target_channels: 1 for grey, 3 for RGB.
-      max_pairs: return only the first pairs, at most so many; None returns all.
-      skip_bad: leave out pairs that cannot be read, with a warning.
-      prepare: generate the dataset if it is not in `data_dir`.
+        split: train, val or test.
+        data_dir: the folder of prepared datasets; "" for the user's cache directory.
+        direction: AtoB or BtoA.
+        input_channels: 1 for grey, 3 for RGB.
+        target_channels: 1 for grey, 3 for RGB.
+        max_pairs: return only the first pairs, at most so many; None returns all.
+        skip_bad: leave out pairs that cannot be read, with a warning.
+        prepare: generate the dataset if it is not in `data_dir`.
 
     Raises:
-      SetError: if the dataset cannot be written or read, or is not there and not to be prepared.
+        SetError: if the dataset cannot be written or read, or is not there and not to be prepared.
     """
     return prepared.pairs(
         functools.partial(Shapes, data_dir=prepared.data_dir(data_dir)),

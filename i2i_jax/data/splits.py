@@ -17,11 +17,11 @@ class Splits:
     """The pairs of each split.
 
     Attributes:
-      train: the size in bytes of each training pair's files, by name.
-      val: the same for the held-out pairs.
-      side_by_side: whether a pair is one side-by-side file, or two files.
-      size: height and width of an input; None before one was read.
-      target_bits: 8 or 16, of a target's samples when the run began; 8 if that was not recorded.
+        train: the size in bytes of each training pair's files, by name.
+        val: the same for the held-out pairs.
+        side_by_side: whether a pair is one side-by-side file, or two files.
+        size: height and width of an input; None before one was read.
+        target_bits: 8 or 16, of a target's samples when the run began; 8 if that was not recorded.
     """
 
     train: Mapping[str, int]
@@ -35,12 +35,12 @@ def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Spli
     """Returns the current splits of a folder.
 
     Args:
-      root: the folder.
-      val_fraction: as in `folder.pairs`.
-      before: the splits of the run so far, whose held-out pairs stay held out; None for a new run.
+        root: the folder.
+        val_fraction: as in `folder.pairs`.
+        before: the splits of the run so far, whose held-out pairs stay held out; None for a new run.
 
     Raises:
-      FolderError: if the folder does not hold pairs.
+        FolderError: if the folder does not hold pairs.
     """
     held_out = None if before is None else before.val.keys()
     train, val = (folder.named(root, split, val_fraction=val_fraction, held_out=held_out) for split in ("train", "val"))

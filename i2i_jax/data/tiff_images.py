@@ -132,11 +132,11 @@ class Tiled:
     """A TIFF stored in tiles. `tiled[rows, columns]`, two slices, decodes only the tiles in that region.
 
     Attributes:
-      path: the file.
-      channels: number of channels of the regions; converted as in `images.read`.
-      page: the file's first page.
-      decode: `page.decode`, with the JPEG tables of the file.
-      stored: for each tile, row by row, its offset in the file and its length in bytes.
+        path: the file.
+        channels: number of channels of the regions; converted as in `images.read`.
+        page: the file's first page.
+        decode: `page.decode`, with the JPEG tables of the file.
+        stored: for each tile, row by row, its offset in the file and its length in bytes.
     """
 
     path: Path

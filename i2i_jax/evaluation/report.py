@@ -53,10 +53,10 @@ def write(subject: Subject, evaluation: Evaluation) -> Path | None:
     PLACE is `subject.destination`, with a number appended if that holds an evaluation under another protocol.
 
     Returns:
-      The path of the JSON file, or None if the subject has no destination.
+        The path of the JSON file, or None if the subject has no destination.
 
     Raises:
-      OSError: if a file cannot be written.
+        OSError: if a file cannot be written.
     """
     if subject.destination is None:
         return None

@@ -39,14 +39,14 @@ class RunRequest:
     """A trained run to evaluate.
 
     Attributes:
-      run: its folder, a packed file, or hf://USER/NAME.
-      step: the checkpoint; defaults to the newest.
-      data: the folder of pairs to evaluate on; defaults to the run's own.
-      direction: of the pairs in `data`; defaults to the run's own.
-      split: the pairs to evaluate on; `all` is every pair of a folder.
-      seed: seed of the latents and of dropout.
-      options: replace those of the run's config.
-      output: the folder for the results; defaults to the run's.
+        run: its folder, a packed file, or hf://USER/NAME.
+        step: the checkpoint; defaults to the newest.
+        data: the folder of pairs to evaluate on; defaults to the run's own.
+        direction: of the pairs in `data`; defaults to the run's own.
+        split: the pairs to evaluate on; `all` is every pair of a folder.
+        seed: seed of the latents and of dropout.
+        options: replace those of the run's config.
+        output: the folder for the results; defaults to the run's.
     """
 
     run: str
@@ -64,12 +64,12 @@ class FoldersRequest:
     """Generated images to evaluate against real ones, whatever model made them.
 
     Attributes:
-      real: the folder of real images.
-      fake: the folder of generated images, named NAME or NAME_anything after their real image NAME.
-      direction: if the real images are side-by-side pairs, which half is the target: AtoB the right one, BtoA the left one.
-      max_pixels: refuse larger images.
-      options: replace the defaults.
-      output: the folder for the results; if None, nothing is written.
+        real: the folder of real images.
+        fake: the folder of generated images, named NAME or NAME_anything after their real image NAME.
+        direction: if the real images are side-by-side pairs, which half is the target: AtoB the right one, BtoA the left one.
+        max_pixels: refuse larger images.
+        options: replace the defaults.
+        output: the folder for the results; if None, nothing is written.
     """
 
     real: str
@@ -84,15 +84,15 @@ class Subject(NamedTuple):
     """What is evaluated, ready to be measured.
 
     Attributes:
-      batches: the examples to measure.
-      total: the number of examples.
-      examples_at: returns the examples at some indices, for contact sheets; None if there are no pairs.
-      metrics: the metrics by name.
-      protocol: what the figures depend on, as it is printed and written.
-      title: the title of the page.
-      destination: where the results are written, without extension; None if they are not.
-      run_folder: the run whose page lists the evaluation; None if there is none.
-      notes: caveats about the choice of pairs.
+        batches: the examples to measure.
+        total: the number of examples.
+        examples_at: returns the examples at some indices, for contact sheets; None if there are no pairs.
+        metrics: the metrics by name.
+        protocol: what the figures depend on, as it is printed and written.
+        title: the title of the page.
+        destination: where the results are written, without extension; None if they are not.
+        run_folder: the run whose page lists the evaluation; None if there is none.
+        notes: caveats about the choice of pairs.
     """
 
     batches: Iterator[EvalBatch]
@@ -110,10 +110,10 @@ def of_run(request: RunRequest) -> Subject:
     """Loads a run and its pairs.
 
     Raises:
-      ConfigError: if the run does not exist, its pairs cannot be found, or the options do not fit it.
-      WeightsError: if pretrained weights of a metric cannot be loaded.
-      FolderError, ImageError: if the pairs cannot be used.
-      CheckpointError, PackedError, HubError: if the run cannot be loaded.
+        ConfigError: if the run does not exist, its pairs cannot be found, or the options do not fit it.
+        WeightsError: if pretrained weights of a metric cannot be loaded.
+        FolderError, ImageError: if the pairs cannot be used.
+        CheckpointError, PackedError, HubError: if the run cannot be loaded.
     """
     config = _with_pairs(build.read_config(request.run), request)
     if not (request.output or Path(request.run).is_dir()):
@@ -182,9 +182,9 @@ def of_folders(request: FoldersRequest) -> Subject:
     """Matches generated images with real ones.
 
     Raises:
-      ConfigError: if a metric cannot be computed from images alone.
-      WeightsError: if pretrained weights of a metric cannot be loaded.
-      FolderError, ImageError: if the images cannot be used.
+        ConfigError: if a metric cannot be computed from images alone.
+        WeightsError: if pretrained weights of a metric cannot be loaded.
+        FolderError, ImageError: if the images cannot be used.
     """
     options = request.options.applied_to(EvalConfig(metrics=IMAGE_METRICS))
     metrics = build_metrics.metrics(options, metric_names(options.metrics))

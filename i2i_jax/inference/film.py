@@ -32,12 +32,12 @@ class Film(NamedTuple):
     """What the header of a film says.
 
     Attributes:
-      path: the file.
-      height: height of the upright frames, in pixels.
-      width: their width.
-      rate: frames per second.
-      pixel_aspect: width of a pixel divided by its height.
-      seconds: the length; None if it is not known.
+        path: the file.
+        height: height of the upright frames, in pixels.
+        width: their width.
+        rate: frames per second.
+        pixel_aspect: width of a pixel divided by its height.
+        seconds: the length; None if it is not known.
     """
 
     path: Path
@@ -67,11 +67,11 @@ def translate(request: Request) -> None:
     All frames have the same latent and dropout. The mp4 appears only once it is complete.
 
     Raises:
-      ConfigError: if the run does not exist, or the request does not fit it or a film.
-      VideoError: if the film cannot be read, or the mp4 cannot be written.
-      ImageError: if the style image cannot be used.
-      CheckpointError, PackedError, HubError: if the run cannot be loaded.
-      MissingExtra: if ffmpeg is not installed (extra `video`).
+        ConfigError: if the run does not exist, or the request does not fit it or a film.
+        VideoError: if the film cannot be read, or the mp4 cannot be written.
+        ImageError: if the style image cannot be used.
+        CheckpointError, PackedError, HubError: if the run cannot be loaded.
+        MissingExtra: if ffmpeg is not installed (extra `video`).
     """
     config = build.read_config(request.run)
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
@@ -136,8 +136,8 @@ def probe(path: Path) -> Film:
     """Reads the size, frame rate and length of a film, and decodes its first frame.
 
     Raises:
-      VideoError: if it is not a film, or is damaged.
-      MissingExtra: if ffmpeg is not installed (extra `video`).
+        VideoError: if it is not a film, or is damaged.
+        MissingExtra: if ffmpeg is not installed (extra `video`).
     """
     # The header of a YUV4MPEG2 stream has the size of the upright frame and the exact rate, for example W320 H240 F30000:1001 A1:1.
     result = subprocess.run(
@@ -168,8 +168,8 @@ def frames(film: Film) -> Generator[Frame, None, None]:
     """Yields the frames of a film at its rate, as RGB; those of a GIF as RGBA.
 
     Raises:
-      VideoError: if the film is damaged.
-      MissingExtra: if ffmpeg is not installed (extra `video`).
+        VideoError: if the film is damaged.
+        MissingExtra: if ffmpeg is not installed (extra `video`).
     """
     format, channels = ("rgba", 4) if film.path.suffix.lower() == ".gif" else ("rgb24", 3)
     size, number = film.height * film.width * channels, 0

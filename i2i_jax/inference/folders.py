@@ -27,21 +27,21 @@ class Request:
     """What is translated, by which run, and where the results are written.
 
     Attributes:
-      run: the trained run: its folder, a packed file, or hf://USER/NAME.
-      input: an image, or a folder of images; or a film, which `film.translate` translates.
-      output: the folder to write to, created if it does not exist; of a film, the .mp4 file to write.
-      step: the checkpoint; defaults to the newest.
-      samples: translations of each input.
-      sync: whether all inputs get the same latents and dropout.
-      seed: seed of the latents and of dropout.
-      style: a target image whose latent is used instead of random ones.
-      size: resize the inputs to a square of this many pixels first.
-      tile: translate in overlapping square tiles of this many pixels.
-      max_pixels: refuse larger images; defaults to the run's `data.max_pixels`.
-      pairs: whether the inputs are side-by-side pairs, of which the input half is translated; if None, images that look like pairs
-        are refused.
-      video: write a video instead of images: mp4, gif or webp.
-      frames: of a video, frames from one sample to the next.
+        run: the trained run: its folder, a packed file, or hf://USER/NAME.
+        input: an image, or a folder of images; or a film, which `film.translate` translates.
+        output: the folder to write to, created if it does not exist; of a film, the .mp4 file to write.
+        step: the checkpoint; defaults to the newest.
+        samples: translations of each input.
+        sync: whether all inputs get the same latents and dropout.
+        seed: seed of the latents and of dropout.
+        style: a target image whose latent is used instead of random ones.
+        size: resize the inputs to a square of this many pixels first.
+        tile: translate in overlapping square tiles of this many pixels.
+        max_pixels: refuse larger images; defaults to the run's `data.max_pixels`.
+        pairs: whether the inputs are side-by-side pairs, of which the input half is translated; if None, images that look like pairs
+          are refused.
+        video: write a video instead of images: mp4, gif or webp.
+        frames: of a video, frames from one sample to the next.
     """
 
     run: str
@@ -67,10 +67,10 @@ def translate(request: Request) -> None:
     are translated, then ImageError is raised.
 
     Raises:
-      ConfigError: if the run does not exist, or the request does not fit it.
-      ImageError: if an input or the style image cannot be used.
-      CheckpointError, PackedError, HubError: if the run cannot be loaded.
-      VideoError, MissingExtra: if the video cannot be written.
+        ConfigError: if the run does not exist, or the request does not fit it.
+        ImageError: if an input or the style image cannot be used.
+        CheckpointError, PackedError, HubError: if the run cannot be loaded.
+        VideoError, MissingExtra: if the video cannot be written.
     """
     config = build.read_config(request.run)
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
@@ -179,8 +179,8 @@ def style_latents(request: Request, trained: model.Model, config: Config) -> Cal
     """Returns a function that gives the latents [n, d] of the style image, the same for all samples; None without a style image.
 
     Raises:
-      ConfigError: if the run has no encoder.
-      ImageError: if the style image cannot be used.
+        ConfigError: if the run has no encoder.
+        ImageError: if the style image cannot be used.
     """
     if request.style is None:
         return None

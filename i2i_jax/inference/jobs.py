@@ -17,11 +17,11 @@ class Job(NamedTuple):
     """An input image and the files that are written for it.
 
     Attributes:
-      source: the input image.
-      preview: an 8-bit copy of the input, which the page shows.
-      outputs: one file for each sample.
-      output_previews: 8-bit copies of the outputs, which the page shows in their place; none if it shows the outputs themselves.
-      geo_tags: georeferencing tags of the input, which the outputs get too.
+        source: the input image.
+        preview: an 8-bit copy of the input, which the page shows.
+        outputs: one file for each sample.
+        output_previews: 8-bit copies of the outputs, which the page shows in their place; none if it shows the outputs themselves.
+        geo_tags: georeferencing tags of the input, which the outputs get too.
     """
 
     source: Path
@@ -38,14 +38,14 @@ def plan(source: Path, output: Path, *, samples: int, config: Config, same_size:
     in their extension only, all outputs keep it: NAME.jpg.png. Outputs of a georeferenced TIFF are TIFFs too: NAME.tif.
 
     Args:
-      source: an image, or a folder; hidden files and files that are not images are ignored.
-      output: the folder to write to.
-      samples: translations of each input.
-      config: the config of the run; its numbers of channels determine the file format.
-      same_size: whether an output has the size of its input, so that the input's georeferencing is valid for it.
+        source: an image, or a folder; hidden files and files that are not images are ignored.
+        output: the folder to write to.
+        samples: translations of each input.
+        config: the config of the run; its numbers of channels determine the file format.
+        same_size: whether an output has the size of its input, so that the input's georeferencing is valid for it.
 
     Raises:
-      ConfigError: if there is no image, or if an output would overwrite an input.
+        ConfigError: if there is no image, or if an output would overwrite an input.
     """
     inputs = _find_images(source, output)
     stems_clash = len({(file.parent, file.stem) for file in inputs}) < len(inputs)
@@ -90,12 +90,12 @@ def read_sizes(jobs: Sequence[Job], config: Config, *, pairs: bool) -> list[Size
     """Returns height and width of every input, read from the files' headers.
 
     Args:
-      jobs: the jobs, as returned by `plan`.
-      config: the config of the run; its `data.input_channels`, `data.input_labels` and `data.max_pixels` are checked.
-      pairs: whether the files are side-by-side pairs; sizes are then those of one half.
+        jobs: the jobs, as returned by `plan`.
+        config: the config of the run; its `data.input_channels`, `data.input_labels` and `data.max_pixels` are checked.
+        pairs: whether the files are side-by-side pairs; sizes are then those of one half.
 
     Raises:
-      ImageError: for the first file that is not a usable image, or if a pair has an odd width.
+        ImageError: for the first file that is not a usable image, or if a pair has an odd width.
     """
     progress = tqdm(jobs, "checking", unit="image", delay=2, leave=False, disable=None)
     data = config.data
@@ -115,13 +115,13 @@ def refuse_pairs(jobs: Sequence[Job], sizes: Sequence[Size], *, run: str, config
     If the run does not record how its folder of pairs was stored, it prints a hint instead.
 
     Args:
-      jobs: the jobs, as returned by `plan`.
-      sizes: height and width of every input.
-      run: the trained run, whose pairs are known by `data.splits`.
-      config: the config of the run.
+        jobs: the jobs, as returned by `plan`.
+        sizes: height and width of every input.
+        run: the trained run, whose pairs are known by `data.splits`.
+        config: the config of the run.
 
     Raises:
-      ConfigError: if an input has the shape of a pair.
+        ConfigError: if an input has the shape of a pair.
     """
     trained_on = splits.read(run)
     if trained_on is not None and not trained_on.side_by_side:

@@ -15,9 +15,9 @@ def bounded(name: str, *, most: int, is_in_use: Callable[[Path], bool] = lambda 
     """Returns `folder(name)` after removing its oldest files until the rest takes at most `most` bytes.
 
     Args:
-      name: the folder.
-      most: the limit in bytes.
-      is_in_use: whether a file must not be removed; such files count towards the limit first.
+        name: the folder.
+        most: the limit in bytes.
+        is_in_use: whether a file must not be removed; such files count towards the limit first.
     """
     path, total = folder(name), 0
     with contextlib.suppress(OSError):  # another process may remove them too

@@ -26,13 +26,13 @@ class Checkpoints:
     """The checkpoints of one run. With several processes, all must call each method.
 
     Args:
-      directory: the folder of the checkpoints, made if it does not exist.
-      keep: number of newest steps to keep.
-      best_metric: the metric by which the best step is chosen, which is kept too; None keeps no best step.
-      higher_is_better: whether the best step has the highest value of `best_metric`, or the lowest.
+        directory: the folder of the checkpoints, made if it does not exist.
+        keep: number of newest steps to keep.
+        best_metric: the metric by which the best step is chosen, which is kept too; None keeps no best step.
+        higher_is_better: whether the best step has the highest value of `best_metric`, or the lowest.
 
     Raises:
-      CheckpointError: if `directory` cannot hold checkpoints.
+        CheckpointError: if `directory` cannot hold checkpoints.
     """
 
     def __init__(self, directory: str | Path, *, keep: int, best_metric: str | None = None, higher_is_better: bool = False):
@@ -58,12 +58,12 @@ class Checkpoints:
         """Starts to save a step in the background.
 
         Args:
-          step: the step, which must be after the newest one.
-          state: a pytree of arrays; they may be donated as soon as this returns.
-          metrics: the step's metrics, among them the one by which the best step is chosen.
+            step: the step, which must be after the newest one.
+            state: a pytree of arrays; they may be donated as soon as this returns.
+            metrics: the step's metrics, among them the one by which the best step is chosen.
 
         Raises:
-          CheckpointError: if `step` is not after the newest one, or this save or the one before it failed.
+            CheckpointError: if `step` is not after the newest one, or this save or the one before it failed.
         """
         metrics = {name: float(value) for name, value in (metrics or {}).items()}
         score = metrics.get(self._best_metric or "", math.nan)
@@ -87,13 +87,13 @@ class Checkpoints:
         STEP.damaged, so that training can save there again.
 
         Args:
-          template: a pytree of ShapeDtypeStruct, which gives the structure, dtypes and shardings.
+            template: a pytree of ShapeDtypeStruct, which gives the structure, dtypes and shardings.
 
         Returns:
-          A pytree of arrays with the structure of `template`.
+            A pytree of arrays with the structure of `template`.
 
         Raises:
-          CheckpointError: if there is no intact step of this model.
+            CheckpointError: if there is no intact step of this model.
         """
         self.wait()
         chosen = processes.on_all(lambda: self._chosen(template))
@@ -126,15 +126,15 @@ def restore_for_inference(directory: str | Path, template: Any, *, step: int | L
     """Restores a part of one step; the other arrays are not read.
 
     Args:
-      directory: the folder of the checkpoints.
-      template: a pytree of ShapeDtypeStruct: the arrays to read, with their dtypes and shardings.
-      step: a step, or "best" for the best one; None restores the newest intact step.
+        directory: the folder of the checkpoints.
+        template: a pytree of ShapeDtypeStruct: the arrays to read, with their dtypes and shardings.
+        step: a step, or "best" for the best one; None restores the newest intact step.
 
     Returns:
-      A pytree of arrays with the structure of `template`.
+        A pytree of arrays with the structure of `template`.
 
     Raises:
-      CheckpointError: if there is no such step, or it is damaged or of another model.
+        CheckpointError: if there is no such step, or it is damaged or of another model.
     """
     directory = Path(directory).absolute()
     if step is None:

@@ -15,18 +15,18 @@ def fetch(url: str, path: Path, **progress_options) -> int | None:
     """Downloads a URL into a file, which is left incomplete if that fails.
 
     Args:
-      url: the URL.
-      path: the file to write.
-      **progress_options: further options of the progress bar, as tqdm takes them.
+        url: the URL.
+        path: the file to write.
+        **progress_options: further options of the progress bar, as tqdm takes them.
 
     Returns:
-      The size in bytes that the server announced, which the caller should compare with the file's; None if it announced none.
+        The size in bytes that the server announced, which the caller should compare with the file's; None if it announced none.
 
     Raises:
-      urllib.error.HTTPError: if the server answers with an error.
-      urllib.error.URLError: if the server cannot be reached.
-      http.client.HTTPException, ConnectionError, TimeoutError: if the connection fails or stalls.
-      OSError: if the file cannot be written.
+        urllib.error.HTTPError: if the server answers with an error.
+        urllib.error.URLError: if the server cannot be reached.
+        http.client.HTTPException, ConnectionError, TimeoutError: if the connection fails or stalls.
+        OSError: if the file cannot be written.
     """
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as file:
         size = int(response.headers.get("Content-Length", -1))

@@ -20,7 +20,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     When this returns, the content and the file's name are synced to disk, so that they survive a power failure.
 
     Raises:
-      OSError: one line that names the file.
+        OSError: one line that names the file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing(path):
@@ -44,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The file replaces `path` atomically when the block completes, and is removed when it raises.
 
     Raises:
-      OSError: one line that names the file.
+        OSError: one line that names the file.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,8 +81,8 @@ def new_folder(path: Path, *, error: type[Exception]) -> Iterator[Path]:
     """Yields a temporary folder, which is renamed to `path` when the block completes and removed when it raises.
 
     Args:
-      path: must not exist, or be an empty folder; its parent folders are created.
-      error: the type of the exception that is raised if there is something at `path` already.
+        path: must not exist, or be an empty folder; its parent folders are created.
+        error: the type of the exception that is raised if there is something at `path` already.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise error(f"{path} is there already: name a new folder")
@@ -116,12 +116,12 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[None]:
     On a system or file system without such locks, the lock is always granted.
 
     Args:
-      path: the file.
-      wait: wait until no other process holds the lock.
+        path: the file.
+        wait: wait until no other process holds the lock.
 
     Raises:
-      Taken: if another process holds the lock, unless `wait`.
-      OSError: if the file cannot be written.
+        Taken: if another process holds the lock, unless `wait`.
+        OSError: if the file cannot be written.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

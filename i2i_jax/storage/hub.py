@@ -21,14 +21,14 @@ def local(run: str | Path) -> str | Path:
     """Downloads a model from the hub, unless it is in the hub's cache already.
 
     Args:
-      run: hf://USER/NAME, or any other path, which is returned unchanged.
+        run: hf://USER/NAME, or any other path, which is returned unchanged.
 
     Returns:
-      The path of the packed model.
+        The path of the packed model.
 
     Raises:
-      HubError: if the hub has no such model or cannot be reached.
-      MissingExtra: if the hub's library is not installed.
+        HubError: if the hub has no such model or cannot be reached.
+        MissingExtra: if the hub's library is not installed.
     """
     if not str(run).startswith(SCHEME):
         return run
@@ -41,15 +41,15 @@ def push(folder: Path, to: str) -> str:
     """Uploads a folder as one commit, into a private repository if there is none of this name.
 
     Args:
-      folder: the folder whose files are uploaded.
-      to: the repository, as hf://USER/NAME.
+        folder: the folder whose files are uploaded.
+        to: the repository, as hf://USER/NAME.
 
     Returns:
-      The URL of the model's page.
+        The URL of the model's page.
 
     Raises:
-      HubError: if the hub cannot be reached or refuses the files.
-      MissingExtra: if the hub's library is not installed.
+        HubError: if the hub cannot be reached or refuses the files.
+        MissingExtra: if the hub's library is not installed.
     """
     hub = _library().HfApi()
     with _one_line(to):

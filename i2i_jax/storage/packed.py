@@ -36,10 +36,10 @@ def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_bits: i
     """Returns the content of a packed file.
 
     Args:
-      config: the run's config, of which only the options in PUBLISHED are written; the others get their defaults.
-      card: the model card, as JSON can hold it.
-      state: a pytree of the arrays to write.
-      target_bits: 8 or 16, of the samples of the images that the model was trained to produce.
+        config: the run's config, of which only the options in PUBLISHED are written; the others get their defaults.
+        card: the model card, as JSON can hold it.
+        state: a pytree of the arrays to write.
+        target_bits: 8 or 16, of the samples of the images that the model was trained to produce.
     """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     published.data.input_labels = _without_class_names(config.data.input_labels)
@@ -83,14 +83,14 @@ def restore(path: str | Path, template: Any) -> Any:
     """Reads arrays of a packed file.
 
     Args:
-      path: the file.
-      template: a pytree of ShapeDtypeStruct: the arrays to read, with their dtypes and shardings.
+        path: the file.
+        template: a pytree of ShapeDtypeStruct: the arrays to read, with their dtypes and shardings.
 
     Returns:
-      A pytree of arrays with the structure of `template`.
+        A pytree of arrays with the structure of `template`.
 
     Raises:
-      PackedError: if the file is damaged, or lacks an array or has it in another shape or dtype.
+        PackedError: if the file is damaged, or lacks an array or has it in another shape or dtype.
     """
     wanted = named(template)
     with _opened(path) as (file, _):

@@ -47,10 +47,10 @@ def open_stored(path: Path) -> dict[str, ts.TensorStore]:
     bits in the values, for which TensorStore keeps no checksum: see `check_sums`.
 
     Args:
-      path: the folder that Orbax wrote for the state of one step.
+        path: the folder that Orbax wrote for the state of one step.
 
     Raises:
-      Exception: of any type, if files are missing or damaged.
+        Exception: of any type, if files are missing or damaged.
     """
     for file in (path / "_METADATA", path / "_sharding", *path.glob("array_metadatas/*")):
         json.loads(file.read_bytes())
@@ -66,10 +66,10 @@ def check_fit(step_name: str, stored: dict[str, ts.TensorStore], wanted: dict[st
     """Raises CheckpointError unless the stored arrays are those of the model.
 
     Args:
-      step_name: names the step in errors.
-      stored: the arrays of the step.
-      wanted: the arrays of the model, or of a part of it.
-      partial: whether the step may hold more arrays than `wanted`.
+        step_name: names the step in errors.
+        stored: the arrays of the step.
+        wanted: the arrays of the model, or of a part of it.
+        partial: whether the step may hold more arrays than `wanted`.
     """
     for name, leaf in wanted.items():
         if name not in stored:

@@ -26,13 +26,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """Reads a state dict that `torch.save` wrote. Nothing in the file is executed.
 
     Args:
-      path: the file.
+        path: the file.
 
     Returns:
-      The tensors by name: float64 stays, all other floating-point types become float32.
+        The tensors by name: float64 stays, all other floating-point types become float32.
 
     Raises:
-      TorchFileError: if the file is missing, damaged or holds anything but tensors, or PyTorch is missing or too old.
+        TorchFileError: if the file is missing, damaged or holds anything but tensors, or PyTorch is missing or too old.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,11 +58,11 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays as a state dict that `torch.load` reads; an interrupted write leaves no file.
 
     Args:
-      path: the file to write.
-      arrays: the arrays by name.
+        path: the file to write.
+        arrays: the arrays by name.
 
     Raises:
-      TorchFileError: if PyTorch is missing or too old.
+        TorchFileError: if PyTorch is missing or too old.
     """
     path = Path(path)
     torch = _torch(path)
