@@ -106,10 +106,10 @@ def test_golden_networks_through_files(system, tmp_path):
     for net, record in records.items():
         role = golden.OURS[net]
         variables = {"params": state.params[role], "batch_stats": state.batch_stats[role]}
-        golden.assert_makes_what_theirs_made(record, getattr(game.networks, role), variables, 1e-4)
+        golden.assert_same_outputs(record, getattr(game.networks, role), variables, 1e-4)
         with jax.enable_x64(True):
             exact = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), variables)
-            golden.assert_makes_what_theirs_made(record, getattr(game.networks, role), exact, 1e-9, kinds=("output/",))
+            golden.assert_same_outputs(record, getattr(game.networks, role), exact, 1e-9, kinds=("output/",))
 
 
 def random_state(module, channels, latent=0):
