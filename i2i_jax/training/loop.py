@@ -1,7 +1,6 @@
 """The training loop: resume, step, report, save."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 from clu.parameter_overview import count_parameters
 
 from i2i_jax import build
-from i2i_jax import config as configs
 from i2i_jax.config import Config
 from i2i_jax.devices import processes
 from i2i_jax.train_state import TrainState
@@ -40,10 +38,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         Stopped: SIGTERM or Ctrl-C came; everything is saved, and the same call resumes the run.
     """
     workdir = Path(workdir)
-    processes.refuse_different({"the code": processes.code_hash(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
-    if config.data.input_labels:
-        config = processes.on_all(partial(run_folder.with_palette, workdir, config))
-        processes.refuse_different(configs.flatten(config))
+    config = run_folder.agreed_config(workdir, config)
     pieces = Pieces.build(config, workdir, jax.devices() if devices is None else devices)
     with (
         run_folder.claim(workdir, config, command),

@@ -22,12 +22,23 @@ from i2i_jax.storage.checkpoints import Checkpoints
 GREY_PAIRS = 20  # read to find out whether all are grey
 
 
-def with_palette(workdir: Path, config: Config) -> Config:
-    """The config with the content of the palette file that `data.input_labels` names, which the run's config.json keeps."""
+def agreed_config(workdir: Path, config: Config) -> Config:
+    """The config, the same in all processes, with the content of the palette file that `data.input_labels` names.
+
+    Raises:
+        ConfigError: if processes have different code, options or palettes, or the palette cannot be read.
+    """
+    processes.refuse_different({"the code": processes.code_hash(), "--workdir": str(workdir.absolute()), **configs.flatten(config)})
     if not config.data.input_labels:
         return config
-    kept = build.read_config(workdir).data.input_labels if (workdir / "config.json").is_file() else ""
-    return labels.resolved(config, kept=kept)
+
+    def with_palette() -> Config:
+        kept = build.read_config(workdir).data.input_labels if (workdir / "config.json").is_file() else ""
+        return labels.resolved(config, kept=kept)
+
+    config = processes.on_all(with_palette)
+    processes.refuse_different(configs.flatten(config))
+    return config
 
 
 def refuse_other_run(workdir: Path, config: Config) -> None:
