@@ -277,6 +277,21 @@ def test_check_names_grey_and_unused(tmp_path, command):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("peak", "words"), [(4095, "A uses 6 % of its range (up to 4095 of 65535, 12 bits in 16-bit files): "), (40_000, "")]
+)
+def test_check_names_a_range_that_is_mostly_empty(tmp_path, command, peak, words):
+    """12-bit data in 16-bit files, beside targets that use the whole range."""
+    for side, value in (("A", peak), ("B", 65_535)):
+        (tmp_path / side).mkdir()
+        for index in range(3):
+            image = np.full((8, 8), value - index, np.uint16)
+            image[0] = 0
+            Image.fromarray(image).save(tmp_path / side / f"{index}.png")
+    out = command("check", str(tmp_path))[1]
+    assert words in out and ("of its range" in out) == bool(words) and "B uses" not in out
+
+
 def test_training_names_grey_and_unused_once(shallow, tmp_path, command, capsys):
     rng = np.random.default_rng(0)
     for name in ("a/1", "a/2", "b/2", "b/3"):

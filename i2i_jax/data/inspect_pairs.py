@@ -13,6 +13,7 @@ from tqdm import tqdm
 from i2i_jax.data import duplicates, folder, images, layouts
 from i2i_jax.pages import grids
 
+DARK = 0.25  # of the range: a side that never exceeds this is reported
 NAMED = 10  # problems and duplicates that a report lists, of each kind
 SHEET = (8, 3)  # rows and pairs in a row
 GREY = {
@@ -45,6 +46,7 @@ class Seen(NamedTuple):
         kinds: colour and depth of A and B.
         hashes: difference hashes of A and B.
         grey: whether A and B are grey.
+        peaks: the largest value in A and in B, and the largest that the type of each can hold.
     """
 
     case: Case
@@ -53,6 +55,7 @@ class Seen(NamedTuple):
     kinds: tuple[str, str] | None = None
     hashes: tuple[np.uint64, np.uint64] | None = None
     grey: tuple[bool, bool] | None = None
+    peaks: tuple[tuple[int, int], tuple[int, int]] | None = None
 
 
 class Survey(NamedTuple):
@@ -101,12 +104,24 @@ def report(survey: Survey) -> Iterator[str]:
     for side, options in GREY.items():
         if survey.good and all(seen.grey and seen.grey["AB".index(side)] for seen in survey.good):
             yield f"{side} is grey in all pairs: {options}"
+    yield from _dark(survey.good)
     if survey.unused:
         yield f"not used: {survey.unused}"
     yield from _some("cannot be used", survey.problems)
     leaks = [group for group in survey.groups if len({seen.case.split for seen in group}) > 1]
     yield from _some("near-duplicates", [_names(group) for group in survey.groups if group not in leaks])
     yield from _some("near-duplicates in several splits, so that test metrics are too good", [_names(group) for group in leaks])
+
+
+def _dark(good: Sequence[Seen]) -> Iterator[str]:
+    """A line for each side whose values use a small part of the range of their type, as 12-bit data in 16-bit files do."""
+    for index, side in enumerate("AB"):
+        peaks = [seen.peaks[index] for seen in good if seen.peaks]
+        if peaks and all(0 < peak <= DARK * limit for peak, limit in peaks):
+            peak, limit = max(peaks)
+            bits = f", {peak.bit_length()} bits in {limit.bit_length()}-bit files"
+            advice = "networks see almost only black: scale the files to the whole range before training"
+            yield f"{side} uses {100 * peak / limit:.0f} % of its range (up to {peak} of {limit}{bits}): {advice}"
 
 
 def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXELS) -> None:
@@ -143,7 +158,13 @@ def _inspected(case: Case, *, max_pixels: int) -> Seen:
     except (images.ImageError, folder.FolderError) as error:
         return Seen(case, str(error))
     hashes = duplicates.difference_hash(a), duplicates.difference_hash(b)
-    return Seen(case, "", f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), hashes, (images.is_grey(a), images.is_grey(b)))
+    size, kinds, grey = f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), (images.is_grey(a), images.is_grey(b))
+    return Seen(case, "", size, kinds, hashes, grey, (_peak(a), _peak(b)))
+
+
+def _peak(image: np.ndarray) -> tuple[int, int]:
+    """The largest value of an image, and the largest that its type can hold."""
+    return int(image.max()), int(np.iinfo(image.dtype).max)
 
 
 def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
