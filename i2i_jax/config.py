@@ -49,6 +49,7 @@ OLD_NAMES = {
 }
 
 
+@functools.lru_cache(maxsize=4096)  # every row of metrics.jsonl has the same names
 def current_name(name: str) -> str:
     """Today's name of an option, of a network or its parameter (params.NETWORK.LAYER), or of a loss term (PLAYER/TERM)."""
     return OLD_NAMES.get(name) or "".join(OLD_NAMES.get(part, part) for part in re.split(r"([./])", name))

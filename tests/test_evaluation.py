@@ -100,9 +100,9 @@ def test_batches_and_devices_do_not_matter(system, examples, devices, batch_size
     )
     for name, value in expected.figures.items():
         np.testing.assert_allclose(result.figures[name], value, rtol=1e-5, err_msg=name)
-    for name, values in expected.by_case.items():
+    for name, values in expected.by_example.items():
         assert values.shape == (5,)
-        np.testing.assert_allclose(result.by_case[name], values, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(result.by_example[name], values, rtol=1e-4, err_msg=name)
         assert result.standard_errors()[name] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-3)
 
 
@@ -207,7 +207,7 @@ def test_modes_of_known_examples():
     assert measured(collapsed, "modes") == {"modes": 1, "valid": 1, "total_variation": pytest.approx(5 / 6)}
     both = evaluate.evaluate([EvalBatch(perfect, 1), EvalBatch(collapsed, 1)], metrics("modes", "l1"))
     assert both.figures["modes"] == 3.5
-    np.testing.assert_array_equal(both.by_case["modes"], [6, 1])
+    np.testing.assert_array_equal(both.by_example["modes"], [6, 1])
 
 
 def test_latents_of_known_examples():

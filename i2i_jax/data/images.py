@@ -10,7 +10,7 @@ from PIL import Image
 
 from i2i_jax.data import image_header, pillow_images, tiff_images
 from i2i_jax.data.image_header import UNDECODABLE, File, Header, ImageError, Pixels, Unusable, naming, open_regular
-from i2i_jax.data.labels import Labels
+from i2i_jax.data.labels import Labels, packed_rgb
 from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
@@ -169,7 +169,7 @@ def _refuse_merged_entries(header: Header, pixels: Pixels, grey: Pixels, columns
     if header.ids and not header.alpha:
         entries = header.ids()[:, columns]
     else:  # transparent entries are white, as a viewer shows them
-        entries = image_header.with_channels(pixels, header.alpha, 3) @ np.array([1 << 16, 1 << 8, 1])
+        entries = packed_rgb(image_header.with_channels(pixels, header.alpha, 3))
     before, after = len(np.unique(entries)), len(np.unique(grey))
     if before > after:
         raise Unusable(

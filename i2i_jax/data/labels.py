@@ -85,8 +85,8 @@ class Labels:
 
     def _by_colour(self, rgb: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
         """The class of each pixel, -1 for unlabelled ones. Raises Unusable for other colours."""
-        known = _packed(np.array([*self.colours, *self.unlabelled], np.uint8))
-        order, values = np.argsort(known), _packed(rgb)
+        known = packed_rgb(np.array([*self.colours, *self.unlabelled], np.uint8))
+        order, values = np.argsort(known), packed_rgb(rgb)
         place = np.searchsorted(known[order], values).clip(max=len(known) - 1)
         unknown, pixels = np.unique(values[known[order][place] != values], return_counts=True)
         if len(unknown):
@@ -101,7 +101,7 @@ class Labels:
     def _nearest(self, rgb: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
         """The class of the nearest colour of each pixel, -1 for unlabelled ones. Raises Unusable for photos."""
         known = np.array([*self.colours, *self.unlabelled], np.int32)
-        values, inverse = np.unique(_packed(rgb), return_inverse=True)
+        values, inverse = np.unique(packed_rgb(rgb), return_inverse=True)
         colours = np.stack([values >> 16, values >> 8 & 255, values & 255], -1)
         distance = np.square(colours[:, None] - known).sum(-1)
         far = (distance.min(1) > FAR**2)[inverse].mean()
@@ -214,8 +214,8 @@ def _colour(name: str, value: Any) -> RGB:
     raise ConfigError(f"class {name!r} has the colour {value!r}: must be [r, g, b] from 0 to 255, or '#rrggbb'")
 
 
-def _packed(rgb: UInt8[np.ndarray, "... 3"]) -> np.ndarray:
-    """Colours as one number each, 0xrrggbb."""
+def packed_rgb(rgb: UInt8[np.ndarray, "... 3"]) -> np.ndarray:
+    """Returns each colour as one number, 0xrrggbb."""
     return rgb.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
 
 

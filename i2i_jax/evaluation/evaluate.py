@@ -36,17 +36,17 @@ class Evaluation(NamedTuple):
 
     Attributes:
         figures: the value of each metric over all examples.
-        by_case: for figures that are a mean over examples, the value of each example, [n].
+        by_example: for figures that are a mean over examples, the value of each example, [n].
         notes: warnings that the metrics raised, for instance about too few images.
     """
 
     figures: Figures
-    by_case: dict[str, np.ndarray]
+    by_example: dict[str, np.ndarray]
     notes: list[str]
 
     def standard_errors(self) -> dict[str, float]:
         """The standard error of each figure that is a mean over examples; figures with NaN or Inf are left out."""
-        return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_case.items() if len(x) > 1 and np.isfinite(x).all()}
+        return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_example.items() if len(x) > 1 and np.isfinite(x).all()}
 
 
 class _Inputs(NamedTuple):
@@ -216,5 +216,5 @@ def evaluate(batches: Iterable[EvalBatch], metrics: Mapping[str, Metric]) -> Eva
         warnings.simplefilter("always")
         for metric in metrics.values():
             figures |= metric.summarise(measured[metric.measure])
-    by_case = {name: x for by_name in measured.values() for name, x in by_name.items() if name in figures and x.ndim == 1}
-    return Evaluation(figures, by_case, [str(warning.message) for warning in caught])
+    by_example = {name: x for by_name in measured.values() for name, x in by_name.items() if name in figures and x.ndim == 1}
+    return Evaluation(figures, by_example, [str(warning.message) for warning in caught])

@@ -111,9 +111,9 @@ def _write_sheets(place: Path, subject: Subject, evaluation: Evaluation) -> dict
 def _rows_by_title(total: int, evaluation: Evaluation) -> dict[str, list[int]]:
     """Indices of the first examples, and of the best and worst by the first figure that is known for each example."""
     rows = {"first": list(range(min(SHEET_ROWS, total)))}
-    ranked = next((name for name in evaluation.by_case if name in HIGHER_IS_BETTER), None)
+    ranked = next((name for name in evaluation.by_example if name in HIGHER_IS_BETTER), None)
     if ranked is not None:
-        ascending = evaluation.by_case[ranked].argsort(kind="stable").tolist()
+        ascending = evaluation.by_example[ranked].argsort(kind="stable").tolist()
         best_first = ascending[::-1] if HIGHER_IS_BETTER[ranked] else ascending
         rows |= {f"best by {ranked}": best_first[:SHEET_ROWS], f"worst by {ranked}": best_first[: -SHEET_ROWS - 1 : -1]}
     return rows

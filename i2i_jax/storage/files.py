@@ -84,7 +84,7 @@ def new_folder(path: Path, *, error: type[Exception]) -> Iterator[Path]:
         path: must not exist, or be an empty folder; its parent folders are created.
         error: the type of the exception that is raised if there is something at `path` already.
     """
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise error(f"{path} is there already: name a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as temporary:

@@ -1,9 +1,7 @@
 """PyTorch's state dict files as NumPy arrays. The only file that uses PyTorch, which is an extra."""
 
 import importlib
-import os
 import re
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from i2i_jax.devices import crashes
+from i2i_jax.storage import files
 
 OLDEST = (2, 6)  # in older versions, a crafted file runs code in spite of `weights_only`
 
@@ -66,9 +65,8 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     torch = _torch(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        torch.save({key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}, Path(folder) / path.name)
-        os.replace(Path(folder) / path.name, path)
+    with files.replacing(path) as temporary:
+        torch.save({key: torch.from_numpy(np.array(value)) for key, value in arrays.items()}, temporary)
 
 
 def _torch(path: Path) -> ModuleType:

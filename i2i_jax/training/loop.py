@@ -13,7 +13,7 @@ from i2i_jax.config import Config
 from i2i_jax.devices import processes
 from i2i_jax.train_state import TrainState
 from i2i_jax.training import nonfinite, run_folder, stop
-from i2i_jax.training.pieces import Pieces, training_step
+from i2i_jax.training.pieces import Pieces, newest_state, training_step
 from i2i_jax.training.report import Report, is_due, progress, terms
 from i2i_jax.training.stop import Stopped
 
@@ -46,7 +46,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         stop.listening(config) as should_stop,
         processes.exiting_if_another_is_gone(),
     ):
-        state = pieces.newest_state(checkpoints)
+        state = newest_state(checkpoints, config, pieces.game, pieces.mesh)
         start, total = int(state.step), config.train.steps
         if start >= total:
             processes.print_once(f"nothing to do: this run is at step {start} of {total}; a higher train.steps continues it")
@@ -83,11 +83,11 @@ def _introduce(pieces: Pieces, state: TrainState) -> None:
     run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs[0])
     processes.print_once("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
     run_folder.write_parameters(pieces.workdir, state.params)
-    if not start:
-        run_folder.announce_pairs(config, pieces.train_pairs)
-    else:
+    if start:
         processes.print_once(f"resumes after step {start} of {config.train.steps}")
         _announce_learning_rate(pieces, start)
+    else:
+        run_folder.announce_pairs(config, pieces.train_pairs)
 
 
 def _announce_learning_rate(pieces: Pieces, start: int) -> None:

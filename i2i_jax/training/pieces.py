@@ -61,10 +61,6 @@ class Pieces:
         config_before = processes.on_all(lambda: build.read_config(workdir) if (workdir / "config.json").exists() else config)
         return cls(config, workdir, game, mesh, build.learning_rate(config), build.mode(config), **pairs, config_before=config_before)
 
-    def newest_state(self, checkpoints: Checkpoints) -> TrainState:
-        """The state of the newest checkpoint; without one that of step 0, or of the run `train.start_from`."""
-        return newest_state(checkpoints, self.config, self.game, self.mesh)
-
     def batches(self, start: int) -> Iterator[loader.RawBatch]:
         """The batches of the steps after `start`, on the mesh: a function of the seed and the step alone."""
         data, train = self.config.data, self.config.train
@@ -92,7 +88,12 @@ def mesh_of(config: Config, devices: Sequence[Any]) -> Mesh:
 
 
 def newest_state(checkpoints: Checkpoints, config: Config, game: Game, mesh: Mesh) -> TrainState:
-    """See `Pieces.newest_state`. Raises CheckpointError or ConfigError."""
+    """The state of the newest checkpoint; without one that of step 0, or of the run `train.start_from`.
+
+    Raises:
+        CheckpointError: no checkpoint can be read, or the newest is of another model.
+        ConfigError: the networks of `train.start_from` do not fit.
+    """
     init, key = partial(game.init, batch=build.example_batch(config)), jax.random.key(config.train.seed)
     if checkpoints.latest() is None:
         state = parallel.jit_replicated(init, key, mesh=mesh)
