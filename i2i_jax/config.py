@@ -29,8 +29,12 @@ METRICS = {
     **{f"diversity_{name}": {f"diversity_{name}": True} for name in PERCEPTUAL},
     "fid": {"fid": False},
     "kid": {"kid": False},
+    "fjd": {"fjd": False},
+    "precision_recall": {"precision": True, "recall": True},
     "frechet_squeezenet_caffe": {"frechet_squeezenet_caffe": False},
     "kernel_squeezenet_caffe": {"kernel_squeezenet_caffe": False},
+    "fjd_squeezenet_caffe": {"fjd_squeezenet_caffe": False},
+    "precision_recall_squeezenet_caffe": {"precision_squeezenet_caffe": True, "recall_squeezenet_caffe": True},
     "segmentation": {"pixel_accuracy": True, "class_accuracy": True, "iou": True},
 }
 HIGHER_IS_BETTER = {figure: higher for figures in METRICS.values() for figure, higher in figures.items()}

@@ -8,7 +8,7 @@ import scipy.linalg
 
 from i2i_jax.metrics import frechet
 from i2i_jax.metrics.features import FeaturesError
-from i2i_jax.metrics.frechet import SampleTooSmall, frechet_distance, too_small
+from i2i_jax.metrics.frechet import SampleTooSmall, frechet_distance, frechet_joint_distance, too_small
 
 pytestmark = pytest.mark.filterwarnings("ignore::i2i_jax.metrics.frechet.SampleTooSmall")
 
@@ -106,3 +106,40 @@ def test_a_small_sample_is_warned_of():
 def test_features_without_a_distance(first, second, message):
     with pytest.raises(FeaturesError, match=message):
         frechet_distance(first, second)
+
+
+def joint(fake, real, inputs):
+    """FJD by its definition, with SciPy's matrix square root."""
+    fake, real, inputs = (x.astype(np.float64) for x in (fake, real, inputs))
+    scaled = inputs * np.mean(np.sqrt((real**2).sum(1))) / np.mean(np.sqrt((inputs**2).sum(1)))
+    x = np.stack([np.append(sample, scaled[i]) for i in range(len(fake)) for sample in fake[i]])
+    y = np.stack([np.append(real[i], scaled[i]) for i in range(len(real))])
+    s_x, s_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    return np.square(x.mean(0) - y.mean(0)).sum() + np.trace(s_x + s_y - 2 * scipy.linalg.sqrtm(s_x @ s_y).real)
+
+
+def test_joint_distance_by_definition():
+    fake, real, inputs = sample(120, 4, seed=1).reshape(60, 2, 4), sample(60, 4), sample(60, 3, seed=2, scale=7)
+    found = frechet_joint_distance(fake, real, inputs)
+    assert found.value == pytest.approx(joint(fake, real, inputs), rel=1e-9)
+    without = [joint(*(np.delete(x, slice(group, None, 20), 0) for x in (fake, real, inputs))) for group in range(20)]
+    # alpha is that of the whole sample, so that leaving inputs out does not change the unit.
+    assert found.standard_error == pytest.approx(np.sqrt(19) * np.std(without), rel=0.1)
+
+
+def test_joint_distance_sees_swapped_inputs():
+    """Swapping outputs between inputs leaves the distance of the images alone unchanged."""
+    inputs = sample(200, 3, seed=2)
+    real = np.concatenate([inputs, inputs], 1)
+    assert frechet_joint_distance(real[:, None], real, inputs).value == pytest.approx(0, abs=1e-9)
+    swapped = np.roll(real, 1, axis=0)
+    assert frechet_distance(swapped, real) == pytest.approx(0, abs=1e-9)
+    assert frechet_joint_distance(swapped[:, None], real, inputs).value > 0.1 * np.square(real).sum(1).mean()
+
+
+def test_joint_distance_of_bad_features():
+    good = sample(10, 3)
+    with pytest.raises(FeaturesError, match="4 and of 3 dimensions"):
+        frechet_joint_distance(sample(10, 4)[:, None], good, good)
+    with pytest.raises(FeaturesError, match="NaN or Inf in the features of 1 images"):
+        frechet_joint_distance(good[:, None], good, np.where(np.arange(10)[:, None] == 3, np.nan, good))

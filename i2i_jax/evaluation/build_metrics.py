@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 
 from i2i_jax.config import METRICS, PERCEPTUAL, EvalConfig
 from i2i_jax.data import augment, shapes
-from i2i_jax.evaluation import pretrained_metrics, segmentation_metric
+from i2i_jax.evaluation import pretrained_metrics as pretrained
+from i2i_jax.evaluation import segmentation_metric
 from i2i_jax.metrics import EvalExamples, Figures, Metric, distortion, latent, modes
 from i2i_jax.types import Image
 
@@ -85,10 +86,14 @@ _METRICS: dict[str, Callable[[EvalConfig], Metric]] = {
     "l1_encoded": _l1_encoded,
     "latent": _latent,
     "modes": _modes,
-    **{figure: functools.partial(pretrained_metrics.perceptual, figure) for name in PERCEPTUAL for figure in (name, f"diversity_{name}")},
-    "fid": functools.partial(pretrained_metrics.inception_frechet, "fid"),
-    "kid": functools.partial(pretrained_metrics.inception_kernel, "kid"),
-    "frechet_squeezenet_caffe": functools.partial(pretrained_metrics.squeezenet_frechet, "frechet_squeezenet_caffe"),
-    "kernel_squeezenet_caffe": functools.partial(pretrained_metrics.squeezenet_kernel, "kernel_squeezenet_caffe"),
+    **{figure: functools.partial(pretrained.perceptual, figure) for name in PERCEPTUAL for figure in (name, f"diversity_{name}")},
+    "fid": functools.partial(pretrained.frechet_metric, "fid", pretrained.INCEPTION),
+    "kid": functools.partial(pretrained.kernel_metric, "kid", pretrained.INCEPTION),
+    "fjd": functools.partial(pretrained.joint_metric, "fjd", pretrained.INCEPTION),
+    "precision_recall": functools.partial(pretrained.precision_recall_metric, "", pretrained.INCEPTION),
+    "frechet_squeezenet_caffe": functools.partial(pretrained.frechet_metric, "frechet_squeezenet_caffe", pretrained.SQUEEZENET),
+    "kernel_squeezenet_caffe": functools.partial(pretrained.kernel_metric, "kernel_squeezenet_caffe", pretrained.SQUEEZENET),
+    "fjd_squeezenet_caffe": functools.partial(pretrained.joint_metric, "fjd_squeezenet_caffe", pretrained.SQUEEZENET),
+    "precision_recall_squeezenet_caffe": functools.partial(pretrained.precision_recall_metric, "_squeezenet_caffe", pretrained.SQUEEZENET),
     "segmentation": segmentation_metric.segmentation_scores,
 }

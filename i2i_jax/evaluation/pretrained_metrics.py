@@ -1,7 +1,8 @@
-"""Metrics computed from the features of pretrained networks: perceptual distances, diversity, FID and KID."""
+"""Metrics computed from the features of pretrained networks: perceptual distances, diversity, FID, KID, FJD, precision and recall."""
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from i2i_jax.config import EvalConfig
-from i2i_jax.metrics import EvalExamples, Figures, Metric, diversity, frechet, inception, kernel, lpips
+from i2i_jax.metrics import EvalExamples, Figures, Metric, diversity, frechet, inception, kernel, lpips, precision_recall
 from i2i_jax.metrics import weights as weight_files
+from i2i_jax.metrics.jackknife import Estimate
 from i2i_jax.types import Image
 
 Features = Callable[[Image], Float[Array, "b d"]]
@@ -24,34 +26,49 @@ def perceptual(figure: str, options: EvalConfig) -> Metric:
         figure: one of `config.PERCEPTUAL`, or such a name after "diversity_".
         options: `pretrained_dir` is the folder of the weights.
     """
-    measure, checksums = _measured_distances(figure.removeprefix("diversity_"), options.pretrained_dir)
+    name = figure.removeprefix("diversity_")
+    measure, checksums = _measured_distances(name, options.pretrained_dir)
 
     def summarise(measured: Mapping[str, np.ndarray]) -> Figures:
         if figure not in measured:
             raise diversity.DiversityError("diversity needs at least 2 samples an input: found 1")
         return {figure: float(measured[figure].mean())}
 
-    return Metric(measure, summarise, weights=checksums)
+    image_size = _distance(name, options.pretrained_dir)[0].extractor.image_size
+    return Metric(measure, summarise, weights=checksums, image_size=image_size)
 
 
-def inception_frechet(name: str, options: EvalConfig) -> Metric:
-    """FID: the Fréchet distance between InceptionV3 features."""
-    return _set_metric(name, _inception, _frechet, options)
+class Network(NamedTuple):
+    """A pretrained network of which the last features are compared.
+
+    Attributes:
+        load: maps the folder of weights to the features of images, and the SHA-256 of the files read.
+        image_size: height and width that images are resized to before, in pixels.
+    """
+
+    load: Callable[[str], tuple[Features, Checksums]]
+    image_size: int
 
 
-def inception_kernel(name: str, options: EvalConfig) -> Metric:
-    """KID: the kernel distance between InceptionV3 features."""
-    return _set_metric(name, _inception, _kernel, options)
+def frechet_metric(name: str, network: Network, options: EvalConfig) -> Metric:
+    """The Fréchet distance of all samples and targets; FID with `INCEPTION`."""
+    return _set_metric(network, options, functools.partial(_frechet, name))
 
 
-def squeezenet_frechet(name: str, options: EvalConfig) -> Metric:
-    """The Fréchet distance between SqueezeNet features."""
-    return _set_metric(name, _squeezenet, _frechet, options)
+def kernel_metric(name: str, network: Network, options: EvalConfig) -> Metric:
+    """The kernel distance of the first sample of each input and the targets; KID with `INCEPTION`."""
+    return _set_metric(network, options, functools.partial(_kernel, name))
 
 
-def squeezenet_kernel(name: str, options: EvalConfig) -> Metric:
-    """The kernel distance between SqueezeNet features."""
-    return _set_metric(name, _squeezenet, _kernel, options)
+def joint_metric(name: str, network: Network, options: EvalConfig) -> Metric:
+    """The Fréchet distance of all samples and targets, each joined with its input: FJD."""
+    return _set_metric(network, options, functools.partial(_joint, name), of=("target", "samples", "input"))
+
+
+def precision_recall_metric(suffix: str, network: Network, options: EvalConfig) -> Metric:
+    """Precision and recall of the first sample of each input; `suffix` ends the names of both figures."""
+    metric = _set_metric(network, options, functools.partial(_precision_recall, suffix))
+    return metric._replace(unpaired=False)  # the standard errors need to know which images belong together
 
 
 @functools.cache
@@ -88,37 +105,64 @@ def _squeezenet(folder: str) -> tuple[Features, Checksums]:
     return lambda images: extract(distance.extractor, images), checksums
 
 
+INCEPTION = Network(_inception, inception.SIDE)
+SQUEEZENET = Network(_squeezenet, lpips.CAFFE_SIZE)
+
+
 @functools.cache
-def _measured_features(network: Callable[[str], tuple[Features, Checksums]], folder: str):
-    """Measures the features of the targets, `real` [b, d], and of the samples, `fake` [b, n, d], whichever a batch has.
+def _measured_features(network: Network, folder: str, fields: tuple[str, ...]):
+    """Measures the features of those of the fields of `EvalExamples` that a batch has: [b, d], and [b, n, d] for samples.
 
     Cached, so that all distances between these features have the same `measure` and share its work.
     """
-    features, checksums = network(folder)
+    features, checksums = network.load(folder)
 
     def measure(examples: EvalExamples) -> dict[str, Array]:
-        measured = {} if examples.target is None else {"real": features(examples.target)}
-        if examples.samples is not None:
-            measured["fake"] = jnp.stack([features(examples.samples[:, i]) for i in range(examples.samples.shape[1])], 1)
-        return measured
+        images = {field: getattr(examples, field) for field in fields}
+        return {
+            field: jnp.stack([features(image[:, i]) for i in range(image.shape[1])], 1) if field == "samples" else features(image)
+            for field, image in images.items()
+            if image is not None
+        }
 
     return measure, checksums
 
 
-def _set_metric(name: str, network: Callable, summarise: Callable[[str, np.ndarray, np.ndarray], Figures], options: EvalConfig) -> Metric:
-    """A distance between the set of all samples and the set of all targets."""
-    measure, checksums = _measured_features(network, options.pretrained_dir)
-    return Metric(measure, lambda measured: summarise(name, measured["fake"], measured["real"]), unpaired=True, weights=checksums)
+def _set_metric(
+    network: Network, options: EvalConfig, summarise: Callable[..., Figures], *, of: tuple[str, ...] = ("target", "samples")
+) -> Metric:
+    """A metric that compares the features of the set of all samples with those of the set of all targets, and of inputs."""
+    measure, checksums = _measured_features(network, options.pretrained_dir, of)
+    return Metric(
+        measure,
+        lambda measured: summarise(*(measured[field] for field in of)),
+        needs=of,
+        unpaired="input" not in of,
+        weights=checksums,
+        image_size=network.image_size,
+    )
 
 
-def _frechet(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
-    """Uses all samples of each input."""
+def _frechet(name: str, real: np.ndarray, fake: np.ndarray) -> Figures:
     return {name: frechet.frechet_distance(fake.reshape(-1, fake.shape[-1]), real)}
 
 
-def _kernel(name: str, fake: np.ndarray, real: np.ndarray) -> Figures:
-    """Uses the first sample of each input, because the estimator assumes independent samples; adds the 95 % interval."""
-    estimate = kernel.kernel_distance(fake[:, 0], real)
+def _kernel(name: str, real: np.ndarray, fake: np.ndarray) -> Figures:
+    """Uses the first sample of each input, because the estimator assumes independent samples."""
+    return _with_interval(name, kernel.kernel_distance(fake[:, 0], real))
+
+
+def _joint(name: str, real: np.ndarray, fake: np.ndarray, inputs: np.ndarray) -> Figures:
+    return _with_interval(name, frechet.frechet_joint_distance(fake, real, inputs))
+
+
+def _precision_recall(suffix: str, real: np.ndarray, fake: np.ndarray) -> Figures:
+    shares = precision_recall.precision_recall(fake[:, 0], real)
+    return _with_interval(f"precision{suffix}", shares.precision) | _with_interval(f"recall{suffix}", shares.recall)
+
+
+def _with_interval(name: str, estimate: Estimate) -> Figures:
+    """The estimate with its 95 % interval."""
     low, high = estimate.interval
     return {name: estimate.value, f"{name}_low": low, f"{name}_high": high}
 

@@ -61,7 +61,8 @@ def write(subject: Subject, evaluation: Evaluation) -> Path | None:
     if subject.destination is None:
         return None
     weights = {file: sha256 for metric in subject.metrics.values() for file, sha256 in metric.weights.items()}
-    question = {**subject.protocol, "metrics": list(subject.metrics), "weights": weights}
+    sizes = {name: metric.image_size for name, metric in subject.metrics.items() if metric.image_size}
+    question = {**subject.protocol, "metrics": list(subject.metrics), "weights": weights, **({"image_sizes": sizes} if sizes else {})}
     place = _free_place(subject.destination, question)
     sheets = _write_sheets(place, subject, evaluation)
     results = {

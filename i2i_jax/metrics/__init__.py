@@ -47,6 +47,7 @@ class Metric(NamedTuple):
         unpaired: whether the metric compares the distributions of samples and targets. Then `measure` can be called with only one of
             the two.
         weights: SHA-256 of the files of pretrained weights that the metric uses, by file name.
+        image_size: height and width in pixels that the metric resizes images to; None if it does not.
     """
 
     measure: Callable[[EvalExamples], Mapping[str, Array | np.ndarray]]
@@ -54,3 +55,4 @@ class Metric(NamedTuple):
     needs: tuple[str, ...] = ("target", "samples")
     unpaired: bool = False
     weights: Mapping[str, str] = {}
+    image_size: int | None = None

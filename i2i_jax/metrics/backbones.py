@@ -140,11 +140,14 @@ class Extractor:
         params: parameters of the network.
         network: the Flax module.
         preprocess: maps images in [-1, 1] to the network's input.
+        image_size: images are resized to this height and width, the size that the network was trained on, with a bicubic filter
+            (antialiased, as Pillow's); None: they keep their size.
     """
 
     params: Any  # not Array, since a tree map may replace the arrays by shapes or shardings
     network: Network = struct.field(pytree_node=False)
     preprocess: Callable[[Image], Image] = struct.field(pytree_node=False)
+    image_size: int | None = struct.field(pytree_node=False, default=None)
 
     def maps(self, images: Image) -> Maps:
         """Computes the network's feature maps.
@@ -155,6 +158,8 @@ class Extractor:
         Raises:
             ImageShapeError: if the images have another number of channels or are too small.
         """
+        if self.image_size:
+            images = _resized(images, self.image_size)
         _, height, width, channels = images.shape
         name, smallest = type(self.network).__name__, self.network.SMALLEST
         if channels not in (1, 3):
@@ -175,19 +180,25 @@ class Extractor:
         return self.maps(images)[-1].mean((1, 2))
 
 
-def load(network: Network, file: str | Path, preprocess: Callable[[Image], Image]) -> Extractor:
+def _resized(images: Image, size: int) -> Float[Array, "b {size} {size} c"]:
+    shape = (len(images), size, size, images.shape[3])
+    return jax.image.resize(images, shape, "bicubic", precision=jax.lax.Precision.HIGHEST)
+
+
+def load(network: Network, file: str | Path, preprocess: Callable[[Image], Image], image_size: int | None = None) -> Extractor:
     """Loads an extractor from a file of weights.
 
     Args:
         network: the Flax module.
         file: a file of weights with torchvision's keys.
         preprocess: maps images in [-1, 1] to the network's input.
+        image_size: see `Extractor`.
 
     Raises:
         WeightsError: if the file cannot be read or does not fit the network.
     """
     params = params_from_torchvision(network, weights.read(file), file)
-    return Extractor(jax.tree.map(jnp.asarray, params), network, preprocess)
+    return Extractor(jax.tree.map(jnp.asarray, params), network, preprocess, image_size)
 
 
 def params_from_torchvision(network: Network, state: Mapping[str, np.ndarray], file: str | Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from i2i_jax.metrics.features import comparable
+from i2i_jax.metrics.jackknife import Estimate, jackknife
 
 RECOMMENDED = 10_000  # images, according to the README of the code of Heusel 2017
 
@@ -38,12 +39,52 @@ def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, 
         SampleTooSmall: if `too_small` returns a text.
     """
     first, second = comparable(first, second, least=2)
+    _warn_if_too_small(first, second)
+    return _distance(first, second)
+
+
+def _warn_if_too_small(first: np.ndarray, second: np.ndarray) -> None:
     if text := too_small(min(len(first), len(second)), first.shape[1]):
-        warnings.warn(text, SampleTooSmall, stacklevel=2)
+        warnings.warn(text, SampleTooSmall, stacklevel=3)
+
+
+def _distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"]) -> float:
+    """See `frechet_distance`."""
     root_1, root_2 = _root_of_covariance(first), _root_of_covariance(second)
     between = np.square(first.mean(0) - second.mean(0)).sum()
     shared = np.linalg.svd(root_1 @ root_2.T, compute_uv=False).sum()
     return max(0.0, float(between + np.square(root_1).sum() + np.square(root_2).sum() - 2 * shared))
+
+
+def frechet_joint_distance(fake: Float[np.ndarray, "n s d"], real: Float[np.ndarray, "n e"], inputs: Float[np.ndarray, "n f"]) -> Estimate:
+    """The Fréchet distance between the joint distributions of images and their inputs, FJD (DeVries 2019, eq. 4 to 6).
+
+    The features of an image and those of its input, times alpha, are one vector. alpha is the ratio of the mean L2 norms of the real
+    images' and the inputs' features, so that both weigh the same. Unlike the Fréchet distance of the images alone, it rises if outputs do
+    not belong to their inputs, or if the outputs for an input are less diverse than the targets.
+
+    It is biased upwards for small samples, as `frechet_distance` is. The standard error is that of `jackknife`, over inputs.
+
+    Args:
+        fake: features of s generated images for each of n inputs, n >= 3.
+        real: features of the targets.
+        inputs: features of the inputs, with which both are joined.
+
+    Raises:
+        FeaturesError: if there are too few images, the dimensions differ, or features are NaN or Inf.
+
+    Warns:
+        SampleTooSmall: if `too_small` returns a text.
+    """
+    flat_fake, real = comparable(fake.reshape(-1, fake.shape[-1]), real, least=3)
+    inputs, _ = comparable(inputs, inputs, least=3)
+    fake = flat_fake.reshape(fake.shape)
+    alpha = np.linalg.norm(real, axis=1).mean() / np.linalg.norm(inputs, axis=1).mean()
+    joint_real = np.concatenate([real, alpha * inputs], 1)
+    joint_fake = np.concatenate([fake, alpha * np.broadcast_to(inputs[:, None], (*fake.shape[:2], inputs.shape[1]))], 2)
+
+    _warn_if_too_small(joint_fake.reshape(-1, joint_fake.shape[2]), joint_real)
+    return jackknife(lambda chosen: _distance(joint_fake[chosen].reshape(-1, joint_fake.shape[2]), joint_real[chosen]), len(real))
 
 
 def too_small(count: int, dimension: int) -> str:

@@ -6,30 +6,15 @@ import numpy as np
 from jaxtyping import Float
 
 from i2i_jax.metrics.features import comparable
+from i2i_jax.metrics.jackknife import Estimate
 
 BLOCK = 256  # rows of a kernel matrix held in memory at once
-NORMAL_95 = 1.959964  # half-width of the interval that holds 95 % of a normal distribution, in standard deviations
 
 
-class KernelDistance(NamedTuple):
-    """An estimate of the squared maximum mean discrepancy (MMD^2).
+def kernel_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m e"]) -> Estimate:
+    """Unbiased estimate of the squared maximum mean discrepancy, MMD^2, in float64 (Binkowski 2018).
 
-    Attributes:
-        value: the estimate.
-        standard_error: its standard error for samples of these sizes.
-    """
-
-    value: float
-    standard_error: float
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % confidence interval: value -+ 1.96 standard errors."""
-        return self.value - NORMAL_95 * self.standard_error, self.value + NORMAL_95 * self.standard_error
-
-
-def kernel_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m e"]) -> KernelDistance:
-    """Unbiased estimate of MMD^2 with the kernel k(x, y) = (x'y / d + 1)^3 over all pairs, in float64 (Binkowski 2018).
+    The kernel is k(x, y) = (x'y / d + 1)^3, and all pairs are used:
 
     MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
 
@@ -58,7 +43,7 @@ def kernel_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "
     samples = [_Sample.from_features(first, second), _Sample.from_features(second, first)]
     value = sum(sample.within for sample in samples) - 2 * samples[0].across
     variance = sum((len(sample.leave_one_out) - 1) * sample.leave_one_out.var() for sample in samples)
-    return KernelDistance(float(value), float(np.sqrt(variance)))
+    return Estimate(float(value), float(np.sqrt(variance)))
 
 
 class _Sample(NamedTuple):

@@ -22,6 +22,7 @@ BACKBONES = {
     "squeeze": (backbones.SqueezeNet(), "squeezenet1_1-b8a52dc0.pth"),
 }
 CAFFE_FILE = "squeezenet1_1_caffe.npz"
+CAFFE_SIZE = 227  # height and width of the images that its network was trained on, in pixels
 PREPROCESS = {"v0.0": backbones.unscaled, "v0.1": backbones.imagenet}  # version 0.0 lacked the scaling
 
 
@@ -90,7 +91,8 @@ def squeezenet_caffe(folder: str | Path = "") -> Distance:
     """Loads a distance like LPIPS, but without learned channel weights, on the SqueezeNet 1.1 that its authors trained in Caffe.
 
     It is the squared distance between the unit feature vectors at each position, averaged over positions, then over the 7 feature maps:
-    0 to 2. The file of weights is squeezenet1_1_caffe.npz.
+    0 to 2. Images are resized to 227 x 227, the size that the network was trained on: at 64 x 64 its features rank a blur above a sharp
+    image. The file of weights is squeezenet1_1_caffe.npz.
 
     Args:
         folder: the folder of weights; empty: the user's cache, see `weights.locate`.
@@ -99,7 +101,7 @@ def squeezenet_caffe(folder: str | Path = "") -> Distance:
         WeightsError: if the file of weights cannot be found or read.
     """
     file = weights.locate(CAFFE_FILE, folder)
-    extractor = backbones.load(backbones.SqueezeNet(), file, backbones.caffe)
+    extractor = backbones.load(backbones.SqueezeNet(), file, backbones.caffe, CAFFE_SIZE)
     channels = extractor.channels
     return Distance(extractor, tuple(jnp.full(c, 1 / len(channels)) for c in channels))
 
