@@ -136,6 +136,7 @@ def game(config: Config) -> Game:
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
         shard=Shard(microbatches=config.train.microbatches), rematerialize=config.train.rematerialize,
+        ema=config.train.ema,
     )  # fmt: skip
 
 
@@ -253,7 +254,7 @@ def load(
         networks: the networks to load; None: all of the run.
 
     Returns:
-        The game, and the state of `networks` without optimizer state.
+        The game, and the state of `networks` without optimizer state; with `train.ema`, their parameters are the averages.
 
     Raises:
         ConfigError: if `run` is not a run, its config is invalid, or `step` is given for a packed run.
@@ -268,7 +269,7 @@ def load(
     state = jax.eval_shape(lambda key: built.init(key, example_batch(config)), jax.random.key(0))
     used = {name: value for name, value in state.params.items() if name in networks}
     stats = {name: value for name, value in state.batch_stats.items() if name in used}
-    return built, _restore(run, TrainState(state.step, used, stats, {}), step=step)
+    return built, _restore_networks(run, TrainState(state.step, used, stats, {}, state.ema), step=step)
 
 
 def start_from(config: Config, state: TrainState) -> TrainState:
@@ -290,21 +291,21 @@ def start_from(config: Config, state: TrainState) -> TrainState:
     run = config.train.start_from
     source = hub.local(run)
     taken = _network_names(source) & state.params.keys()
-    ours = _flatten_networks(state)
-    theirs = _flatten_networks(
-        jax.eval_shape(partial(game(read_config(source)).init, batch=example_batch(read_config(source))), jax.random.key(0))
-    )
+    source_state = jax.eval_shape(partial(game(read_config(source)).init, batch=example_batch(read_config(source))), jax.random.key(0))
+    ours, theirs = _flatten_networks(state), _flatten_networks(source_state)
     shared = {name: leaf for name, leaf in ours.items() if name.split(".")[1] in taken}
     fitting = {name: leaf for name, leaf in shared.items() if name in theirs and theirs[name].shape == leaf.shape}
     if misfits := sorted(shared.keys() - fitting.keys()):
         _refuse_other_networks(config, read_config(source), misfits[0])
     template = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding) for name, leaf in fitting.items()}
-    restored = flatten_dict(_restore(source, unflatten_dict(template, sep=".")), sep=".")
+    parts = {"params": {}, "batch_stats": {}} | unflatten_dict(template, sep=".")
+    restored = _flatten_networks(_restore_networks(source, TrainState(None, **parts, opt_state={}, ema=source_state.ema)))
     new = [*sorted(state.params.keys() - taken), *(name.removeprefix("params.") for name in misfits)]
     processes.print_once(f"starts with {', '.join(sorted(taken))} of {run}; new: {', '.join(new) or 'none'}")
     merged = unflatten_dict(ours | restored, sep=".")
     stats = {name: merged.get("batch_stats", {}).get(name, {}) for name in state.batch_stats}
-    return dataclasses.replace(state, params=merged["params"], batch_stats=stats)
+    ema = {name: jax.tree.map(jnp.copy, merged["params"][name]) for name in state.ema}
+    return dataclasses.replace(state, params=merged["params"], batch_stats=stats, ema=ema)
 
 
 def _flatten_networks(state: TrainState) -> dict[str, Any]:
@@ -329,6 +330,14 @@ def _refuse_other_networks(config: Config, theirs: Config, misfit: str) -> None:
 def _network_names(run: str | Path) -> set[str]:
     """The names of the networks in a run folder or packed run."""
     return packed.networks(run) if Path(run).is_file() else checkpoints.networks(Path(run) / "checkpoints")
+
+
+def _restore_networks(run: str | Path, template: TrainState, *, step: int | Literal["best"] | None = None) -> TrainState:
+    """Restores networks, the averages of their parameters where `template.ema` names them; a packed run has these as its parameters."""
+    averaged = set() if Path(run).is_file() else template.ema.keys() & template.params.keys()
+    params = {name: value for name, value in template.params.items() if name not in averaged}
+    averages = {name: template.params[name] for name in averaged}
+    return _restore(run, dataclasses.replace(template, params=params, ema=averages), step=step).averaged()
 
 
 def _restore(run: str | Path, template: Any, *, step: int | Literal["best"] | None = None) -> Any:

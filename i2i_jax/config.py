@@ -227,6 +227,13 @@ class TrainConfig(Section):
     start_from: str = option("", "a run whose trained networks this one starts from; optimizer state and step count start from zero")
     adapt_channels: bool = option(False, "with start_from: layers whose number of channels differs are initialized again")
     wandb: str = option("", "a Weights & Biases project that receives the losses too; needs the extra wandb", resumable=True)
+    ema: float = option(
+        0.0,
+        "decay of the moving average of the generator's and the encoder's weights that samples, evaluation and inference use, such as"
+        " 0.999 (0: none)",
+        low=0,
+        high=0.999999,
+    )
     parallel: str = option("shard_map", "how the step is mapped over devices: shard_map, or the older pmap", choices=("shard_map", "pmap"))
     microbatches: int = option(
         1,

@@ -39,6 +39,7 @@ class TrainState:
         params: parameters of each network.
         batch_stats: running statistics of batch normalisation of each network; empty without batch normalisation.
         opt_state: optimizer state of each network.
+        ema: exponential moving average of the parameters of the generator and the encoder; empty if `Game.ema` is 0.
     """
 
     # Any, since a tree map may replace the arrays by shapes or shardings.
@@ -46,6 +47,11 @@ class TrainState:
     params: dict[str, Any]
     batch_stats: dict[str, Any]
     opt_state: dict[str, Any]
+    ema: dict[str, Any] = struct.field(default_factory=dict)
+
+    def averaged(self) -> "TrainState":
+        """Returns the state for inference: the averages in place of the parameters, as far as there are any; no optimizer state."""
+        return TrainState(self.step, self.params | self.ema, self.batch_stats, {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Game:
         shard: how the batch is split. `shard.axis` names the mesh axis if `train_step` is mapped over devices. Gradients are
             accumulated over `shard.microbatches` microbatches on each device; the result is the gradient of the whole batch.
         rematerialize: whether the backward pass recomputes activations, all but the outputs of convolutions, to save memory.
+        ema: decay of the exponential moving average of the generator's and the encoder's parameters; 0 for no average.
     """
 
     networks: Networks
@@ -71,6 +78,7 @@ class Game:
     update: str = "simultaneous"
     shard: Shard = Shard()
     rematerialize: bool = False
+    ema: float = 0.0
 
     def init(self, key: jax.Array, batch: Batch) -> TrainState:
         """Initialises the training state at step 0.
@@ -87,7 +95,9 @@ class Game:
         variables = cast(dict[str, Any], nn.init(self.objective, self.networks)(rngs, batch))
         params = variables["params"]
         stats = {name: variables.get("batch_stats", {}).get(name, {}) for name in params}
-        return TrainState(jnp.int32(0), params, stats, {name: self.tx.init(p) for name, p in params.items()})
+        averaged = [name for name in params if self.ema and PLAYER_OF_NETWORK[name] == "generator"]
+        ema = {name: jax.tree.map(jnp.copy, params[name]) for name in averaged}
+        return TrainState(jnp.int32(0), params, stats, {name: self.tx.init(p) for name, p in params.items()}, ema)
 
     def on_axis(self, axis: str) -> "Game":
         """Returns the same game for a training step that is mapped over the mesh axis `axis`."""
@@ -111,7 +121,16 @@ class Game:
             total |= losses
         # Averaged here and not in each phase, so that XLA merges this all-reduce with that of the last phase's gradients.
         stats, total = parallel.mean((state.batch_stats, total), self.shard.axis)
-        return dataclasses.replace(state, step=state.step + 1, batch_stats=stats), total
+        return dataclasses.replace(state, step=state.step + 1, batch_stats=stats, ema=self._updated_average(state)), total
+
+    def _updated_average(self, state: TrainState) -> dict[str, Params]:
+        """The average after a step t = 0, 1, ...: ema + (1 - d) (params - ema) with d = min(decay, (1 + t) / (10 + t)).
+
+        The decay starts low, so that the average soon forgets the initial parameters.
+        """
+        step = state.step.astype(jnp.float32)
+        weight = 1 - jnp.minimum(self.ema, (1 + step) / (10 + step))
+        return {name: optax.incremental_update(state.params[name], average, weight) for name, average in state.ema.items()}
 
     def phases(self) -> list[tuple[str, ...]]:
         """The players that are updated in each phase of a step."""

@@ -20,7 +20,7 @@ class Diverged(RuntimeError):
 
 def names(values: dict[str, float], state: TrainState) -> list[str]:
     """The loss terms in `values`, and the networks in `state`, that are not finite, in words."""
-    kinds = {"params": "a parameter", "batch_stats": "a statistic", "opt_state": "the optimizer"}
+    kinds = {"params": "a parameter", "batch_stats": "a statistic", "opt_state": "the optimizer", "ema": "the average"}
     trees = {f"{text} of {name}": tree for kind, text in kinds.items() for name, tree in getattr(state, kind).items()}
     finite = jax.device_get(_finite(trees))
     bad_terms = [f"{name} is {value}" for name, value in values.items() if not np.isfinite(value)]

@@ -80,13 +80,13 @@ class Report(contextlib.AbstractContextManager):
             self.log(step, values, figures)
         sampled = is_due(self._config, step, "sample_every")
         if sampled and self._log:
-            contact_sheets.save(self._workdir / "samples" / f"{step:08d}.png", self._grid(state, self._shown))
+            contact_sheets.save(self._workdir / "samples" / f"{step:08d}.png", self._grid(state.averaged(), self._shown))
         if sampled or time.monotonic() - self._page_written > PAGE_EVERY:
             self._write_page()
         return figures
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
-        batches = self._examples(state, self._measured)
+        batches = self._examples(state.averaged(), self._measured)
         count = math.ceil(len(self._measured) / self._config.eval.batch_size)
         progress_bar = tqdm(batches, "evaluating", count, leave=False, disable=_hidden())
         figures = evaluate.evaluate(iter(progress_bar), self._metrics).figures
