@@ -2,6 +2,7 @@
 
     python benchmarks/paper_tables.py --scale=shapes                          a CPU; needs no data
     python benchmarks/paper_tables.py --scale=facades64 --data=FACADES        64 x 64, on a CPU
+    python benchmarks/paper_tables.py --scale=facades128 --data=FACADES --jobs=2   128 x 128, width 32: hours on a CPU
     python benchmarks/paper_tables.py --scale=facades256 --data=FACADES       256 x 256, on a GPU
 
 (a) realism against diversity of the BicycleGAN family (figure 6 and table 1 of Zhu 2017); (b) pix2pix's losses (table 1 of Isola
@@ -27,11 +28,11 @@ from i2i_jax.commands import app
 from i2i_jax.config import Config, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
 
-_SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades256"], "Dataset and image size.")
+_SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades128", "facades256"], "Dataset and image size.")
 _TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Tables to make.")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 _DATA = flags.DEFINE_string("data", None, "Folder of the facades.")
-_WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe.npz: adds perceptual figures to (a) and (d).")
+_WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe.npz: adds figures of its features, except on shapes.")
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of every run (default: the scale's).", lower_bound=1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each gets its share of the CPU's cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
@@ -42,7 +43,8 @@ Configs = dict[Run, Config]
 SEGMENTER = "segmenter"
 SEGMENTER_RUN = (SEGMENTER, 0)
 REAL = "real photos"
-PERCEPTUAL = ("frechet_squeezenet_caffe", "diversity_squeezenet_caffe")
+REALISM = ("kernel_squeezenet_caffe", "fjd_squeezenet_caffe")
+DIVERSITY = "diversity_squeezenet_caffe"
 
 
 class System(NamedTuple):
@@ -82,33 +84,42 @@ SYSTEMS = {
     "receptive field 286": System(presets.pix2pix, {"model.discriminator_layers": 5}),
 }
 
-SMALL = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.width": 16, "data.load_size": 72, "data.crop_size": 64}
-FAST = {"optimizer.learning_rate": 5e-4, "model.norm": "instance"}  # batch norm's statistics would differ between training and test
+OF_64 = {"model.generator": "unet_64", "model.encoder": "resnet_64", "data.load_size": 72, "data.crop_size": 64}
+OF_128 = {"model.generator": "unet_128", "model.encoder": "resnet_128", "data.load_size": 144, "data.crop_size": 128}
+INSTANCE = {"model.norm": "instance"}  # batch norm's statistics would differ between training and test
 SCALES: dict[str, Options] = {
     "shapes": {"train.steps": 5000, "train.eval_every": 500},
-    "facades64": SMALL | FAST,
+    "facades64": OF_64 | INSTANCE | {"model.width": 16, "optimizer.learning_rate": 5e-4},
+    "facades128": OF_128 | INSTANCE | {"model.width": 32},
     "facades256": {"train.steps": 80_000},
 }
-FACADES64: dict[str, Options] = {
-    # The second discriminator has a receptive field of 32 pixels.
-    "family": {"data.batch_size": 4, "train.steps": 4000, "train.eval_every": 500, "model.discriminator_layers": 2},
-    # A receptive field of 16 pixels, a quarter of the side, like the paper's 70 of 256. For the same time a batch size of 1 was better.
-    "pix2pix": {"train.steps": 14_000, "train.eval_every": 3500, "train.checkpoint_every": 3500, "model.discriminator_layers": 1},
-    # Trained at twice the size it segments real photos of 64 pixels better than one trained at 64 pixels.
-    SEGMENTER: {
-        "data.load_size": 144, "data.crop_size": 128, "data.batch_size": 4, "model.generator": "unet_128", "train.steps": 3000,
+# Trained at twice the size it segments real photos of 64 pixels better than one trained at 64 pixels.
+SEGMENTER_OPTIONS = OF_128 | {"model.width": 16, "data.batch_size": 4, "train.steps": 3000}
+BY_OBJECTIVE: dict[str, dict[str, Options]] = {
+    "facades64": {
+        # The second discriminator has a receptive field of 32 pixels.
+        "family": {"data.batch_size": 4, "train.steps": 4000, "train.eval_every": 500, "model.discriminator_layers": 2},
+        # A receptive field of 16 pixels, a quarter of the side, like the paper's 70 of 256. For the same time a batch size of 1 was better.
+        "pix2pix": {"train.steps": 14_000, "train.eval_every": 3500, "train.checkpoint_every": 3500, "model.discriminator_layers": 1},
+        SEGMENTER: SEGMENTER_OPTIONS,
     },
-}  # fmt: skip
-FIELDS = {"shapes": (1, 16, 34), "facades64": (1, 16, 34, 70), "facades256": (1, 16, 70, 286)}  # 70 covers 64 pixels
-SAMPLES = {"shapes": 32, "facades64": 10, "facades256": 10}
+    "facades128": {
+        "family": {"train.steps": 20_000, "train.eval_every": 5000},
+        "pix2pix": {"train.steps": 20_000, "train.eval_every": 5000, "model.discriminator_layers": 2},
+        SEGMENTER: SEGMENTER_OPTIONS,
+    },
+}
+FIELDS = {"shapes": (1, 16, 34), "facades64": (1, 16, 34, 70), "facades128": (1, 16, 34, 70), "facades256": (1, 16, 70, 286)}
+SAMPLES = 10  # of each input
+SAMPLES_OF_SHAPES = 32
 
 
 def layout(scale: str) -> dict[str, tables.Table]:
     known = scale == "shapes"
-    perceptual = PERCEPTUAL[::-1] if _WEIGHTS.value else ()
-    plane = ("modes", "valid") if known else (perceptual or None)
-    family_figures = (*(("modes", "valid", "total_variation") if known else perceptual), "l1", "l1_encoded")
-    pix2pix_figures = ("valid", "l1", "ssim") if known else ("iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
+    realism, diversity = (REALISM, (DIVERSITY,)) if _WEIGHTS.value else ((), ())
+    plane = ("modes", "valid") if known else ((DIVERSITY, REALISM[0]) if diversity else None)
+    family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, *diversity)), "l1", "l1_encoded")
+    pix2pix_figures = ("valid", "l1", "ssim") if known else (*realism, "iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
     family = ("pix2pix+noise", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
@@ -130,9 +141,9 @@ def config_of(name: str, seed: int) -> Config:
     if scale != "shapes":
         config.data.direction = "AtoB" if name == SEGMENTER else "BtoA"
         options |= {"data.path": _DATA.value}
-    if scale == "facades64":
-        options |= FACADES64.get(config.objective, FACADES64["family"])
-    return override(config, SCALES[scale] | options | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
+    by_objective = BY_OBJECTIVE.get(scale, {"family": {}})
+    options |= SCALES[scale] | by_objective.get(config.objective, by_objective["family"])
+    return override(config, options | system.options | ({"train.steps": _STEPS.value} if _STEPS.value else {}))
 
 
 def train(config: Config, workdir: Path) -> str:
@@ -158,9 +169,11 @@ def measure(config: Config, workdir: Path, metrics: tuple[str, ...], options: Op
 
 def metrics_of(config: Config) -> tuple[str, ...]:
     names = ["l1", "ssim", *(["l1_encoded"] if has_encoder(config) else []), *(["modes"] if knows_modes(config) else [])]
-    if config.objective != "pix2pix":
-        return (*names, *(PERCEPTUAL if _WEIGHTS.value else ()))
-    return tuple(names) if config.data.name == "shapes" else (*names, "segmentation")
+    if config.data.name == "shapes":
+        return tuple(names)
+    if _WEIGHTS.value:
+        names += [*REALISM, *([] if config.objective == "pix2pix" else [DIVERSITY])]
+    return (*names, "segmentation") if config.objective == "pix2pix" else tuple(names)
 
 
 def _pin(cores: Any) -> None:
@@ -207,7 +220,7 @@ def measure_all(pool: ProcessPoolExecutor, configs: Configs, folders: dict[Run, 
     options = {"pretrained_dir": _WEIGHTS.value or "", "segmenter": str(folders.get(SEGMENTER_RUN, ""))}
 
     def job(run: Run, config: Config) -> Future:
-        samples = 1 if config.objective == "pix2pix" else SAMPLES[_SCALE.value]
+        samples = 1 if config.objective == "pix2pix" else SAMPLES_OF_SHAPES if config.data.name == "shapes" else SAMPLES
         return pool.submit(measure, config, folders[run], metrics_of(config), options | {"samples": samples})
 
     return _all({run: job(run, config) for run, config in configs.items()}, "run measured")
