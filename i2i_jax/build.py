@@ -15,7 +15,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from i2i_jax import losses, models, objectives
-from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, validate
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, sides, validate
 from i2i_jax.data import folder, labels, palettes, pix2pix, shapes, splits
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import processes
@@ -184,7 +184,7 @@ def split_used(config: Config, split: str) -> str:
 def example_batch(config: Config, batch_size: int = 2) -> Batch:
     """Returns a batch of zeros with the shapes of a training batch, for `Game.init`."""
     data = config.data
-    return Batch(*(jnp.zeros((batch_size, data.crop_size, data.crop_size, c)) for c in (data.input_channels, data.target_channels)))
+    return Batch(*(jnp.zeros((batch_size, *sides(data.crop_size), c)) for c in (data.input_channels, data.target_channels)))
 
 
 def mode(config: Config) -> Mode:

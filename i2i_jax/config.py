@@ -1,5 +1,6 @@
 """The configuration of a run: every option with its type, default, choices, bounds and meaning."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -82,7 +83,35 @@ class Option(NamedTuple):
         """Whether `value` is one of the choices, or within the bounds; None always is."""
         if self.choices:
             return value in self.choices
+        value = min(sides(value)) if isinstance(value, str) and self.low is not None else value
         return value is None or ((self.low is None or value >= self.low) and (self.high is None or value <= self.high))
+
+
+if typing.TYPE_CHECKING:
+    Size = int | str
+else:
+
+    class _SizeType(type):
+        def __instancecheck__(cls, value: Any) -> bool:
+            return isinstance(value, int | str)
+
+    class Size(metaclass=_SizeType):
+        """The type of an option that is a number of pixels or the text HEIGHTxWIDTH; ml_collections accepts no `int | str`."""
+
+
+def sides(size: int | str) -> tuple[int, int]:
+    """Height and width of a size in pixels: a number for a square, or the text HEIGHTxWIDTH. Raises ConfigError."""
+    if isinstance(size, int):
+        return size, size
+    numbers = size.strip().split("x")
+    if not all(number.isdecimal() for number in numbers) or len(numbers) > 2:
+        raise ConfigError(f"is {size!r}: must be a number of pixels, or HEIGHTxWIDTH, for example 256x512")
+    return int(numbers[0]), int(numbers[-1])
+
+
+def size_text(height: int, width: int) -> int | str:
+    """The value of an option for this height and width; the inverse of `sides`."""
+    return height if height == width else f"{height}x{width}"
 
 
 def option(default: Any, help: str, **known: Any) -> Any:
@@ -103,6 +132,10 @@ class Section:
         super().__setattr__(name, value)
 
 
+SIZES = ("data.load_size", "data.crop_size")  # options that are a number of pixels or HEIGHTxWIDTH
+RESIZES = ("square", "width", "none", "pad")
+
+
 @dataclass
 class DataConfig(Section):
     name: str = option("shapes", "shapes (generated), folder (your pairs), or a public set", choices=DATASETS)
@@ -113,8 +146,16 @@ class DataConfig(Section):
     direction: str = option(
         "AtoB", "the input: AtoB, the left half (or folder A); BtoA, the right half (or folder B)", choices=("AtoB", "BtoA")
     )
-    load_size: int = option(286, "both images are resized to this square, in pixels, before the crop", low=1)
-    crop_size: int = option(256, "random crop after the resize, in pixels: the size that the networks train at", low=1)
+    resize: str = option(
+        "square",
+        "square: both images are resized to data.load_size, whatever their proportions; width: scaled until data.load_size wide; none: "
+        "crops of the images as they are; pad: scaled to fit into data.load_size, the rest filled by reflection",
+        choices=RESIZES,
+    )
+    load_size: Size = option(286, "size of the resized images before the crop, in pixels, or HEIGHTxWIDTH; see data.resize", low=1)
+    crop_size: Size = option(
+        256, "random crop after the resize, in pixels, or HEIGHTxWIDTH such as 256x512: the size that the networks train at", low=1
+    )
     batch_size: int = option(2, "pairs per step, over all devices", low=1)
     flip: bool = option(True, "mirror half of the pairs left to right")
     flip_vertical: bool = option(False, "mirror half of the pairs top to bottom")
@@ -140,6 +181,12 @@ class DataConfig(Section):
     disk_cache_gb: float = option(
         100.0, "a larger set is decoded once and kept in the user's cache directory, in at most this many GB; 0: off", low=0, resumable=True
     )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if f"data.{name}" in SIZES and isinstance(value, str):
+            with contextlib.suppress(ConfigError):  # `validate` reports it
+                value = size_text(*sides(value))
+        super().__setattr__(name, value)
 
 
 @dataclass
@@ -307,7 +354,9 @@ def _fields(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclas
 
 
 OPTIONS: dict[str, Option] = {name: f.metadata["option"] for name, _, f in _fields(Config())}
-TYPES: dict[str, str] = {name: getattr(f.type, "__name__", str(f.type)) for name, _, f in _fields(Config())}
+TYPES: dict[str, str] = {
+    name: "int | str" if f.type is Size else getattr(f.type, "__name__", str(f.type)) for name, _, f in _fields(Config())
+}
 
 
 def override(config: Config, options: dict[str, Any]) -> Config:
@@ -336,6 +385,7 @@ def validate(config: Config) -> Config:
     Raises:
         ConfigError: an option is not one of its choices, out of bounds, or does not go with another one.
     """
+    _validate_syntax(config)
     for name, value in flatten(config).items():
         known = OPTIONS[name]
         if known.choices and value not in known.choices:
@@ -349,6 +399,17 @@ def validate(config: Config) -> Config:
     return config
 
 
+def _validate_syntax(config: Config) -> None:
+    for name in SIZES:
+        value = flatten(config)[name]
+        if not isinstance(value, int | str):
+            raise ConfigError(f"{name} is {value!r}: must be a number of pixels, or HEIGHTxWIDTH, for example 256x512")
+        try:
+            sides(value)
+        except ConfigError as error:
+            raise ConfigError(f"{name} {error}") from None
+
+
 def _validate_data(config: Config) -> None:
     data = config.data
     if data.path and data.name != "folder":
@@ -360,12 +421,22 @@ def _validate_data(config: Config) -> None:
         raise ConfigError(
             f"data.input_labels is {data.input_labels!r}, but data.name {data.name!r} has no such label maps as inputs: {advice}"
         )
-    if data.load_size < data.crop_size:
-        raise ConfigError(f"data.load_size {data.load_size} is smaller than data.crop_size {data.crop_size}")
+    _validate_resize(data)
     if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
     if config.objective == "segmenter" and data.target_channels != 3:
         raise ConfigError(f"data.target_channels is {data.target_channels}: label maps are told apart by colour: must be 3")
+
+
+def _validate_resize(data: DataConfig) -> None:
+    load, crop = sides(data.load_size), sides(data.crop_size)
+    if data.resize == "width" and load[0] != load[1]:
+        raise ConfigError(f"data.load_size is {data.load_size}: data.resize=width needs one number, the width: {load[1]} would do")
+    compared = {"none": (), "width": (1,)}.get(data.resize, (0, 1))
+    if any(load[axis] < crop[axis] for axis in compared):
+        raise ConfigError(f"data.load_size {data.load_size} is smaller than data.crop_size {data.crop_size}")
+    if data.rotate and crop[0] != crop[1]:
+        raise ConfigError(f"data.rotate turns crops by 90 degrees, but data.crop_size is {data.crop_size}: {min(crop)} would do")
 
 
 def _validate_batch(config: Config) -> None:
@@ -379,19 +450,21 @@ def _validate_batch(config: Config) -> None:
 def _validate_sizes(config: Config) -> None:
     """Raises ConfigError if a network is too deep for the crop, or the crop is not a size that the generator takes."""
     size, model = config.data.crop_size, config.model
+    crop = sides(size)
     multiple = SIZE_MULTIPLES[model.generator]
-    if size % multiple:
-        near = max(multiple, round(size / multiple) * multiple)
-        fitting = max((name for name, divisor in SIZE_MULTIPLES.items() if size % divisor == 0), key=SIZE_MULTIPLES.__getitem__, default="")
+    if any(side % multiple for side in crop):
+        near = size_text(*(max(multiple, round(side / multiple) * multiple) for side in crop))
+        fits = [name for name, divisor in SIZE_MULTIPLES.items() if not any(side % divisor for side in crop)]
+        fitting = max(fits, key=SIZE_MULTIPLES.__getitem__, default="")
         other = f", or model.generator={fitting}" if fitting else ""
         why = f"model.generator {model.generator} takes multiples of {multiple}"
         raise ConfigError(f"data.crop_size is {size}: {why}: data.crop_size={near} would do{other}")
-    if model.generator.startswith("resnet") and size < 8:
+    if model.generator.startswith("resnet") and min(crop) < 8:
         raise ConfigError(f"data.crop_size is {size}: model.generator {model.generator} needs at least 8")
-    if has_encoder(config) and size < (smallest := int(model.encoder.split("_")[1]) // 8):
+    if has_encoder(config) and min(crop) < (smallest := int(model.encoder.split("_")[1]) // 8):
         raise ConfigError(f"data.crop_size is {size}: model.encoder {model.encoder} needs at least {smallest}")
     if model.discriminator == "patchgan":
-        last = -(-size // 2 ** (model.discriminator_scales - 1))  # pixels of the smallest scale
+        last = -(-min(crop) // 2 ** (model.discriminator_scales - 1))  # pixels of the smallest scale
         if last // 2**model.discriminator_layers < 3:  # two convolutions of 4 pixels, without a stride, follow the halvings
             most = next((layers for layers in range(model.discriminator_layers, 0, -1) if last // 2**layers >= 3), 0)
             fewer = f"model.discriminator_layers={most} would do" if most else "model.discriminator=pixel would do"
@@ -507,7 +580,7 @@ def _from_dict(cls: type, values: Any, prefix: str = "") -> Any:
         if dataclasses.is_dataclass(hint):
             kwargs[name] = _from_dict(typing.cast(type, hint), value, f"{prefix}{name}.")
             continue
-        allowed = typing.get_args(hint) or (hint,)
+        allowed = (int, str) if hint is Size else typing.get_args(hint) or (hint,)
         if float in allowed and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) not in allowed:

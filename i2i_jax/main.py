@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from i2i_jax import configs
 from i2i_jax.commands import app
-from i2i_jax.config import Config, ConfigError, validate
+from i2i_jax.config import Config, ConfigError, Size, validate
 
 LESS_MEMORY = "a smaller data.batch_size, more train.microbatches, train.rematerialize=True or a smaller data.crop_size needs less"
 
@@ -29,6 +29,14 @@ class _ConfigParser(flags.ArgumentParser):
         return configs.read(argument, option="--config=")
 
 
+class _SizeParser(flags.ArgumentParser):
+    """Reads a size: a number, or HEIGHTxWIDTH, which `config.validate` checks."""
+
+    def parse(self, argument: int | str) -> int | str:
+        return argument
+
+
+config_flags.register_flag_parser_for_type(Size, _SizeParser())
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,

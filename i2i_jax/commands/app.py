@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
-from i2i_jax.config import Config, ConfigError, current_name, flatten, nearest
+from i2i_jax.config import SIZES, Config, ConfigError, current_name, flatten, nearest
 from i2i_jax.devices import crashes
 from i2i_jax.storage import cache
 
@@ -106,7 +106,8 @@ def parse_step(text: str | None) -> int | Literal["best"] | None:
 def define_config_options() -> None:
     """Defines --config.SECTION.OPTION=VALUE for every option, for commands that do not take a config file."""
     for name, default in flatten(Config()).items():
-        _DEFINE[type(default)](f"config.{name}", None, "An option of the config.")
+        define = flags.DEFINE_string if name in SIZES else _DEFINE[type(default)]
+        define(f"config.{name}", None, "An option of the config.")
 
 
 def config_options() -> dict[str, Any]:

@@ -3,8 +3,9 @@
 i2i check PAIRS
 i2i check PAIRS --sheet=pairs.png        also writes a contact sheet of some pairs
 
-PAIRS is a folder, or a list of pairs (.csv). Reports the number of pairs in each split, sizes and types of the images, whether all are
-grey, files and folders that are not used, pairs that cannot be used, and near-duplicates. Exits with 1 if a pair cannot be used.
+PAIRS is a folder, or a list of pairs (.csv). Reports the number of pairs in each split, sizes, proportions and types of the images, what
+each data.resize makes of them, whether all are grey, files and folders that are not used, pairs that cannot be used, and near-duplicates.
+Exits with 1 if a pair cannot be used.
 """
 
 from collections.abc import Sequence

@@ -32,7 +32,11 @@ _SYNC = flags.DEFINE_bool("sync", False, "Use the same latents and dropout for a
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the latents and of dropout.", lower_bound=0)
 _STYLE = flags.DEFINE_string("style", None, "A target image whose latent is used for all inputs.")
 _SIZE = flags.DEFINE_integer(
-    "size", None, "Resize inputs to a square of this many pixels first, as training does to data.load_size.", lower_bound=1
+    "size",
+    None,
+    "Resize inputs to a square of this many pixels first, as training does to data.load_size. For runs with data.resize=width or pad: "
+    "takes the place of data.load_size; outputs keep the size of their inputs.",
+    lower_bound=1,
 )
 _INTERPOLATE = flags.DEFINE_enum(
     "interpolate",

@@ -11,7 +11,9 @@ from i2i_jax.data.loader import RawBatch
 from i2i_jax.types import Batch
 
 
-def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool, flip_vertical: bool = False, rotate: bool = False) -> Batch:
+def augment(
+    raw: RawBatch, key: Key[Array, ""], *, crop_size: int | tuple[int, int], flip: bool, flip_vertical: bool = False, rotate: bool = False
+) -> Batch:
     """Crops, flips and rotates each pair at random, input and target alike, and scales it to [-1, 1].
 
     The draws for a pair depend only on `key` and its `row`, so a batch may be sharded over devices in any way.
@@ -19,23 +21,24 @@ def augment(raw: RawBatch, key: Key[Array, ""], *, crop_size: int, flip: bool, f
     Args:
         raw: the pairs, uint8 or uint16.
         key: the key of this step.
-        crop_size: height and width of the crops, in pixels.
+        crop_size: height and width of the crops, in pixels; one number for squares. They must be square with `rotate`.
         flip: whether to mirror each pair left to right with probability 1/2.
         flip_vertical: whether to mirror each pair top to bottom with probability 1/2.
         rotate: whether to rotate each pair by 0, 90, 180 or 270 degrees, with probability 1/4 each.
     """
+    crop_height, crop_width = crop_size if isinstance(crop_size, tuple) else (crop_size, crop_size)
 
     def augment_pair(image, target, row):
         pair_key = jax.random.fold_in(key, row)
         crop_key, flip_key = jax.random.split(pair_key)
         vertical_key, rotation_key = (jax.random.fold_in(pair_key, i) for i in (2, 3))  # 0 and 1 are the keys of `split`
         height, width, _ = image.shape
-        limits = jnp.array([height - crop_size + 1, width - crop_size + 1])
+        limits = jnp.array([height - crop_height + 1, width - crop_width + 1])
         top, left = jax.random.randint(crop_key, (2,), 0, limits)
         mirrored = flip & jax.random.bernoulli(flip_key)
 
         def transform(whole):
-            crop = jax.lax.dynamic_slice(whole, (top, left, 0), (crop_size, crop_size, whole.shape[2]))
+            crop = jax.lax.dynamic_slice(whole, (top, left, 0), (crop_height, crop_width, whole.shape[2]))
             crop = jnp.where(mirrored, crop[:, ::-1], crop)
             if flip_vertical:
                 crop = jnp.where(jax.random.bernoulli(vertical_key), crop[::-1], crop)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +11,7 @@ from absl import logging
 from tqdm import tqdm
 
 from i2i_jax.data.images import ImageError
-from i2i_jax.data.pairs import Fingerprinted, Pair, Pairs, fingerprint_of
+from i2i_jax.data.pairs import Fingerprinted, Pair, Pairs, Regions, file_of, fingerprint_of, region_of, size_of
 from i2i_jax.storage import cache
 from i2i_jax.storage.files import atomic_write
 
@@ -33,6 +33,18 @@ class Subset:
 
     def name(self, index: int, /) -> str:
         return self.pairs.name(self.indices[index])
+
+    def size(self, index: int, /) -> tuple[int, int]:
+        return size_of(self.pairs, self.indices[index])
+
+    def file(self, index: int, /) -> str:
+        return file_of(self.pairs, self.indices[index])
+
+    def region(self, index: int, rows: slice, columns: slice, /) -> Pair | None:
+        return region_of(self.pairs, self.indices[index], rows, columns)
+
+    def check(self, index: int, /) -> None:
+        check(self.pairs, self.indices[index])
 
     @property
     def fingerprint(self) -> str:
@@ -59,9 +71,36 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
         bad = _unreadable(pairs)
         with suppress(OSError):
             atomic_write(record, json.dumps(bad, indent=1).encode())
+    return _left_out(pairs, bad, where=f", which {record} lists", skip_bad=skip_bad)
+
+
+def without(pairs: Pairs, problem: Callable[[int], str | None], *, skip_bad: bool) -> Pairs:
+    """Returns the pairs without a problem, in their order.
+
+    Args:
+        pairs: the pairs.
+        problem: returns the error message for the pair at an index; None if it can be used.
+        skip_bad: whether to leave out the other pairs, with a warning.
+
+    Raises:
+        ImageError: names the pairs with a problem; with `skip_bad`, only if there are no others.
+    """
+    return _left_out(pairs, _problems(len(pairs), problem), where="", skip_bad=skip_bad)
+
+
+def check(pairs: Pairs, index: int) -> None:
+    """Decodes a pair once. Raises ImageError if it cannot be used."""
+    if isinstance(pairs, Regions):
+        pairs.check(index)
+    else:
+        pairs[index]
+
+
+def _left_out(pairs: Pairs, bad: dict[str, str], *, where: str, skip_bad: bool) -> Pairs:
+    """The pairs but the bad ones, whose messages are given by index. Raises ImageError."""
     if not bad:
         return pairs
-    more = f"; and {len(bad) - SHOWN} more, which {record} lists" if len(bad) > SHOWN else ""
+    more = f"; and {len(bad) - SHOWN} more{where}" if len(bad) > SHOWN else ""
     message = f"{len(bad)} of {len(pairs)} pairs cannot be used: {'; '.join(list(bad.values())[:SHOWN])}{more}"
     if len(bad) == len(pairs):
         raise ImageError(message)
@@ -76,12 +115,17 @@ def _unreadable(pairs: Pairs) -> dict[str, str]:
 
     def problem(index: int) -> str | None:
         try:
-            pairs[index]
+            check(pairs, index)
         except ImageError as error:
             return str(error)
 
+    return _problems(len(pairs), problem)
+
+
+def _problems(count: int, problem: Callable[[int], str | None]) -> dict[str, str]:
+    """Index to error message, for each pair that has a problem."""
     with ThreadPoolExecutor() as pool:
-        problems = tqdm(pool.map(problem, range(len(pairs))), "checking", len(pairs), unit="pair", delay=2, leave=False, disable=None)
+        problems = tqdm(pool.map(problem, range(count)), "checking", count, unit="pair", delay=2, leave=False, disable=None)
         return {str(index): message for index, message in enumerate(problems) if message}
 
 

@@ -45,6 +45,31 @@ class TwoFiles:
     def name(self, index: int, /) -> str:
         return self.names[index]
 
+    def size(self, index: int, /) -> tuple[int, int]:
+        options = {"max_pixels": self.max_pixels, "labels": self.input_labels}
+        return images.size(self.files[index][0], channels=self.input_channels, **options)
+
+    def file(self, index: int, /) -> str:
+        return str(self.files[index][0])
+
+    def region(self, index: int, rows: slice, columns: slice, /) -> Pair | None:
+        opened = self._tiled(index)
+        return None if opened is None else Pair(*(image[rows, columns] for image in opened))
+
+    def check(self, index: int, /) -> None:
+        if (opened := self._tiled(index)) is None:
+            self[index]
+            return
+        images.check_same_size(self.files[index], opened)
+        _ = [image.thinned for image in opened]
+
+    def _tiled(self, index: int) -> list[images.Tiled] | None:
+        """Input and target, if their regions can be read."""
+        if self.input_labels:
+            return None
+        channels = self.input_channels, self.target_channels
+        return images.all_tiled(self.files[index], channels=channels, max_pixels=self.max_pixels)
+
     def __getitem__(self, index: int, /) -> Pair:
         files, max_pixels = self.files[index], self.max_pixels
         image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels)

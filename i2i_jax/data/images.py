@@ -15,7 +15,7 @@ from i2i_jax.data.tiff_images import Tiled
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "bands", "check_same_size", "colours", "from_pillow", "is_grey", "odd_width", "read", "read_halves", "size", "tiled",
+    "all_tiled", "bands", "check_same_size", "colours", "from_pillow", "is_grey", "odd_width", "read", "read_halves", "size", "tiled",
 ]  # fmt: skip
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -78,16 +78,18 @@ def odd_width(width: int) -> str:
     return f"is {width} pixels wide: a side-by-side pair must have an even width"
 
 
-def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray]) -> None:
+def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray | Tiled]) -> None:
     """Raises ImageError, which names both files, if the two images of a pair differ in height or width."""
     if images[0].shape[:2] != images[1].shape[:2]:
         sizes = " but ".join(f"{file} is {image.shape[1]}x{image.shape[0]}" for file, image in zip(files, images, strict=True))
         raise ImageError(f"{sizes}: must be of one size")
 
 
-def size(source: str | Path, *, channels: int, max_pixels: int = MAX_PIXELS, labels: Labels | None = None) -> tuple[int, int]:
+def size(
+    source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, labels: Labels | None = None, name: str = ""
+) -> tuple[int, int]:
     """Returns height and width of the upright image, from the header alone. Raises ImageError if `read` would reject the header."""
-    with _opened(source, () if labels else (channels,), max_pixels, "") as header:
+    with _opened(source, () if labels else (channels,), max_pixels, name) as header:
         if labels:
             labels.check(header)
         return header.height, header.width
@@ -127,6 +129,16 @@ def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled |
             return None
         size(path, channels=channels, max_pixels=max_pixels)
         return tiff_images.tiled_from_page(path, page, channels=channels)
+
+
+def all_tiled(files: Sequence[Path], *, channels: Sequence[int], max_pixels: int = MAX_PIXELS) -> list[Tiled] | None:
+    """Opens several TIFFs by `tiled`; None if any of them has to be read whole."""
+    opened = []
+    for file, count in zip(files, channels, strict=True):
+        if (image := tiled(Path(file), channels=count, max_pixels=max_pixels)) is None:
+            return None
+        opened.append(image)
+    return opened
 
 
 @contextlib.contextmanager

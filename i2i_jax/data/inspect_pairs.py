@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from i2i_jax.config import DataConfig, sides, size_text
 from i2i_jax.data import duplicates, folder, images, layouts
+from i2i_jax.data.crops import Scale
 from i2i_jax.pages import grids
 
 DARK = 0.25  # of the range: a side that never exceeds this is reported
@@ -99,6 +101,7 @@ def report(survey: Survey) -> Iterator[str]:
     """Yields the lines of a report for people: splits, sizes, kinds, problems and near-duplicates."""
     yield ", ".join(f"{split}: {count} pairs" for split, count in Counter(seen.case.split for seen in survey.seen).items())
     yield _counted("size, width x height", (seen.size for seen in survey.good))
+    yield from _scales([(int(width), int(height)) for width, height in (seen.size.split("x") for seen in survey.good if seen.size)])
     for index, side in enumerate("AB"):
         yield _counted(side, (seen.kinds[index] for seen in survey.good if seen.kinds))
     for side, options in GREY.items():
@@ -111,6 +114,31 @@ def report(survey: Survey) -> Iterator[str]:
     leaks = [group for group in survey.groups if len({seen.case.split for seen in group}) > 1]
     yield from _some("near-duplicates", [_names(group) for group in survey.groups if group not in leaks])
     yield from _some("near-duplicates in several splits, so that test metrics are too good", [_names(group) for group in leaks])
+
+
+def _scales(sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
+    """The proportions of images of these widths and heights, and what each `data.resize` makes of the most frequent size."""
+    if not sizes:
+        return
+    proportions = sorted({float(f"{width / height:.3g}") for width, height in sizes})
+    spread = f"from {proportions[0]:g} to {proportions[-1]:g}" if len(proportions) > 1 else f"{proportions[0]:g} in all pairs"
+    yield f"proportions, width / height: {spread}"
+    (width, height), _ = Counter(sizes).most_common(1)[0]
+    load, least = DataConfig.load_size, size_text(min(height for _, height in sizes), min(width for width, _ in sizes))
+
+    def scaled(resize: str) -> tuple[int, int]:
+        return Scale(resize, sides(load), (1, 1)).scaled(height, width)
+
+    (wide_height, wide_width), (pad_height, pad_width) = scaled("width"), scaled("pad")
+    if all(width == height for width, height in sizes):
+        yield "  data.resize=square (the default): the images are squares already, and keep their proportions"
+    else:
+        yield f"  data.resize=square (the default): pairs of {width}x{height} are squeezed to squares: data.resize=width keeps proportions"
+    yield f"  data.resize=width: {width}x{height} becomes {wide_width}x{wide_height} with data.load_size={load}"
+    yield f"  data.resize=none: crops of the images as they are: every pair has room for data.crop_size={least} (HEIGHTxWIDTH)"
+    filled = 100 - 100 * pad_height * pad_width / (sides(load)[0] * sides(load)[1])
+    becomes = f"{width}x{height} becomes {pad_width}x{pad_height}"
+    yield f"  data.resize=pad: {becomes}, and {filled:.0f} % of a square of {load} is filled by reflection"
 
 
 def _dark(good: Sequence[Seen]) -> Iterator[str]:

@@ -33,6 +33,45 @@ class Pairs(Protocol):
 
 
 @runtime_checkable
+class Regions(Protocol):
+    """Pairs whose sizes are read from the headers of their files, and of which regions can be read."""
+
+    def size(self, index: int, /) -> tuple[int, int]:
+        """Returns height and width of both images."""
+        ...
+
+    def file(self, index: int, /) -> str:
+        """Returns the name of the pair's file, or of its input's, for messages."""
+        ...
+
+    def region(self, index: int, rows: slice, columns: slice, /) -> Pair | None:
+        """Returns a region of both images, or None if they have to be decoded as a whole."""
+        ...
+
+    def check(self, index: int, /) -> None:
+        """Decodes a pair once, in parts if possible. Raises ImageError if it cannot be used."""
+        ...
+
+
+def size_of(pairs: Pairs, index: int) -> tuple[int, int]:
+    """Returns height and width of a pair's images. Raises ImageError."""
+    if isinstance(pairs, Regions):
+        return pairs.size(index)
+    height, width = pairs[index].input.shape[:2]
+    return height, width
+
+
+def file_of(pairs: Pairs, index: int) -> str:
+    """Returns the name of a pair's file, for messages."""
+    return pairs.file(index) if isinstance(pairs, Regions) else pairs.name(index)
+
+
+def region_of(pairs: Pairs, index: int, rows: slice, columns: slice) -> Pair | None:
+    """Returns a region of a pair's images, or None if they have to be decoded as a whole. Raises ImageError."""
+    return pairs.region(index, rows, columns) if isinstance(pairs, Regions) else None
+
+
+@runtime_checkable
 class Fingerprinted(Protocol):
     """Pairs whose pixels may be kept after the process ends.
 
@@ -78,9 +117,45 @@ class SideBySide:
     def __len__(self) -> int:
         return self.count
 
+    @property
+    def _channels(self) -> tuple[int, int]:
+        """Channels of A and B."""
+        a_is_input = self.direction == "AtoB"
+        return (self.input_channels, self.target_channels) if a_is_input else (self.target_channels, self.input_channels)
+
+    def size(self, index: int, /) -> tuple[int, int]:
+        channels = self.target_channels if self.input_labels else self.input_channels
+        height, width = images.size(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index))
+        return height, width // 2
+
+    def file(self, index: int, /) -> str:
+        source = self.load(index)
+        return self.name(index) if isinstance(source, bytes) else str(source)
+
+    def region(self, index: int, rows: slice, columns: slice, /) -> Pair | None:
+        if (halves := self._tiled(index)) is None:
+            return None
+        half = halves[0].shape[1] // 2
+        a, b = halves[0][rows, columns], halves[1][rows, slice(columns.start + half, columns.stop + half)]
+        return Pair(a, b) if self.direction == "AtoB" else Pair(b, a)
+
+    def check(self, index: int, /) -> None:
+        halves = self._tiled(index)
+        if halves is None or halves[0].shape[1] % 2:
+            self[index]
+        else:
+            _ = [whole.thinned for whole in halves]
+
+    def _tiled(self, index: int) -> list[images.Tiled] | None:
+        """The file with the channels of A, and with those of B, if its regions can be read."""
+        source = self.load(index)
+        if isinstance(source, bytes) or self.input_labels:
+            return None
+        return images.all_tiled([source, source], channels=self._channels, max_pixels=self.max_pixels)
+
     def __getitem__(self, index: int, /) -> Pair:
         a_is_input = self.direction == "AtoB"
-        channels = (self.input_channels, self.target_channels) if a_is_input else (self.target_channels, self.input_channels)
+        channels = self._channels
         labels = (self.input_labels, None) if a_is_input else (None, self.input_labels)
         a, b = images.read_halves(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index), labels=labels)
         return Pair(a, b) if a_is_input else Pair(b, a)

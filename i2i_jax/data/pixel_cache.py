@@ -158,7 +158,7 @@ def _write_all(descriptor: int, words: np.ndarray, offset: int) -> None:
         content, offset = content[written:], offset + written
 
 
-def opened(pairs: Pairs, size: int, *, example: Pair, most_gb: float) -> PixelCache | None:
+def opened(pairs: Pairs, size: object, *, example: Pair, most_gb: float) -> PixelCache | None:
     """Opens the cache of a dataset, which is created if needed, in the user's cache directory.
 
     Caches of other datasets that no process uses are removed, the least recently opened first, if all would exceed `most_gb` or leave
@@ -167,7 +167,7 @@ def opened(pairs: Pairs, size: int, *, example: Pair, most_gb: float) -> PixelCa
 
     Args:
         pairs: the dataset; without a fingerprint it has no cache.
-        size: height and width of the resized pairs, in pixels.
+        size: how the pairs were resized: the height and width, in pixels, or any other value that tells it.
         example: a resized pair, which has the shapes and dtypes of the others.
         most_gb: the most GB that the caches of all datasets may take together; 0 for no cache.
 

@@ -1,5 +1,6 @@
 """Evaluates a generator, or images from elsewhere, on pairs: makes the translations and computes the metrics."""
 
+import functools
 import itertools
 import warnings
 from collections import defaultdict
@@ -14,10 +15,11 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from i2i_jax import models, sampling
-from i2i_jax.data import augment, images, loader
+from i2i_jax.data import augment, crops, images, loader
+from i2i_jax.data.crops import Scale
 from i2i_jax.data.labels import Labels
 from i2i_jax.data.outputs import Output, Read, pixels, read, real
-from i2i_jax.data.pairs import Pairs
+from i2i_jax.data.pairs import Pair, Pairs
 from i2i_jax.devices import parallel
 from i2i_jax.metrics import EvalExamples, Figures, Metric
 from i2i_jax.train_state import TrainState
@@ -49,6 +51,22 @@ class Evaluation(NamedTuple):
         return {name: float(x.std(ddof=1) / np.sqrt(len(x))) for name, x in self.by_example.items() if len(x) > 1 and np.isfinite(x).all()}
 
 
+class _RawBatch(NamedTuple):
+    """Pairs to translate.
+
+    Attributes:
+        raw: the pairs, the last of them padding.
+        indices: the index of each.
+        count: how many are not padding.
+        picture: height and width of the images without the padding around them; None if they have none.
+    """
+
+    raw: loader.RawBatch
+    indices: np.ndarray
+    count: int
+    picture: tuple[int, int] | None
+
+
 class _Inputs(NamedTuple):
     pair: Batch
     z: Float[Array, "b n d"]
@@ -60,13 +78,14 @@ def translations(
     mode: sampling.Mode,
     pairs: Pairs,
     *,
-    size: int,
+    size: int | tuple[int, int],
     samples: int,
     batch_size: int,
     seed: int = 0,
     sync: bool = False,
     mesh: Mesh | None = None,
     input_labels: Labels | None = None,
+    scale: Scale | None = None,
 ) -> Callable[[TrainState, Iterable[int]], Iterator[EvalBatch]]:
     """Builds a function that translates pairs with the networks of a state.
 
@@ -76,13 +95,15 @@ def translations(
         networks: the networks; with an encoder the examples also have `encoded`, `posterior` and `recovered`.
         mode: how the generator runs at inference (dropout, batch statistics).
         pairs: the pairs to translate.
-        size: pixels of a side of the square that pairs are resized to.
+        size: pixels of a side of the square that pairs are resized to, or height and width.
         samples: translations of each input; only one if they cannot differ (see `distinct`).
         batch_size: inputs translated at a time; rounded up to a multiple of the number of devices.
         seed: seed of the latents and of dropout.
         sync: give all inputs the same latents.
         mesh: devices; defaults to those of this process.
         input_labels: the classes of the inputs, if they are label maps; the examples' inputs are then in the classes' colours.
+        scale: of a run that keeps the proportions of its pairs (`data.resize`): pairs are resized as in training, not to `size`, and
+            translated as a whole; batches have pairs of one size.
 
     Returns:
         A function `(state, indices) -> batches` that yields the examples for `pairs[index]`, in the order of `indices`.
@@ -92,26 +113,56 @@ def translations(
     samples = distinct(networks, mode, samples)
     key = jax.random.key(seed)
 
-    def translate_batch(state: TrainState, inputs: _Inputs) -> EvalExamples:
-        return jax.vmap(lambda example: _translate(networks, mode, state, example, key))(inputs)
+    @functools.cache
+    def translator(picture: tuple[int, int] | None) -> Callable[[TrainState, _Inputs], EvalExamples]:
+        def translate_batch(state: TrainState, inputs: _Inputs) -> EvalExamples:
+            return jax.vmap(lambda example: _translate(networks, mode, state, example, key, picture))(inputs)
 
-    translate = parallel.shard_batch(translate_batch, mesh)
+        return parallel.shard_batch(translate_batch, mesh)
 
-    def run(state: TrainState, indices: Iterable[int]) -> Iterator[EvalBatch]:
-        state = jax.device_put(parallel.local(TrainState(state.step, state.params, state.batch_stats, {})), parallel.replicated(mesh))
-        indices = np.asarray(list(indices))
+    def read_batches(indices: np.ndarray) -> Iterator[_RawBatch]:
+        if scale and scale.resize != "square":
+            yield from _at_scale(pairs, indices, scale, batch_size, input_is_labels=input_labels is not None)
+            return
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
             padded = np.resize(chosen, batch_size)
             raw = loader.fixed(pairs, [int(index) for index in padded], size=size, input_is_labels=input_labels is not None)
+            yield _RawBatch(raw, padded, len(chosen), None)
+
+    def run(state: TrainState, indices: Iterable[int]) -> Iterator[EvalBatch]:
+        state = jax.device_put(parallel.local(TrainState(state.step, state.params, state.batch_stats, {})), parallel.replicated(mesh))
+        indices = np.asarray(list(indices))
+        for raw, padded, count, picture in read_batches(indices):
             z = sampling.latents_of(key, jnp.asarray(padded * (not sync)), samples, networks.latent_dim)
             inputs = _Inputs(Batch(augment.scale(raw.input), augment.scale(raw.target)), z, jnp.asarray(padded))
-            examples = translate(state, inputs)
+            examples = translator(picture)(state, inputs)
             if input_labels:
-                examples = examples._replace(input=augment.scale(input_labels.painted(np.asarray(raw.input))))
-            yield EvalBatch(examples, len(chosen))
+                painted = augment.scale(input_labels.painted(np.asarray(raw.input)))
+                examples = examples._replace(input=painted if picture is None else painted[:, : picture[0], : picture[1]])
+            yield EvalBatch(examples, count)
 
     return run
+
+
+def _at_scale(pairs: Pairs, indices: np.ndarray, scale: Scale, batch_size: int, *, input_is_labels: bool) -> Iterator[_RawBatch]:
+    """Batches of consecutive pairs of one size, resized as in training and at least as large as its crops."""
+
+    def read(index: int) -> tuple[int, Pair, tuple[int, int]]:
+        pair = crops.central(pairs, index, scale)
+        resized = loader.at_scale(pair, scale, input_is_labels=input_is_labels)
+        padded = Pair(*(loader.mirrored(image, scale.crop) for image in resized))
+        return index, padded, scale.scaled(*pair.input.shape[:2])
+
+    def shapes(example: tuple[int, Pair, tuple[int, int]]) -> Any:
+        _, pair, picture = example
+        return picture, [(image.shape, image.dtype) for image in pair]
+
+    for (picture, _), alike in itertools.groupby((read(int(index)) for index in indices), shapes):
+        while chosen := list(itertools.islice(alike, batch_size)):
+            filled = (chosen * batch_size)[:batch_size]
+            raw = loader.stacked([pair for _, pair, _ in filled])
+            yield _RawBatch(raw, np.array([index for index, _, _ in filled]), len(chosen), picture)
 
 
 def distinct(networks: models.Networks, mode: sampling.Mode, samples: int) -> int:
@@ -174,18 +225,22 @@ def _grouped(examples: Iterable[Read], size: int) -> Iterator[list[Read]]:
             yield batch
 
 
-def _translate(networks: models.Networks, mode: sampling.Mode, state: TrainState, inputs: _Inputs, key: jax.Array) -> EvalExamples:
-    """Translates one pair (`inputs` without the batch axis)."""
+def _translate(
+    networks: models.Networks, mode: sampling.Mode, state: TrainState, inputs: _Inputs, key: jax.Array, picture: tuple[int, int] | None
+) -> EvalExamples:
+    """Translates one pair (`inputs` without the batch axis); the images of the result have the size `picture`."""
+    rows, columns = (slice(None), slice(None)) if picture is None else map(slice, picture)
     image, target = (x[None] for x in inputs.pair)
     key = jax.random.fold_in(key, inputs.index)
     fakes = sampling.translate(networks, state, image, inputs.z[None], key, mode=mode)
-    examples = EvalExamples(*inputs.pair, samples=_as_saved(fakes[0]), z=inputs.z)
+    pair = (image[rows, columns] for image in inputs.pair)
+    examples = EvalExamples(*pair, samples=_as_saved(fakes[0, :, rows, columns]), z=inputs.z)
     if "encoder" not in state.params:
         return examples
     posterior = sampling.encode(networks, state, target, mode=mode)
     encoded = sampling.translate(networks, state, image, posterior.mean[None], key, mode=mode)
     return examples._replace(
-        encoded=_as_saved(encoded[0, 0]),
+        encoded=_as_saved(encoded[0, 0, rows, columns]),
         posterior=Gaussian(*(x[0] for x in posterior)),
         recovered=sampling.encode(networks, state, fakes[0], mode=mode).mean,
     )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from i2i_jax import build, sampling
-from i2i_jax.config import Config, ConfigError, EvalConfig
+from i2i_jax.config import Config, ConfigError, EvalConfig, sides
 from i2i_jax.data import palettes
 from i2i_jax.metrics import EvalExamples, Figures, Metric, segmentation
 from i2i_jax.train_state import Game, TrainState
@@ -44,10 +44,10 @@ def segmentation_scores(options: EvalConfig) -> Metric:
 def _confusions(config: Config, game: Game) -> Callable[[TrainState, EvalExamples], dict[str, Array]]:
     """Confusion matrices of the targets (`real`) and of the samples (`fake`), one for each example."""
     palette = palettes.PALETTES[config.data.palette]
-    size = config.data.crop_size
+    height, width = sides(config.data.crop_size)
 
     def resized(images: Array, method: str) -> Array:
-        return jax.image.resize(images, (len(images), size, size, *images.shape[3:]), method)
+        return jax.image.resize(images, (len(images), height, width, *images.shape[3:]), method)
 
     def measure(state: TrainState, examples: EvalExamples) -> dict[str, Array]:
         truth = resized(palettes.classes_of(examples.input, palette), "nearest")

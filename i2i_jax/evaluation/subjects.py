@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from i2i_jax import build
-from i2i_jax.config import Config, ConfigError, EvalConfig, metric_names, validate_metrics
+from i2i_jax.config import Config, ConfigError, DataConfig, EvalConfig, metric_names, sides, validate_metrics
 from i2i_jax.data import folder, labels, outputs, splits
+from i2i_jax.data.crops import Scale
 from i2i_jax.data.images import MAX_PIXELS
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.evaluation import build_metrics, evaluate
@@ -122,14 +123,15 @@ def of_run(request: RunRequest) -> Subject:
     metrics = build_metrics.metrics(config.eval, validate_metrics(config))
     pairs, split = _pairs(config, request), build.split_used(config, request.split)
     game, state = build.load(request.run, step=request.step)
-    mode, size, count = build.mode(config), config.data.crop_size, min(config.eval.inputs, len(pairs))
+    mode, size, count = build.mode(config), sides(config.data.crop_size), min(config.eval.inputs, len(pairs))
     samples = evaluate.distinct(game.networks, mode, config.eval.samples)
     translate = evaluate.translations(
         game.networks, mode, pairs, size=size, samples=samples, batch_size=config.eval.batch_size, seed=request.seed,
-        input_labels=labels.of_config(config.data),
+        input_labels=labels.of_config(config.data), scale=Scale.of_config(config.data),
     )  # fmt: skip
     data = {"data": request.data} if request.data else {}
-    protocol = {"step": int(state.step), **data, "split": split, "inputs": count, "samples": samples, "size": size, "seed": request.seed}
+    protocol = {"step": int(state.step), **data, "split": split, "inputs": count, "samples": samples, "size": _size(config.data)}
+    protocol["seed"] = request.seed
     examples_at = functools.partial(translate, state)
     return Subject(
         batches=examples_at(range(count)),
@@ -142,6 +144,12 @@ def of_run(request: RunRequest) -> Subject:
         run_folder=None if request.output else Path(request.run),
         notes=tuple(_notes(config, request, split)),
     )
+
+
+def _size(data: DataConfig) -> int | str:
+    """The size at which images are evaluated: that of the crops, or how the proportions are kept."""
+    kept = {"width": f"{data.load_size} wide", "none": "native", "pad": f"within {data.load_size}"}
+    return kept.get(data.resize, data.crop_size)
 
 
 def _with_pairs(config: Config, request: RunRequest) -> Config:

@@ -108,16 +108,18 @@ def _translated(request: Request, trained: model.Model, config: Config, film: Fi
 
     def prepared(frame: Frame) -> Frame:
         image = image_header.with_channels(frame, frame.shape[2] == 4, config.data.input_channels)
-        return loader.resize(image, request.size) if request.size else image
+        return loader.resize(image, request.size or 1) if folders.squares(request, config) else image
 
+    size = film.height, film.width
     outputs = translation.stream(
         trained.networks,
         trained.state,
         build.mode(config),
         map(prepared, decoded),
-        folders.tile_grid(request, (film.height, film.width), trained.networks.generator),
+        folders.tile_grid(request, config, size, trained.networks.generator),
         seed=request.seed,
         latents=folders.style_latents(request, trained, config),
+        scaling=folders.scaling_of(request, config, size),
     )
     for output in tqdm(outputs, total=film.number, unit="frame", disable=None):
         yield image_header.with_channels(output, False, 3)

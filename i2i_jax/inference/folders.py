@@ -1,9 +1,10 @@
 """Translates an image, or a folder of images, into a folder with a page that shows the results."""
 
 import dataclasses
+import math
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,13 @@ from tqdm import tqdm
 from i2i_jax import build
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 from i2i_jax.data import images, labels, loader
-from i2i_jax.inference import image_files, jobs, model, tiling, translation, video
+from i2i_jax.inference import band_files, image_files, jobs, model, scaling, tiling, translation, video
 from i2i_jax.inference.jobs import Job, Size
 from i2i_jax.pages import grids
 from i2i_jax.pages.translation import Translated, write_translation
 from i2i_jax.storage import files
+
+STREAMED = 2**26  # samples of pixels: larger outputs are written in bands while they are computed
 
 Unreadable = dict[Path, images.ImageError]  # inputs that turned out to be damaged, and why
 
@@ -35,7 +38,8 @@ class Request:
         sync: whether all inputs get the same latents and dropout.
         seed: seed of the latents and of dropout.
         style: a target image whose latent is used instead of random ones.
-        size: resize the inputs to a square of this many pixels first.
+        size: resize the inputs to a square of this many pixels first; for runs with `data.resize` width or pad, this takes the place of
+          `data.load_size`, and outputs have the size of their inputs.
         tile: translate in overlapping square tiles of this many pixels.
         max_pixels: refuse larger images; defaults to the run's `data.max_pixels`.
         pairs: whether the inputs are side-by-side pairs, of which the input half is translated; if None, images that look like pairs
@@ -75,7 +79,7 @@ def translate(request: Request) -> None:
     config = build.read_config(request.run)
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
     _check_request(request, config)
-    same_size = not (request.size or request.pairs or request.video)
+    same_size = not (squares(request, config) or request.pairs or request.video)
     planned = jobs.plan(request.input, request.output, samples=request.samples, config=config, same_size=same_size)
     sizes = jobs.read_sizes(planned, config, pairs=bool(request.pairs))
     if request.pairs is None:
@@ -83,8 +87,7 @@ def translate(request: Request) -> None:
     trained = model.load(request.run, step=request.step)
     unreadable: Unreadable = {}
     sources = [
-        _source(request, job, tile_grid(request, size, trained.networks.generator), config, unreadable)
-        for job, size in zip(planned, sizes, strict=True)
+        _source(request, job, size, trained.networks.generator, config, unreadable) for job, size in zip(planned, sizes, strict=True)
     ]
     if request.video:
         _write_video(request, trained, sources, unreadable)
@@ -105,14 +108,25 @@ def _check_request(request: Request, config: Config) -> None:
         raise ConfigError("--interpolate walks from sample to sample: give --samples=2 or more, and no --style")
 
 
-def tile_grid(request: Request, size: Size, generator: Any) -> tiling.Grid:
-    """Returns the grid of an input of this height and width, after the request's resize. Raises ConfigError if its tile does not fit."""
-    height, width = (request.size, request.size) if request.size else size
+def squares(request: Request, config: Config) -> bool:
+    """Whether the inputs are resized to squares, the size of the outputs."""
+    return bool(request.size) and config.data.resize not in ("width", "pad")
+
+
+def scaling_of(request: Request, config: Config, size: Size) -> scaling.Scaling:
+    """Returns the change of size of an input of this height and width, which is undone in the outputs."""
+    size = (request.size, request.size) if request.size and squares(request, config) else size
+    return scaling.of_image(config, size, load_size=request.size)
+
+
+def tile_grid(request: Request, config: Config, size: Size, generator: Any) -> tiling.Grid:
+    """Returns the grid of an input of this height and width, after its change of size. Raises ConfigError if the tile does not fit."""
+    height, width = scaling_of(request, config, size).padded
     options = {"size_multiple": generator.size_multiple, "receptive_radius": generator.receptive_radius}
     return tiling.grid(height, width, tile=request.tile, **options)
 
 
-def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unreadable: Unreadable) -> translation.Source:
+def _source(request: Request, job: Job, size: Size, generator: Any, config: Config, unreadable: Unreadable) -> translation.Source:
     """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
     input_labels = labels.of_config(config.data)
 
@@ -125,27 +139,37 @@ def _source(request: Request, job: Job, grid: tiling.Grid, config: Config, unrea
 
     def write(image: Any, outputs: np.ndarray) -> None:
         preview = image.thinned if isinstance(image, images.Tiled) else image
-        for path, pixels in zip(job.outputs, outputs, strict=True):
+        for path, pixels in zip(job.outputs, outputs, strict=False):  # none if `write_bands` has written them
             files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags))
         for path, pixels in zip(job.output_previews, outputs, strict=False):
             files.atomic_write(path, image_files.encode(grids.to_rgb8(pixels)))
         shown = input_labels.painted(preview) if input_labels else grids.to_8_bits(preview)
         files.atomic_write(job.preview, image_files.encode(shown))
 
+    def write_bands(image: Any, bands: Iterator[np.ndarray]) -> None:
+        band_files.write(job.outputs, job.output_previews, bands, size=size, geo_tags=job.geo_tags)
+        write(image, np.empty((0, 0, 0, 0), np.uint8))
+
     path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
-    return translation.Source(zlib.crc32(os.fsencode(path)), grid, read, write)
+    grid, change = tile_grid(request, config, size, generator), scaling_of(request, config, size)
+    is_large = request.samples * math.prod(size) * config.data.target_channels > STREAMED and not (
+        change.changes or request.size or request.video
+    )
+    key = zlib.crc32(os.fsencode(path))
+    return translation.Source(key, grid, read, write, scaling=change, write_bands=write_bands if is_large and grid.number > 1 else None)
 
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
     """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
-    channels, max_pixels, input_labels = config.data.input_channels, config.data.max_pixels, labels.of_config(config.data)
-    by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels)
+    data, input_labels = config.data, labels.of_config(config.data)
+    channels, max_pixels = data.input_channels, data.max_pixels
+    by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels or data.resize in ("width", "pad"))
     if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels)):
         _ = tiled.thinned  # decodes every tile, so that damage is found before anything is translated
         return tiled
     options: dict[str, Any] = {"max_pixels": max_pixels, "labels": input_labels}
     image = _input_half(file, config) if request.pairs else images.read(file, channels=channels, **options)
-    return (loader.resize_labels if input_labels else loader.resize)(image, request.size) if request.size else image
+    return (loader.resize_labels if input_labels else loader.resize)(image, request.size or 1) if squares(request, config) else image
 
 
 def _input_half(file: Path, config: Config) -> np.ndarray:

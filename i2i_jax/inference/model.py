@@ -12,10 +12,11 @@ import PIL.Image
 from jaxtyping import Float, Shaped
 
 from i2i_jax import build, models, sampling
-from i2i_jax.config import Config, ConfigError, DataConfig
+from i2i_jax.config import Config, ConfigError, DataConfig, sides
 from i2i_jax.data import augment, images, labels, loader
 from i2i_jax.data.images import ImageError
 from i2i_jax.data.labels import Labels
+from i2i_jax.inference import scaling
 from i2i_jax.train_state import TrainState
 
 Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or the path of an image file
@@ -90,16 +91,17 @@ class Model:
             ConfigError: if `n` or `z` is not valid for this model.
         """
         array = _array(inputs, self.config.data.input_channels, self.config.data, labels.of_config(self.config.data))
-        scaled = _scaled(array, self.config.data.input_channels)
+        scaled = _scaled(array, self.config.data.input_channels, lambda image: self._scaling(image).prepare(image))
         z_key, dropout_key = jax.random.split(jax.random.key(seed))
         latents = self._random_latents(z_key, len(scaled), n) if z is None else self._checked_latents(z, len(scaled), n)
         outputs = np.asarray(self.translate(self.state, scaled, latents, dropout_key))
-        return _like(array, outputs)
+        return self._in_own_size(array, _like(array, outputs))
 
     def encode(self, targets: Images) -> Float[np.ndarray, "... d"]:
         """The mean latent of each target, [d] for one image or [b, d] for a batch.
 
-        Targets are first resized to the square size that the encoder was trained at.
+        Targets are first resized to the size that the encoder was trained at, data.crop_size; with data.resize other than square, they
+        are resized as in training and encoded as a whole.
 
         Args:
             targets: images; uint8, uint16 or floats in [-1, 1].
@@ -121,7 +123,7 @@ class Model:
         if "encoder" not in self.state.params:
             raise ConfigError(f"{self.config.objective} has no encoder")
         array = _array(targets, self.config.data.target_channels, self.config.data)
-        scaled = _scaled(array, self.config.data.target_channels, size=self.config.data.crop_size)
+        scaled = _scaled(array, self.config.data.target_channels, self._at_training_scale)
         return np.asarray(self._encode(self.state, scaled)).reshape(*array.shape[:-3], -1)
 
     @functools.cached_property
@@ -132,6 +134,24 @@ class Model:
     @functools.cached_property
     def _encode(self) -> Callable[..., jax.Array]:
         return jax.jit(lambda state, targets: sampling.encode(self.networks, state, targets, mode=build.mode(self.config)).mean)
+
+    def _scaling(self, image: np.ndarray) -> scaling.Scaling:
+        return scaling.of_image(self.config, (image.shape[0], image.shape[1]))
+
+    def _in_own_size(self, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Translations [..., h, w, c] in the size of their inputs."""
+        change = self._scaling(inputs[0] if inputs.ndim == 4 else inputs)
+        if not change.changes:
+            return outputs
+        finished = np.stack([change.finish(output) for output in outputs.reshape(-1, *outputs.shape[-3:])])
+        return finished.reshape(*outputs.shape[:-3], *finished.shape[1:])
+
+    def _at_training_scale(self, target: np.ndarray) -> np.ndarray:
+        """A target as the encoder sees it: of the size of the crops, or with `data.resize` other than square at least as large."""
+        crop = sides(self.config.data.crop_size)
+        if self.config.data.resize == "square":
+            return loader.resize(target, crop)
+        return loader.mirrored(self._scaling(target).prepare(target), crop)
 
     def _random_latents(self, key: jax.Array, count: int, n: int | None) -> jax.Array:
         if n is not None and n < 1:
@@ -169,8 +189,8 @@ def _array(source: Any, channels: int, data: DataConfig, input_labels: Labels | 
     return np.stack(arrays)
 
 
-def _scaled(images: np.ndarray, channels: int, *, size: int | None = None) -> np.ndarray | jax.Array:
-    """Checks images; returns them as [b, h, w, c] in [-1, 1], resized to a square of `size` if given. Raises ImageError."""
+def _scaled(images: np.ndarray, channels: int, prepare: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | jax.Array:
+    """Checks images; returns them as [b, h, w, c] in [-1, 1], each resized by `prepare`. Raises ImageError."""
     if images.ndim not in (3, 4) or not images.size:
         raise ImageError(f"images are {images.shape}: must be [h, w, {channels}], or [b, h, w, {channels}], and not empty")
     if images.shape[-1] != channels:
@@ -181,7 +201,7 @@ def _scaled(images: np.ndarray, channels: int, *, size: int | None = None) -> np
     if floating and not (np.abs(images) <= 1).all():
         raise ImageError(f"images reach from {images.min():.6g} to {images.max():.6g}: floats must be in [-1, 1]")
     batch = images.reshape(-1, *images.shape[-3:])
-    batch = batch if size is None else np.stack([loader.resize(image, size) for image in batch])
+    batch = np.stack([prepare(image) for image in batch])
     return batch.astype(np.float32) if floating else augment.scale(batch)
 
 

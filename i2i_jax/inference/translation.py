@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ from i2i_jax import models, sampling
 from i2i_jax.data import augment, images
 from i2i_jax.devices import parallel
 from i2i_jax.inference import tiling
+from i2i_jax.inference.scaling import Scaling
 from i2i_jax.train_state import TrainState
 
 BATCH_PIXELS = 2**18  # output pixels per device and batch
@@ -26,6 +27,7 @@ AHEAD_PIXELS = 2**22  # pixels that are read ahead, and pixels that wait to be w
 Item = TypeVar("Item")
 Started = TypeVar("Started")
 Pixels = Integer[np.ndarray, "h w c"]
+AnySize = Integer[np.ndarray, "_h _w c"]
 Outputs = Integer[np.ndarray, "n h w c"]  # uint8 or uint16
 Translated = tuple["_Image", np.ndarray]  # a tile's image, and the translations [n, h, w, c] of the tile
 BatchSize = Callable[[int, int, int], int]  # shape [h, w, c] of a tile -> tiles in a batch
@@ -41,12 +43,25 @@ class Source(NamedTuple):
         grid: how the image is cut into tiles.
         read: returns the image, or None if it cannot be read; it is skipped then.
         write: called with the image as `read` returned it, and its translations.
+        scaling: the change of size of the image before it is cut, and of its translations before they are written.
+        write_bands: takes the place of `write` for an image too large for memory: it is called with the image and an iterator over its
+            translations in horizontal bands, from top to bottom.
     """
 
     key: int
     grid: tiling.Grid
     read: Callable[[], Pixels | images.Tiled | None]
     write: Callable[[Any, Outputs], None]
+    scaling: Scaling | None = None
+    write_bands: Callable[[Any, Iterator[Outputs]], None] | None = None
+
+    def prepared(self, pixels: AnySize | images.Tiled) -> AnySize | images.Tiled:
+        """The image as the grid cuts it."""
+        return self.scaling.prepare(cast(np.ndarray, pixels)) if self.scaling and self.scaling.changes else pixels
+
+    def finished(self, outputs: Integer[np.ndarray, "n _h _w c"]) -> Integer[np.ndarray, "n _h _w c"]:
+        """Translations in the size of the image."""
+        return np.stack([self.scaling.finish(output) for output in outputs]) if self.scaling and self.scaling.changes else outputs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,6 +125,7 @@ def stream(
     *,
     seed: int = 0,
     latents: Latents | None = None,
+    scaling: Scaling | None = None,
 ) -> Iterator[Pixels]:
     """Translates the frames of a film in order; only a few of them are in memory at any time.
 
@@ -123,18 +139,19 @@ def stream(
         grid: how each frame is cut into tiles.
         seed: seed of the latent and of dropout.
         latents: a function that returns the latent [1, d]; defaults to a random one.
+        scaling: the change of size of each frame before it is cut, which is undone in its translation.
 
     Yields:
         The translation of each frame.
     """
     mesh = parallel.make_mesh(jax.local_devices())
     translate = _translator(networks, state, mode, mesh, samples=1, seed=seed, sync=True, latents=latents)
-    source = Source(0, grid, read=lambda: None, write=lambda image, outputs: None)
+    source = Source(0, grid, read=lambda: None, write=lambda image, outputs: None, scaling=scaling)
     images = (_Image(source, frame) for frame in frames)
-    tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(image.pixels, grid))
+    tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(source.prepared(image.pixels), grid))
     batch_size = _batch_size(mesh, 1)
     for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size), bits=8):
-        yield outputs[0]
+        yield source.finished(cast(np.ndarray, outputs))[0]
 
 
 def _batch_size(mesh: Mesh, samples: int) -> BatchSize:
@@ -145,16 +162,18 @@ def _workers() -> int:
     return os.cpu_count() or 1
 
 
-def _written(translated: Iterable[tuple[_Image, Outputs]], pool: Executor) -> Iterator[Source]:
+def _written(translated: Iterable[tuple[_Image, Outputs | None]], pool: Executor) -> Iterator[Source]:
     """Writes in the background; yields each source once it is written."""
 
-    def write(pair: tuple[_Image, Outputs]) -> tuple[Source, Future]:
+    def write(pair: tuple[_Image, Outputs | None]) -> tuple[Source, Future]:
         image, outputs = pair
-        return image.source, pool.submit(image.source.write, image.pixels, outputs)
+        if outputs is None:
+            return image.source, pool.submit(lambda: None)
+        return image.source, pool.submit(lambda: image.source.write(image.pixels, image.source.finished(outputs)))
 
-    def cost(pair: tuple[_Image, Outputs]) -> int:
+    def cost(pair: tuple[_Image, Outputs | None]) -> int:
         """Lets as many images wait as keep all workers busy, or fewer if they are large."""
-        return max(pair[1].size, AHEAD_PIXELS // (2 * _workers()))
+        return max(0 if pair[1] is None else pair[1].size, AHEAD_PIXELS // (2 * _workers()))
 
     for source, writing in _ahead(write, translated, cost):
         writing.result()
@@ -184,7 +203,7 @@ def _tiles(sources: Sequence[Source], pool: Executor) -> Iterator[_Tile]:
     for source, reading in _ahead(lambda source: (source, pool.submit(source.read)), ordered, lambda source: source.grid.area):
         if (pixels := reading.result()) is not None:
             image = _Image(source, pixels)
-            yield from (_Tile(image, tile) for tile in tiling.cut(pixels, source.grid))
+            yield from (_Tile(image, tile) for tile in tiling.cut(source.prepared(pixels), source.grid))
 
 
 def _batches(tiles: Iterable[_Tile], size: BatchSize) -> Iterator[list[_Tile]]:
@@ -207,12 +226,16 @@ def _translated(batches: Iterable[list[_Tile]], translate: Translate, size: Batc
         yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(outputs), strict=False))
 
 
-def _blended(tiles: Iterable[Translated], bits: int) -> Iterator[tuple[_Image, Outputs]]:
-    """Joins the translated tiles of each image."""
+def _blended(tiles: Iterable[Translated], bits: int) -> Iterator[tuple[_Image, Outputs | None]]:
+    """Joins the translated tiles of each image; writes images with `write_bands`, and yields None in place of their translations."""
     to_integers = augment.to_uint16 if bits == 16 else augment.to_uint8
     for image, image_tiles in itertools.groupby(tiles, key=lambda tile: tile[0]):
-        bands = tiling.blend((output for _, output in image_tiles), image.source.grid)
-        yield image, np.concatenate([to_integers(band) for band in bands], 1)
+        bands = map(to_integers, tiling.blend((output for _, output in image_tiles), image.source.grid))
+        if image.source.write_bands:
+            image.source.write_bands(image.pixels, bands)
+            yield image, None
+        else:
+            yield image, np.concatenate(list(bands), 1)
 
 
 def synced(networks: models.Networks, *, samples: int, seed: int) -> Float[Array, "n d"]:

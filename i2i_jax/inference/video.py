@@ -84,8 +84,9 @@ def walked(
         The inputs and their `samples * frames` translations; sources that cannot be read are left out.
     """
     walk = sampling.walk(translation.synced(networks, samples=samples, seed=seed), frames)
-    grid, inputs, outputs = sources[0].grid, {}, {}
-    size = _cell_size(grid.rows.length, grid.columns.length)
+    inputs, outputs = {}, {}
+    first = sources[0].grid.rows.length, sources[0].grid.columns.length
+    size = _cell_size(*(sources[0].scaling.size if sources[0].scaling else first))
 
     def leg(index: int, number: int) -> translation.Source:
         """One source on its way from latent `number` to the next one."""

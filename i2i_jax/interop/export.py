@@ -14,6 +14,7 @@ from jax import export
 from jaxtyping import Array
 
 from i2i_jax import build, sampling
+from i2i_jax.config import sides
 from i2i_jax.inference.model import Model
 from i2i_jax.interop import model_card
 from i2i_jax.storage import files
@@ -105,7 +106,8 @@ def _program(model: Model) -> Callable[..., Array]:
 def _difference(model: Model, artifact: export.Exported) -> float:
     """The largest absolute difference for two random images that are not square."""
     size_multiple = model.networks.generator.size_multiple
-    side = model.config.data.crop_size + -model.config.data.crop_size % size_multiple
+    side = min(sides(model.config.data.crop_size))
+    side += -side % size_multiple
     specs, rng = _inputs(model, (2, side, side + size_multiple, model.config.data.input_channels)), np.random.default_rng(0)
     images = rng.uniform(-1, 1, specs["images"].shape).astype(np.float32)
     z = rng.normal(size=(2, model.networks.latent_dim)).astype(np.float32)

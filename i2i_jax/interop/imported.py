@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from i2i_jax import presets
-from i2i_jax.config import Config, flatten, override, validate
+from i2i_jax.config import Config, flatten, override, sides, size_text, validate
 from i2i_jax.interop.layout import Layer, StateDictError, layers
 from i2i_jax.interop.recognise import NORMS, Candidate
 from i2i_jax.interop.torch import StateDict, inputs, stripped
@@ -221,5 +221,5 @@ def _discriminator_options(fitting: Mapping[str, list[Candidate]], sizes: Mappin
 def _image_sizes(generator: Candidate, encoder: list[Candidate] | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The size that the networks are made for, or the override. Images are loaded a little larger, as in both projects."""
     kind, name = (encoder[0].options["encoder"] if encoder else generator.options["generator"]).split("_")
-    size = overrides.get("data.crop_size", int(name) if encoder or kind == "unet" else NATIVE_SIZE)
-    return {"data.crop_size": size, "data.load_size": round(size * 286 / 256)}
+    crop = sides(overrides.get("data.crop_size", int(name) if encoder or kind == "unet" else NATIVE_SIZE))
+    return {"data.crop_size": size_text(*crop), "data.load_size": size_text(*(round(side * 286 / 256) for side in crop))}

@@ -53,7 +53,7 @@ def fitted(image: Shaped[np.ndarray, "h w *c"], size: tuple[int, int]) -> UInt8[
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt8[np.ndarray, "h w 3"]:
-    """Draws a grid of images with column labels. All cells have the size of the first image.
+    """Draws a grid of images with column labels. All cells have the size of the first image; others are scaled to fit into them.
 
     Args:
         rows: images of each row, [h, w] or [h, w, c], uint8 or uint16; one for each label.
@@ -72,7 +72,11 @@ def grid(rows: Sequence[Sequence[np.ndarray]], *, labels: Sequence[str]) -> UInt
         for line, row in enumerate(rows):
             picture = Image.fromarray(to_rgb8(row[column]))
             magnified = picture.width <= width
-            picture = picture.resize((width, height), Image.Resampling.NEAREST if magnified else Image.Resampling.LANCZOS)
+            method = Image.Resampling.NEAREST if magnified else Image.Resampling.LANCZOS
+            if row[column].shape[:2] == rows[0][0].shape[:2]:
+                picture = picture.resize((width, height), method)
+            else:
+                picture = ImageOps.pad(picture, (width, height), method, color=SHEET)
             sheet.paste(picture, (GAP + column * columns, LABEL_HEIGHT + line * below))
     return np.asarray(sheet)
 

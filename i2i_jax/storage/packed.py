@@ -20,9 +20,9 @@ FORMAT = "i2i_jax 1"
 # Options that a packed model carries: all that defines the networks and how they were trained, nothing about this machine or its user.
 PUBLISHED = (
     "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
-    "data.name", "data.direction", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.flip_vertical", "data.rotate",
-    "data.input_channels", "data.target_channels", "data.input_labels", "data.palette", "train.steps", "train.ema", "train.microbatches",
-    "train.rematerialize", "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
+    "data.name", "data.direction", "data.resize", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.flip_vertical",
+    "data.rotate", "data.input_channels", "data.target_channels", "data.input_labels", "data.palette", "train.steps", "train.ema",
+    "train.microbatches", "train.rematerialize", "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
 )  # fmt: skip
 
 TYPES = {"F32": np.float32, "I32": np.int32}

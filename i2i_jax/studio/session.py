@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from i2i_jax import sampling
-from i2i_jax.config import Config, ConfigError, has_encoder
+from i2i_jax.config import Config, ConfigError, has_encoder, sides
 from i2i_jax.data import images, loader
 from i2i_jax.data.palettes import PALETTES
 from i2i_jax.inference import translation
@@ -41,7 +41,7 @@ def opened(run: str | Path) -> Model:
     if not {data.input_channels, data.target_channels} <= {1, 3}:
         channels = f"{data.input_channels} and {data.target_channels} channels"
         raise ConfigError(f"{run}: its images have {channels}: the studio shows 1 (grey) or 3 (colour)")
-    blank = np.full((data.crop_size, data.crop_size, 3), 255, np.uint8)
+    blank = np.full((*sides(data.crop_size), 3), 255, np.uint8)
     samples(model, blank, seed=0, number=1)
     if has_encoder(model.config):
         encoded(model, blank)
@@ -111,15 +111,18 @@ def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
     return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), fractions))
 
 
-def _resized(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray, "s s c"]:
-    """Resizes a picture to the square of training, so that the networks are compiled for one size only."""
-    square = loader.resize(picture, config.data.crop_size)
+def _resized(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray, "_h _w c"]:
+    """Resizes a picture to the size of training, so that the networks are compiled for one size only.
+
+    Models that keep the proportions of their images (`data.resize`) get the picture as it is.
+    """
+    square = loader.resize(picture, sides(config.data.crop_size)) if config.data.resize == "square" else picture
     return np.asarray(Image.fromarray(square).convert("L"))[..., None] if channels == 1 else square
 
 
-def _in_proportion(square: UInt8[np.ndarray, "s s c"], picture: Picture) -> Output:
-    """Resizes a square output to the proportions of the picture."""
+def _in_proportion(square: UInt8[np.ndarray, "_h _w c"], picture: Picture) -> Output:
+    """Resizes an output to the proportions of the picture."""
     height, width, _ = picture.shape
-    scale = min(len(square) / min(height, width), MAX_SIDE / max(height, width))
+    scale = min(min(square.shape[:2]) / min(height, width), MAX_SIDE / max(height, width))
     image = Image.fromarray(square.squeeze(2) if square.shape[2] == 1 else square).convert("RGB")
     return np.asarray(image.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BICUBIC))

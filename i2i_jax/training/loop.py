@@ -80,7 +80,7 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
 def _introduce(pieces: Pieces, state: TrainState) -> None:
     """Prints what is trained and from where, and records it in the run's folder."""
     config, start = pieces.config, int(state.step)
-    run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs[0])
+    run_folder.keep_splits(pieces.workdir, config, pieces.splits_before, pieces.splits, pieces.train_pairs)
     processes.print_once("parameters: " + ", ".join(f"{name} {count_parameters(params):,}" for name, params in state.params.items()))
     run_folder.write_parameters(pieces.workdir, state.params)
     if start:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from i2i_jax import build, optional
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import augment, loader
+from i2i_jax.data import augment, crops, loader
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import parallel, processes
@@ -54,7 +54,7 @@ class Pieces:
             before, now = run_folder.splits_of(workdir, config)
             held_out_names = None if now is None else now.val.keys()
             train, val = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
-            return {"train_pairs": train, "held_out": val, "splits_before": before, "splits": now}
+            return {"train_pairs": crops.usable(train, config), "held_out": val, "splits_before": before, "splits": now}
 
         game, mesh = processes.on_all(checked)
         pairs = processes.first_then_others(data)
@@ -68,6 +68,7 @@ class Pieces:
         for batch in loader.batches(
             self.train_pairs, load_size=data.load_size, batch_size=data.batch_size, seed=train.seed, start_step=start, rows=rows,
             cache_gb=data.cache_gb, disk_cache_gb=data.disk_cache_gb, input_is_labels=bool(data.input_labels),
+            resize=data.resize, crop_size=data.crop_size,
         ):  # fmt: skip
             yield parallel.global_batch(batch, self.mesh)
 
@@ -107,7 +108,7 @@ def training_step(config: Config, game: Game, mesh: Mesh, step_fn: Callable = Ga
     """(state, raw batch, key) -> (state, Losses) over the mesh: augments on the device, then takes one step of the game by `step_fn`."""
     mapped = game.on_axis(parallel.AXIS)
     data = config.data
-    options = {"crop_size": data.crop_size, "flip": data.flip, "flip_vertical": data.flip_vertical, "rotate": data.rotate}
+    options = {"crop_size": configs.sides(data.crop_size), "flip": data.flip, "flip_vertical": data.flip_vertical, "rotate": data.rotate}
 
     def step(state: TrainState, raw: loader.RawBatch, key: jax.Array) -> tuple[TrainState, Any]:
         augment_key, step_key = jax.random.split(key)

@@ -12,8 +12,9 @@ from clu.parameter_overview import get_parameter_overview
 from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import images, labels, layouts, splits
-from i2i_jax.data.pairs import Pair, Pairs
+from i2i_jax.data import crops, images, labels, layouts, splits
+from i2i_jax.data.crops import Scale
+from i2i_jax.data.pairs import Pairs, size_of
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
 from i2i_jax.storage import files
@@ -94,15 +95,16 @@ def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | No
     return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
 
 
-def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, first: Pair) -> None:
+def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, pairs: Pairs) -> None:
     """Records the splits, so that the run always holds out the same pairs, and prints what has changed in the folder.
 
-    The size of inputs and the bits of targets are those of the pair `first`; once recorded, the bits stay.
+    The size of inputs and the bits of targets are those of the first of the `pairs`; once recorded, the bits stay.
     """
     if now is None or jax.process_index() != 0:
         return
+    first = crops.central(pairs, 0, Scale.of_config(config.data))
     target_bits = 8 * first.target.dtype.itemsize if before is None else before.target_bits
-    now = dataclasses.replace(now, size=first.input.shape[:2], target_bits=target_bits)
+    now = dataclasses.replace(now, size=size_of(pairs, 0), target_bits=target_bits)
     if before is not None and (changes := list(splits.changes(before, now))):
         counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
         processes.print_once(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")
@@ -116,8 +118,12 @@ def announce_pairs(config: Config, pairs: Pairs) -> None:
     if unused := layouts.unused(Path(config.data.path).expanduser()):
         processes.print_once(f"{config.data.path}: not used: {unused}")
     indices = np.unique(np.linspace(0, len(pairs) - 1, GREY_PAIRS).astype(int)).tolist()
-    channels = {"input": config.data.input_channels, "target": config.data.target_channels}
-    grey = [side for side in channels if channels[side] == 3 and all(images.is_grey(getattr(pairs[i], side)) for i in indices)]
+    channels, scale = {"input": config.data.input_channels, "target": config.data.target_channels}, Scale.of_config(config.data)
+
+    def is_grey(index: int, side: str) -> bool:
+        return images.is_grey(getattr(crops.central(pairs, index, scale), side))
+
+    grey = [side for side in channels if channels[side] == 3 and all(is_grey(index, side) for index in indices)]
     if grey:
         options = " and ".join(f"data.{side}_channels=1" for side in grey)
         processes.print_once(
