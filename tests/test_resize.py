@@ -1,4 +1,4 @@
-"""Scale and proportions: data.resize square, width, none and pad, crops that are not square, and bad values of each."""
+"""TrainingSize and proportions: data.resize square, width, none and pad, crops that are not square, and bad values of each."""
 
 import itertools
 
@@ -12,11 +12,11 @@ import runs
 from i2i_jax import build, load
 from i2i_jax.config import Config, ConfigError, from_json, override, sides, to_json, validate
 from i2i_jax.data import augment, crops, folder, geotiff, images, inspect_pairs, loader, tiff_images
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.image_header import ImageError
 from i2i_jax.data.pairs import Pair, SideBySide
 from i2i_jax.devices import parallel
-from i2i_jax.inference import band_files, folders, scaling
+from i2i_jax.inference import band_files, folders, size_change
 from i2i_jax.pages import grids
 from i2i_jax.storage import packed
 
@@ -104,7 +104,7 @@ def test_caches_change_no_crop(resize, cache, tmp_path, monkeypatch):
 
 def test_pairs_are_decoded_once_if_they_fit_in_memory():
     pairs = Sized()
-    crop = crops.Crops(pairs, Scale("width", (48, 48), (16, 16)), lambda pair: pair, seed=0, cache_gb=1.0, disk=lambda example: None)
+    crop = crops.Crops(pairs, TrainingSize("width", (48, 48), (16, 16)), lambda pair: pair, seed=0, cache_gb=1.0, disk=lambda example: None)
     for step in range(20):
         crop(step % 4, step, 0)
     assert pairs.reads == [1] * 4
@@ -114,7 +114,7 @@ def test_width_keeps_proportions():
     batch = take(1, Sized(), resize="width", load_size=30, crop_size="8x24")[0]
     assert batch.input.shape == (3, 8, 24, 3)
     image = positions(40, 60)
-    resized = loader.at_scale(Pair(image, image), Scale("width", (30, 30), (8, 24))).input
+    resized = loader.at_training_size(Pair(image, image), TrainingSize("width", (30, 30), (8, 24))).input
     np.testing.assert_array_equal(resized, np.asarray(Image.fromarray(image).resize((30, 20), Image.Resampling.BICUBIC)))
 
 
@@ -128,16 +128,16 @@ def test_width_keeps_proportions():
     ],
 )  # fmt: skip
 def test_sizes_after_the_resize(resize, load, size, scaled):
-    assert Scale(resize, load, (8, 8)).scaled(*size) == scaled
+    assert TrainingSize(resize, load, (8, 8)).scaled(*size) == scaled
 
 
 @pytest.mark.parametrize("size", [(40, 60), (60, 40), (30, 30), (5, 120)])
 def test_pad_fills_by_reflection(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    scale = Scale("pad", (30, 30), (30, 30))
+    scale = TrainingSize("pad", (30, 30), (30, 30))
     height, width = scale.scaled(*size)
     fitted = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-    padded = loader.at_scale(Pair(image, image), scale).input
+    padded = loader.at_training_size(Pair(image, image), scale).input
     rows, columns = ([reflected(i, side) for i in range(30)] for side in (height, width))
     np.testing.assert_array_equal(padded, fitted[np.ix_(rows, columns)])
 
@@ -157,7 +157,9 @@ def test_padded_and_squeezed_batches_have_one_shape():
 def test_label_maps_stay_one_hot():
     one_hot = np.where(np.random.default_rng(0).integers(0, 4, (40, 60, 1)) == np.arange(4), 255, 0).astype(np.uint8)
     for resize in ("width", "pad"):
-        labels = loader.at_scale(Pair(one_hot, positions(40, 60)), Scale(resize, (32, 32), (16, 16)), input_is_labels=True).input
+        labels = loader.at_training_size(
+            Pair(one_hot, positions(40, 60)), TrainingSize(resize, (32, 32), (16, 16)), input_is_labels=True
+        ).input
         assert set(np.unique(labels)) == {0, 255} and (labels.sum(2, dtype=int) == 255).all()
 
 
@@ -207,7 +209,7 @@ def test_a_crop_of_a_tiled_tiff_decodes_its_own_tiles_only(tmp_path, monkeypatch
     decoded, decode_tile = [], tiff_images.Tiled._decoded
     monkeypatch.setattr(tiff_images.Tiled, "_decoded", lambda self, file, number: decoded.append(number) or decode_tile(self, file, number))
     monkeypatch.setattr(folder.TwoFiles, "__getitem__", lambda self, index: pytest.fail("a whole image was decoded"))
-    crop = crops.Crops(pairs, Scale("none", (1, 1), (16, 16)), lambda pair: pair, seed=0, cache_gb=4.0, disk=lambda example: None)
+    crop = crops.Crops(pairs, TrainingSize("none", (1, 1), (16, 16)), lambda pair: pair, seed=0, cache_gb=4.0, disk=lambda example: None)
     for step in range(10):
         pair = crop(0, step, 0)
         top, left = crops.corner((320, 480), (16, 16), seed=0, step=step, row=0)
@@ -239,9 +241,9 @@ def test_damage_in_a_tiled_tiff_is_found_before_training(tmp_path):
 
 def test_large_images_are_evaluated_in_their_center(monkeypatch):
     monkeypatch.setattr(crops, "MOST_EVALUATED", 20)
-    pair = crops.central(Sized(), 0, Scale("none", (1, 1), (8, 8)))
+    pair = crops.central(Sized(), 0, TrainingSize("none", (1, 1), (8, 8)))
     np.testing.assert_array_equal(pair.input, positions(40, 60)[10:30, 20:40])
-    assert crops.central(Sized(), 0, Scale("width", (1, 1), (8, 8))).input.shape == (40, 60, 3)
+    assert crops.central(Sized(), 0, TrainingSize("width", (1, 1), (8, 8))).input.shape == (40, 60, 3)
 
 
 def config_of(**options):
@@ -328,14 +330,14 @@ def test_images_smaller_than_the_crop(resize, message, tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [(40, 60), (300, 11), (32, 32)])
 def test_an_image_comes_back_in_its_own_size(resize, size):
     config = config_of(resize=resize, crop=32, load=32, generator="resnet_6")
-    change = scaling.of_image(config, size)
+    change = size_change.of_image(config, size)
     prepared = change.prepare(np.full((*size, 3), 77, np.uint8))
     assert prepared.shape[:2] == change.padded and change.finish(prepared).shape == (*size, 3)
     assert (change.finish(prepared) == 77).all()
     if resize in ("square", "none"):
         assert not change.changes
     else:
-        assert change.padded[1] == 32 and scaling.of_image(config, size, load_size=64).padded[1] == 64
+        assert change.padded[1] == 32 and size_change.of_image(config, size, load_size=64).padded[1] == 64
 
 
 def test_the_colours_of_a_segmenter_are_not_mixed():
@@ -343,7 +345,7 @@ def test_the_colours_of_a_segmenter_are_not_mixed():
     config.objective = "segmenter"
     output = np.zeros((16, 32, 3), np.uint8)
     output[:, 16:] = 255
-    assert set(np.unique(scaling.of_image(config, (50, 100)).finish(output))) == {0, 255}
+    assert set(np.unique(size_change.of_image(config, (50, 100)).finish(output))) == {0, 255}
 
 
 def test_check_says_what_training_makes_of_the_sizes(tmp_path):

@@ -16,7 +16,7 @@ from i2i_jax.data.pixel_cache import PixelCache
 MOST_EVALUATED = 2048  # pixels: evaluations show at most the central square of this side of an image that is not resized
 
 
-class Scale(NamedTuple):
+class TrainingSize(NamedTuple):
     """How images are resized before training crops them; see `config.DataConfig`.
 
     Attributes:
@@ -30,7 +30,7 @@ class Scale(NamedTuple):
     crop: tuple[int, int]
 
     @classmethod
-    def of_config(cls, data: DataConfig) -> "Scale":
+    def of_config(cls, data: DataConfig) -> "TrainingSize":
         return cls(data.resize, sides(data.load_size), sides(data.crop_size))
 
     @property
@@ -73,23 +73,23 @@ def usable(pairs: Pairs, config: Config) -> Pairs:
     Raises:
         ImageError: if a pair is too small; with `data.skip_bad`, only if there are no others.
     """
-    scale, multiple = Scale.of_config(config.data), SIZE_MULTIPLES[config.model.generator]
-    if not scale.crops_on_host:
+    training_size, multiple = TrainingSize.of_config(config.data), SIZE_MULTIPLES[config.model.generator]
+    if not training_size.crops_on_host:
         return pairs
-    return checks.without(pairs, lambda index: _problem(pairs, index, scale, multiple), skip_bad=config.data.skip_bad)
+    return checks.without(pairs, lambda index: _problem(pairs, index, training_size, multiple), skip_bad=config.data.skip_bad)
 
 
-def _problem(pairs: Pairs, index: int, scale: Scale, multiple: int) -> str | None:
+def _problem(pairs: Pairs, index: int, training_size: TrainingSize, multiple: int) -> str | None:
     try:
-        misfit = scale.misfit(*size_of(pairs, index), multiple=multiple)
+        misfit = training_size.misfit(*size_of(pairs, index), multiple=multiple)
     except ImageError as error:
         return str(error)
     return f"{file_of(pairs, index)}: {misfit}" if misfit else None
 
 
-def central(pairs: Pairs, index: int, scale: Scale) -> Pair:
+def central(pairs: Pairs, index: int, training_size: TrainingSize) -> Pair:
     """Returns a pair, or the central MOST_EVALUATED pixels of one that is not resized and larger in height and width."""
-    if scale.resize != "none":
+    if training_size.resize != "none":
         return pairs[index]
     size = size_of(pairs, index)
     cut = [slice(max(0, (side - MOST_EVALUATED) // 2), max(0, (side - MOST_EVALUATED) // 2) + MOST_EVALUATED) for side in size]
@@ -117,7 +117,7 @@ class Crops:
 
     Attributes:
         pairs: the dataset.
-        scale: the resize and the size of the crops.
+        training_size: the resize and the size of the crops.
         resized: resizes a pair.
         seed: seed of the crops.
         cache_gb: most GB of pairs in memory.
@@ -125,7 +125,7 @@ class Crops:
     """
 
     pairs: Pairs
-    scale: Scale
+    training_size: TrainingSize
     resized: Callable[[Pair], Pair]
     seed: int
     cache_gb: float
@@ -141,7 +141,7 @@ class Crops:
     def __call__(self, index: int, step: int, row: int) -> Pair:
         """Raises ImageError if the pair cannot be read or is too small."""
         pair = self._memory.get(index)
-        if pair is None and self.scale.resize == "none":
+        if pair is None and self.training_size.resize == "none":
             cut = self._cut(size_of(self.pairs, index), index, step, row)
             if region := region_of(self.pairs, index, *cut):
                 return region
@@ -150,9 +150,9 @@ class Crops:
         return Pair(*(image[cut] for image in pair))
 
     def _cut(self, size: tuple[int, int], index: int, step: int, row: int) -> tuple[slice, slice]:
-        crop = self.scale.crop
+        crop = self.training_size.crop
         if size[0] < crop[0] or size[1] < crop[1]:
-            raise ImageError(f"{file_of(self.pairs, index)}: {self.scale.misfit(*size_of(self.pairs, index))}")
+            raise ImageError(f"{file_of(self.pairs, index)}: {self.training_size.misfit(*size_of(self.pairs, index))}")
         top, left = corner(size, crop, seed=self.seed, step=step, row=row)
         return slice(top, top + crop[0]), slice(left, left + crop[1])
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from i2i_jax.config import DataConfig, sides, size_text
 from i2i_jax.data import duplicates, folder, images, layouts
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.pages import grids
 
 DARK = 0.25  # of the range: a side that never exceeds this is reported
@@ -101,7 +101,7 @@ def report(survey: Survey) -> Iterator[str]:
     """Yields the lines of a report for people: splits, sizes, kinds, problems and near-duplicates."""
     yield ", ".join(f"{split}: {count} pairs" for split, count in Counter(seen.case.split for seen in survey.seen).items())
     yield _counted("size, width x height", (seen.size for seen in survey.good))
-    yield from _scales([(int(width), int(height)) for width, height in (seen.size.split("x") for seen in survey.good if seen.size)])
+    yield from _proportions([(int(width), int(height)) for width, height in (seen.size.split("x") for seen in survey.good if seen.size)])
     for index, side in enumerate("AB"):
         yield _counted(side, (seen.kinds[index] for seen in survey.good if seen.kinds))
     for side, options in GREY.items():
@@ -116,7 +116,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _some("near-duplicates in several splits, so that test metrics are too good", [_names(group) for group in leaks])
 
 
-def _scales(sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _proportions(sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
     """The proportions of images of these widths and heights, and what each `data.resize` makes of the most frequent size."""
     if not sizes:
         return
@@ -127,7 +127,7 @@ def _scales(sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
     load, least = DataConfig.load_size, size_text(min(height for _, height in sizes), min(width for width, _ in sizes))
 
     def scaled(resize: str) -> tuple[int, int]:
-        return Scale(resize, sides(load), (1, 1)).scaled(height, width)
+        return TrainingSize(resize, sides(load), (1, 1)).scaled(height, width)
 
     (wide_height, wide_width), (pad_height, pad_width) = scaled("width"), scaled("pad")
     if all(width == height for width, height in sizes):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from i2i_jax.config import sides
 from i2i_jax.data import crops, pixel_cache
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.pairs import Pair, Pairs
 
 MAX_THREADS = 16  # that decode
@@ -76,12 +76,12 @@ def batches(
         raise ValueError("no pairs to make batches of")
     own_rows = np.arange(batch_size) if rows is None else np.asarray(rows)
     threads = threads or min(MAX_THREADS, available_cpus())
-    scale = Scale(resize, sides(load_size), sides(crop_size))
-    resized = functools.partial(at_scale, scale=scale, input_is_labels=input_is_labels)
+    training_size = TrainingSize(resize, sides(load_size), sides(crop_size))
+    resized = functools.partial(at_training_size, training_size=training_size, input_is_labels=input_is_labels)
     order = grain.MapDataset.range(len(pairs)).seed(seed).shuffle().repeat().batch(batch_size, drop_remainder=True)[start_step:]
     key = load_size if resize == "square" else (resize, load_size)
-    if scale.crops_on_host:
-        crop = crops.Crops(pairs, scale, resized, seed=seed, cache_gb=cache_gb, disk=lambda example: pixel_cache.opened(
+    if training_size.crops_on_host:
+        crop = crops.Crops(pairs, training_size, resized, seed=seed, cache_gb=cache_gb, disk=lambda example: pixel_cache.opened(
             pairs, key, example=example, most_gb=disk_cache_gb))  # fmt: skip
         example = crop(0, 0, 0)
         steps = order.map_with_index(
@@ -105,11 +105,11 @@ def stacked(pairs: Sequence[Pair]) -> RawBatch:
     return _stack(pairs, np.arange(len(pairs)))
 
 
-def at_scale(pair: Pair, scale: Scale, *, input_is_labels: bool = False) -> Pair:
+def at_training_size(pair: Pair, training_size: TrainingSize, *, input_is_labels: bool = False) -> Pair:
     """Resizes a pair as training does before the crop."""
-    size = scale.scaled(pair.input.shape[0], pair.input.shape[1])
+    size = training_size.scaled(pair.input.shape[0], pair.input.shape[1])
     resized = _resized(pair, size, input_is_labels)
-    return Pair(*(mirrored(image, scale.load) for image in resized)) if scale.resize == "pad" else resized
+    return Pair(*(mirrored(image, training_size.load) for image in resized)) if training_size.resize == "pad" else resized
 
 
 def mirrored(image: Num[np.ndarray, "h w c"], size: tuple[int, int]) -> Num[np.ndarray, "_h _w c"]:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from i2i_jax import models, sampling
 from i2i_jax.data import augment, crops, images, loader
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.labels import Labels
 from i2i_jax.data.outputs import Output, Read, pixels, read, real
 from i2i_jax.data.pairs import Pair, Pairs
@@ -85,7 +85,7 @@ def translations(
     sync: bool = False,
     mesh: Mesh | None = None,
     input_labels: Labels | None = None,
-    scale: Scale | None = None,
+    training_size: TrainingSize | None = None,
 ) -> Callable[[TrainState, Iterable[int]], Iterator[EvalBatch]]:
     """Builds a function that translates pairs with the networks of a state.
 
@@ -102,7 +102,7 @@ def translations(
         sync: give all inputs the same latents.
         mesh: devices; defaults to those of this process.
         input_labels: the classes of the inputs, if they are label maps; the examples' inputs are then in the classes' colours.
-        scale: of a run that keeps the proportions of its pairs (`data.resize`): pairs are resized as in training, not to `size`, and
+        training_size: of a run that keeps the proportions of its pairs (`data.resize`): pairs are resized as in training, not to `size`, and
             translated as a whole; batches have pairs of one size.
 
     Returns:
@@ -121,8 +121,8 @@ def translations(
         return parallel.shard_batch(translate_batch, mesh)
 
     def read_batches(indices: np.ndarray) -> Iterator[_RawBatch]:
-        if scale and scale.resize != "square":
-            yield from _at_scale(pairs, indices, scale, batch_size, input_is_labels=input_labels is not None)
+        if training_size and training_size.resize != "square":
+            yield from _at_training_size(pairs, indices, training_size, batch_size, input_is_labels=input_labels is not None)
             return
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
@@ -145,14 +145,16 @@ def translations(
     return run
 
 
-def _at_scale(pairs: Pairs, indices: np.ndarray, scale: Scale, batch_size: int, *, input_is_labels: bool) -> Iterator[_RawBatch]:
+def _at_training_size(
+    pairs: Pairs, indices: np.ndarray, training_size: TrainingSize, batch_size: int, *, input_is_labels: bool
+) -> Iterator[_RawBatch]:
     """Batches of consecutive pairs of one size, resized as in training and at least as large as its crops."""
 
     def read(index: int) -> tuple[int, Pair, tuple[int, int]]:
-        pair = crops.central(pairs, index, scale)
-        resized = loader.at_scale(pair, scale, input_is_labels=input_is_labels)
-        padded = Pair(*(loader.mirrored(image, scale.crop) for image in resized))
-        return index, padded, scale.scaled(*pair.input.shape[:2])
+        pair = crops.central(pairs, index, training_size)
+        resized = loader.at_training_size(pair, training_size, input_is_labels=input_is_labels)
+        padded = Pair(*(loader.mirrored(image, training_size.crop) for image in resized))
+        return index, padded, training_size.scaled(*pair.input.shape[:2])
 
     def shapes(example: tuple[int, Pair, tuple[int, int]]) -> Any:
         _, pair, picture = example

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from i2i_jax import build
 from i2i_jax.config import Config, ConfigError, DataConfig, EvalConfig, metric_names, sides, validate_metrics
 from i2i_jax.data import folder, labels, outputs, splits
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.images import MAX_PIXELS
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.evaluation import build_metrics, evaluate
@@ -127,7 +127,7 @@ def of_run(request: RunRequest) -> Subject:
     samples = evaluate.distinct(game.networks, mode, config.eval.samples)
     translate = evaluate.translations(
         game.networks, mode, pairs, size=size, samples=samples, batch_size=config.eval.batch_size, seed=request.seed,
-        input_labels=labels.of_config(config.data), scale=Scale.of_config(config.data),
+        input_labels=labels.of_config(config.data), training_size=TrainingSize.of_config(config.data),
     )  # fmt: skip
     data = {"data": request.data} if request.data else {}
     protocol = {"step": int(state.step), **data, "split": split, "inputs": count, "samples": samples, "size": _size(config.data)}

@@ -119,7 +119,7 @@ def _translated(request: Request, trained: model.Model, config: Config, film: Fi
         folders.tile_grid(request, config, size, trained.networks.generator),
         seed=request.seed,
         latents=folders.style_latents(request, trained, config),
-        scaling=folders.scaling_of(request, config, size),
+        size_change=folders.size_change_of(request, config, size),
     )
     for output in tqdm(outputs, total=film.number, unit="frame", disable=None):
         yield image_header.with_channels(output, False, 3)

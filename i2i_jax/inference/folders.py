@@ -14,7 +14,7 @@ from tqdm import tqdm
 from i2i_jax import build
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
 from i2i_jax.data import images, labels, loader
-from i2i_jax.inference import band_files, image_files, jobs, model, scaling, tiling, translation, video
+from i2i_jax.inference import band_files, image_files, jobs, model, size_change, tiling, translation, video
 from i2i_jax.inference.jobs import Job, Size
 from i2i_jax.pages import grids
 from i2i_jax.pages.translation import Translated, write_translation
@@ -113,15 +113,15 @@ def squares(request: Request, config: Config) -> bool:
     return bool(request.size) and config.data.resize not in ("width", "pad")
 
 
-def scaling_of(request: Request, config: Config, size: Size) -> scaling.Scaling:
+def size_change_of(request: Request, config: Config, size: Size) -> size_change.SizeChange:
     """Returns the change of size of an input of this height and width, which is undone in the outputs."""
     size = (request.size, request.size) if request.size and squares(request, config) else size
-    return scaling.of_image(config, size, load_size=request.size)
+    return size_change.of_image(config, size, load_size=request.size)
 
 
 def tile_grid(request: Request, config: Config, size: Size, generator: Any) -> tiling.Grid:
     """Returns the grid of an input of this height and width, after its change of size. Raises ConfigError if the tile does not fit."""
-    height, width = scaling_of(request, config, size).padded
+    height, width = size_change_of(request, config, size).padded
     options = {"size_multiple": generator.size_multiple, "receptive_radius": generator.receptive_radius}
     return tiling.grid(height, width, tile=request.tile, **options)
 
@@ -151,12 +151,12 @@ def _source(request: Request, job: Job, size: Size, generator: Any, config: Conf
         write(image, np.empty((0, 0, 0, 0), np.uint8))
 
     path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
-    grid, change = tile_grid(request, config, size, generator), scaling_of(request, config, size)
+    grid, change = tile_grid(request, config, size, generator), size_change_of(request, config, size)
     is_large = request.samples * math.prod(size) * config.data.target_channels > STREAMED and not (
         change.changes or request.size or request.video
     )
     key = zlib.crc32(os.fsencode(path))
-    return translation.Source(key, grid, read, write, scaling=change, write_bands=write_bands if is_large and grid.number > 1 else None)
+    return translation.Source(key, grid, read, write, size_change=change, write_bands=write_bands if is_large and grid.number > 1 else None)
 
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:

@@ -16,7 +16,7 @@ from i2i_jax.config import Config, ConfigError, DataConfig, sides
 from i2i_jax.data import augment, images, labels, loader
 from i2i_jax.data.images import ImageError
 from i2i_jax.data.labels import Labels
-from i2i_jax.inference import scaling
+from i2i_jax.inference import size_change
 from i2i_jax.train_state import TrainState
 
 Image = np.ndarray | jax.Array | PIL.Image.Image | str | Path  # [h, w, c], or the path of an image file
@@ -91,7 +91,7 @@ class Model:
             ConfigError: if `n` or `z` is not valid for this model.
         """
         array = _array(inputs, self.config.data.input_channels, self.config.data, labels.of_config(self.config.data))
-        scaled = _scaled(array, self.config.data.input_channels, lambda image: self._scaling(image).prepare(image))
+        scaled = _scaled(array, self.config.data.input_channels, lambda image: self._size_change(image).prepare(image))
         z_key, dropout_key = jax.random.split(jax.random.key(seed))
         latents = self._random_latents(z_key, len(scaled), n) if z is None else self._checked_latents(z, len(scaled), n)
         outputs = np.asarray(self.translate(self.state, scaled, latents, dropout_key))
@@ -135,12 +135,12 @@ class Model:
     def _encode(self) -> Callable[..., jax.Array]:
         return jax.jit(lambda state, targets: sampling.encode(self.networks, state, targets, mode=build.mode(self.config)).mean)
 
-    def _scaling(self, image: np.ndarray) -> scaling.Scaling:
-        return scaling.of_image(self.config, (image.shape[0], image.shape[1]))
+    def _size_change(self, image: np.ndarray) -> size_change.SizeChange:
+        return size_change.of_image(self.config, (image.shape[0], image.shape[1]))
 
     def _in_own_size(self, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Translations [..., h, w, c] in the size of their inputs."""
-        change = self._scaling(inputs[0] if inputs.ndim == 4 else inputs)
+        change = self._size_change(inputs[0] if inputs.ndim == 4 else inputs)
         if not change.changes:
             return outputs
         finished = np.stack([change.finish(output) for output in outputs.reshape(-1, *outputs.shape[-3:])])
@@ -151,7 +151,7 @@ class Model:
         crop = sides(self.config.data.crop_size)
         if self.config.data.resize == "square":
             return loader.resize(target, crop)
-        return loader.mirrored(self._scaling(target).prepare(target), crop)
+        return loader.mirrored(self._size_change(target).prepare(target), crop)
 
     def _random_latents(self, key: jax.Array, count: int, n: int | None) -> jax.Array:
         if n is not None and n < 1:

@@ -18,7 +18,7 @@ from i2i_jax import models, sampling
 from i2i_jax.data import augment, images
 from i2i_jax.devices import parallel
 from i2i_jax.inference import tiling
-from i2i_jax.inference.scaling import Scaling
+from i2i_jax.inference.size_change import SizeChange
 from i2i_jax.train_state import TrainState
 
 BATCH_PIXELS = 2**18  # output pixels per device and batch
@@ -43,7 +43,7 @@ class Source(NamedTuple):
         grid: how the image is cut into tiles.
         read: returns the image, or None if it cannot be read; it is skipped then.
         write: called with the image as `read` returned it, and its translations.
-        scaling: the change of size of the image before it is cut, and of its translations before they are written.
+        size_change: the change of size of the image before it is cut, and of its translations before they are written.
         write_bands: takes the place of `write` for an image too large for memory: it is called with the image and an iterator over its
             translations in horizontal bands, from top to bottom.
     """
@@ -52,16 +52,18 @@ class Source(NamedTuple):
     grid: tiling.Grid
     read: Callable[[], Pixels | images.Tiled | None]
     write: Callable[[Any, Outputs], None]
-    scaling: Scaling | None = None
+    size_change: SizeChange | None = None
     write_bands: Callable[[Any, Iterator[Outputs]], None] | None = None
 
     def prepared(self, pixels: AnySize | images.Tiled) -> AnySize | images.Tiled:
         """The image as the grid cuts it."""
-        return self.scaling.prepare(cast(np.ndarray, pixels)) if self.scaling and self.scaling.changes else pixels
+        return self.size_change.prepare(cast(np.ndarray, pixels)) if self.size_change and self.size_change.changes else pixels
 
     def finished(self, outputs: Integer[np.ndarray, "n _h _w c"]) -> Integer[np.ndarray, "n _h _w c"]:
         """Translations in the size of the image."""
-        return np.stack([self.scaling.finish(output) for output in outputs]) if self.scaling and self.scaling.changes else outputs
+        return (
+            np.stack([self.size_change.finish(output) for output in outputs]) if self.size_change and self.size_change.changes else outputs
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ def stream(
     *,
     seed: int = 0,
     latents: Latents | None = None,
-    scaling: Scaling | None = None,
+    size_change: SizeChange | None = None,
 ) -> Iterator[Pixels]:
     """Translates the frames of a film in order; only a few of them are in memory at any time.
 
@@ -139,14 +141,14 @@ def stream(
         grid: how each frame is cut into tiles.
         seed: seed of the latent and of dropout.
         latents: a function that returns the latent [1, d]; defaults to a random one.
-        scaling: the change of size of each frame before it is cut, which is undone in its translation.
+        size_change: the change of size of each frame before it is cut, which is undone in its translation.
 
     Yields:
         The translation of each frame.
     """
     mesh = parallel.make_mesh(jax.local_devices())
     translate = _translator(networks, state, mode, mesh, samples=1, seed=seed, sync=True, latents=latents)
-    source = Source(0, grid, read=lambda: None, write=lambda image, outputs: None, scaling=scaling)
+    source = Source(0, grid, read=lambda: None, write=lambda image, outputs: None, size_change=size_change)
     images = (_Image(source, frame) for frame in frames)
     tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(source.prepared(image.pixels), grid))
     batch_size = _batch_size(mesh, 1)

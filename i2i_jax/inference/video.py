@@ -86,7 +86,7 @@ def walked(
     walk = sampling.walk(translation.synced(networks, samples=samples, seed=seed), frames)
     inputs, outputs = {}, {}
     first = sources[0].grid.rows.length, sources[0].grid.columns.length
-    size = _cell_size(*(sources[0].scaling.size if sources[0].scaling else first))
+    size = _cell_size(*(sources[0].size_change.size if sources[0].size_change else first))
 
     def leg(index: int, number: int) -> translation.Source:
         """One source on its way from latent `number` to the next one."""

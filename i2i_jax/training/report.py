@@ -12,7 +12,7 @@ from tqdm import tqdm
 from i2i_jax import config as configs
 from i2i_jax.config import Config
 from i2i_jax.data import labels
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.devices import parallel
 from i2i_jax.evaluation import build_metrics, contact_sheets, evaluate
 from i2i_jax.objectives import Losses
@@ -57,7 +57,7 @@ class Report(contextlib.AbstractContextManager):
         own_devices = parallel.make_mesh(pieces.mesh.local_devices)
         translations = partial(
             evaluate.translations, pieces.game.networks, pieces.mode, held_out, size=configs.sides(config.data.crop_size),
-            mesh=own_devices, input_labels=labels.of_config(config.data), scale=Scale.of_config(config.data),
+            mesh=own_devices, input_labels=labels.of_config(config.data), training_size=TrainingSize.of_config(config.data),
         )  # fmt: skip
         self._grid = translations(samples=config.train.samples, batch_size=shown, sync=True)
         self._examples = translations(samples=config.eval.samples, batch_size=min(config.eval.batch_size, measured))

@@ -13,7 +13,7 @@ from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import crops, images, labels, layouts, splits
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.pairs import Pairs, size_of
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
@@ -102,7 +102,7 @@ def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Split
     """
     if now is None or jax.process_index() != 0:
         return
-    first = crops.central(pairs, 0, Scale.of_config(config.data))
+    first = crops.central(pairs, 0, TrainingSize.of_config(config.data))
     target_bits = 8 * first.target.dtype.itemsize if before is None else before.target_bits
     now = dataclasses.replace(now, size=size_of(pairs, 0), target_bits=target_bits)
     if before is not None and (changes := list(splits.changes(before, now))):
@@ -118,10 +118,13 @@ def announce_pairs(config: Config, pairs: Pairs) -> None:
     if unused := layouts.unused(Path(config.data.path).expanduser()):
         processes.print_once(f"{config.data.path}: not used: {unused}")
     indices = np.unique(np.linspace(0, len(pairs) - 1, GREY_PAIRS).astype(int)).tolist()
-    channels, scale = {"input": config.data.input_channels, "target": config.data.target_channels}, Scale.of_config(config.data)
+    channels, training_size = (
+        {"input": config.data.input_channels, "target": config.data.target_channels},
+        TrainingSize.of_config(config.data),
+    )
 
     def is_grey(index: int, side: str) -> bool:
-        return images.is_grey(getattr(crops.central(pairs, index, scale), side))
+        return images.is_grey(getattr(crops.central(pairs, index, training_size), side))
 
     grey = [side for side in channels if channels[side] == 3 and all(is_grey(index, side) for index in indices)]
     if grey:

@@ -7,10 +7,10 @@ from jaxtyping import Num
 
 from i2i_jax.config import Config, sides
 from i2i_jax.data import loader
-from i2i_jax.data.crops import Scale
+from i2i_jax.data.crops import TrainingSize
 
 
-class Scaling(NamedTuple):
+class SizeChange(NamedTuple):
     """The change of size of one image.
 
     Attributes:
@@ -43,7 +43,7 @@ class Scaling(NamedTuple):
         return resize(output[: self.scaled[0], : self.scaled[1]], self.size)
 
 
-def of_image(config: Config, size: tuple[int, int], *, load_size: int | None = None) -> Scaling:
+def of_image(config: Config, size: tuple[int, int], *, load_size: int | None = None) -> SizeChange:
     """Returns the change of size of an image to translate.
 
     It is none for runs with `data.resize` square, which translate images in their own size, and none.
@@ -56,8 +56,8 @@ def of_image(config: Config, size: tuple[int, int], *, load_size: int | None = N
     data = config.data
     labels = {"input_is_labels": bool(data.input_labels), "output_is_labels": config.objective == "segmenter"}
     if data.resize not in ("width", "pad"):
-        return Scaling(size, size, size, **labels)
-    scale = Scale.of_config(data)
-    scale = scale._replace(load=sides(load_size)) if load_size else scale
-    scaled = scale.scaled(*size)
-    return Scaling(size, scaled, scale.load if data.resize == "pad" else scaled, **labels)
+        return SizeChange(size, size, size, **labels)
+    training_size = TrainingSize.of_config(data)
+    training_size = training_size._replace(load=sides(load_size)) if load_size else training_size
+    scaled = training_size.scaled(*size)
+    return SizeChange(size, scaled, training_size.load if data.resize == "pad" else scaled, **labels)
