@@ -16,14 +16,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from i2i_jax import losses, models, objectives
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, sides, validate
-from i2i_jax.data import folder, labels, palettes, pix2pix, shapes, splits
+from i2i_jax.data import folder, labels, palettes, pix2pix, shapes, splits, values
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import processes
 from i2i_jax.models.layers import INITIALIZERS, scale_init
 from i2i_jax.sampling import Mode
 from i2i_jax.storage import checkpoints, hub, packed
 from i2i_jax.train_state import Game, TrainState
-from i2i_jax.types import Batch, Shard
+from i2i_jax.types import Batch, SampleType, Shard
 
 
 def networks(config: Config) -> models.Networks:
@@ -165,6 +165,7 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
     if data.name == "folder":
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
+        options |= {f"{side}_scale": values.of_config(data, side) for side in ("input", "target")}
         return folder.pairs(data.path, split, val_fraction=data.val_fraction, held_out=held_out, max_pixels=data.max_pixels, **options)
     if data.name == "shapes":
         return shapes.pairs(split, data.prepared_dir, **options)
@@ -216,16 +217,16 @@ def read_config(run: str | Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def target_bits(run: str | Path) -> int:
-    """Returns the bits of the samples of the targets that a run was trained on: 8 or 16, and 8 if the run does not record it.
+def target_type(run: str | Path) -> SampleType:
+    """Returns how the samples of the targets that a run was trained on are stored; as uint8 if the run does not record it.
 
     Raises PackedError and HubError as `read_config` does.
     """
     run = hub.local(run)
     if Path(run).is_file():
-        return packed.target_bits(run)
+        return packed.target_type(run)
     recorded = splits.read(run)
-    return 8 if recorded is None else recorded.target_bits
+    return SampleType() if recorded is None else recorded.target_type
 
 
 def _refuse_other_files(file: Path) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import re
 import typing
 from collections.abc import Iterable, Iterator
@@ -162,6 +163,12 @@ class DataConfig(Section):
     rotate: bool = option(False, "rotate each pair by a random multiple of 90 degrees")
     input_channels: int = option(3, "channels of the input; 1: read as grey", low=1)
     target_channels: int = option(3, "channels of the target; 1: read as grey", low=1)
+    input_range: str = option(
+        "auto",
+        "the values of the inputs that become -1 and 1: LOW,HIGH in the files' units, such as 0,4095; auto: by type, 0,255 or 0,65535 or "
+        "-32768,32767; floats need LOW,HIGH",
+    )
+    target_range: str = option("auto", "the values of the targets that become -1 and 1, like data.input_range")
     input_labels: str = option(
         "",
         "inputs are label maps, one channel for each class: N (grey or palette PNGs with class ids 0 to N - 1), facades, cityscapes, or a "
@@ -410,8 +417,31 @@ def _validate_syntax(config: Config) -> None:
             raise ConfigError(f"{name} {error}") from None
 
 
+def value_range(name: str, text: str) -> tuple[float, float] | None:
+    """The limits of data.input_range or data.target_range; None: by the type of the samples. Raises ConfigError."""
+    if text == "auto":
+        return None
+    try:
+        low, high = map(float, text.split(","))
+        if -math.inf < low < high < math.inf:
+            return low, high
+    except ValueError:
+        pass
+    raise ConfigError(f"{name} is {text!r}: must be auto, or LOW,HIGH in the files' units with LOW below HIGH, such as 0,4095")
+
+
+def _validate_ranges(data: DataConfig) -> None:
+    for side in ("input", "target"):
+        name, text = f"data.{side}_range", getattr(data, f"{side}_range")
+        if value_range(name, text) and data.name != "folder":
+            raise ConfigError(f"{name} is {text!r}, but data.name {data.name!r} has 8-bit images: {name}=auto would do")
+    if data.input_labels and data.input_range != "auto":
+        raise ConfigError(f"data.input_range is {data.input_range!r}, but data.input_labels has classes, not values: auto would do")
+
+
 def _validate_data(config: Config) -> None:
     data = config.data
+    _validate_ranges(data)
     if data.path and data.name != "folder":
         train_there = f"data.name=folder trains on the pairs in {data.path}, data.prepared_dir says where {data.name} is kept"
         raise ConfigError(f"data.path is {data.path!r}, but data.name {data.name!r}: {train_there}")

@@ -23,6 +23,21 @@ class Batch(NamedTuple):
     target: Float[Array, "b h w c_out"]
 
 
+class SampleType(NamedTuple):
+    """How the samples of an image file are stored.
+
+    Attributes:
+        dtype: uint8, uint16, int16 or float32.
+        npy: whether the file is a NumPy array (.npy).
+    """
+
+    dtype: str = "uint8"
+    npy: bool = False
+
+
+EIGHT_BITS = SampleType()
+
+
 class Gaussian(NamedTuple):
     """A diagonal Gaussian over the latent of each image.
 

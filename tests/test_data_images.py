@@ -264,8 +264,9 @@ def test_a_truncated_16_bit_file(encode, kept):
     assert reason(file[: int(len(file) * kept)]).startswith("x.png: ")
 
 
-def test_floats_are_refused():
-    assert reason(tiff(np.zeros((4, 4), np.float32))) == "x.png: has float32 samples: must be 8 or 16 bit"
+def test_integers_of_32_bits_are_refused():
+    message = "x.png: has int32 samples: must be uint8, uint16, int16, float16, float32 or float64"
+    assert reason(tiff(np.zeros((4, 4), np.int32))) == message
 
 
 KINDS_IN_TILES = {

@@ -218,9 +218,9 @@ def test_test_inputs_without_targets_are_not_used(tmp_path):
 
 
 def test_a_refusal_names_what_is_there_and_what_would_do(tmp_path):
-    save(tmp_path / "photos" / "x.png"), save(tmp_path / "labels" / "x.png"), (tmp_path / "x.npy").write_text("")
+    save(tmp_path / "photos" / "x.png"), save(tmp_path / "labels" / "x.png"), (tmp_path / "x.mat").write_text("")
     text = reason(tmp_path)
-    assert "), only labels/ (1 image), photos/ (1 image), 1 .npy file; would do: trainA/ and trainB/, train_A/ and train_B/, " in text
+    assert "), only labels/ (1 image), photos/ (1 image), 1 .mat file; would do: trainA/ and trainB/, train_A/ and train_B/, " in text
 
 
 def test_what_is_not_used(tmp_path):

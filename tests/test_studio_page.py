@@ -203,7 +203,7 @@ def test_fifty_requests_at_once_take_the_memory_of_one(studio):
     def ask(number: int) -> bool:
         file = uploaded(address, image.getvalue())
         if number % 2:
-            return answered(address, functions["read"], file)
+            return answered(address, functions["read"], run, file)
         return answered(address, functions["make"], run, {"background": file, "layers": [], "composite": file}, 1, number)
 
     def peak() -> float:

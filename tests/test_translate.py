@@ -342,7 +342,7 @@ def deep_run(tmp_path_factory) -> Path:
 def test_outputs_have_the_bits_of_the_targets(command, deep_run, tmp_path):
     """Those of the run, of the packed run and of the repacked one are the same; without the record of its bits, outputs have 8."""
     source = deep_run.parent / "pairs" / "A" / "train" / "0.png"
-    assert splits.read(deep_run).target_bits == 16
+    assert splits.read(deep_run).target_type.dtype == "uint16"
 
     def translated(run: Path, to: str, *options: str) -> np.ndarray:
         status, _, err = command("translate", f"--run={run}", f"--input={source}", f"--output={tmp_path / to}", *options)

@@ -2,10 +2,11 @@
 
 i2i check PAIRS
 i2i check PAIRS --sheet=pairs.png        also writes a contact sheet of some pairs
+i2i check PAIRS --input_range=0,4095     also counts the values of A outside this range, --target_range those of B
 
 PAIRS is a folder, or a list of pairs (.csv). Reports the number of pairs in each split, sizes, proportions and types of the images, what
-each data.resize makes of them, whether all are grey, files and folders that are not used, pairs that cannot be used, and near-duplicates.
-Exits with 1 if a pair cannot be used.
+each data.resize makes of them, the range and a histogram of their values, the option that would use the range better, whether all are grey,
+files and folders that are not used, pairs that cannot be used, and near-duplicates. Exits with 1 if a pair cannot be used.
 """
 
 from collections.abc import Sequence
@@ -14,18 +15,23 @@ from pathlib import Path
 from absl import flags
 
 from i2i_jax.commands import app
-from i2i_jax.config import ConfigError, DataConfig
+from i2i_jax.config import ConfigError, DataConfig, value_range
 
 _SHEET = flags.DEFINE_string("sheet", None, "Write a contact sheet to this file, for example pairs.png.")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", DataConfig.max_pixels, "Refuse images with more pixels than this.", lower_bound=1)
+_INPUT_RANGE = flags.DEFINE_string("input_range", "auto", "The data.input_range of the training: counts the values of A outside it.")
+_TARGET_RANGE = flags.DEFINE_string("target_range", "auto", "The data.target_range of the training: counts the values of B outside it.")
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise ConfigError("name one folder of pairs")
-    from i2i_jax.data import inspect_pairs
+    flag_values = {"--input_range": _INPUT_RANGE.value, "--target_range": _TARGET_RANGE.value}
+    limits = {name: value_range(name, text) or (None, None) for name, text in flag_values.items()}
+    from i2i_jax.data import inspect_pairs, values
 
-    survey = inspect_pairs.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value)
+    a, b = (values.Scale(*ends, name) for name, ends in limits.items())
+    survey = inspect_pairs.survey(Path(argv[1]), max_pixels=_MAX_PIXELS.value, scales=(a, b))
     with app.ignore_closed_pipe():
         print(*inspect_pairs.report(survey), sep="\n")
     if _SHEET.value and survey.good:

@@ -41,10 +41,13 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Inputs at a time, over a
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", DataConfig.max_pixels, "With --real and --fake: refuse images with more pixels than this.", lower_bound=1
 )
+_RANGE = flags.DEFINE_string(
+    "range", "auto", "With --real and --fake: the values that become -1 and 1, LOW,HIGH; auto: by type. Images of floats need it."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "With --run: seed of the latents and of dropout.", lower_bound=0)
 _OUTPUT = flags.DEFINE_string("output", "", "Folder for the figures and the page (default: the run's folder; with --real, none).")
 
-ONLY_WITH_RUN, ONLY_WITH_FOLDERS = ("data", "split", "step", "samples", "seed"), ("max_pixels",)
+ONLY_WITH_RUN, ONLY_WITH_FOLDERS = ("data", "split", "step", "samples", "seed"), ("max_pixels", "range")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -88,6 +91,7 @@ def _subject() -> Any:
         run = {"run": _RUN.value, "step": step, "data": _DATA.value, "direction": _DIRECTION.value, "split": _SPLIT.value}
         return subjects.of_run(subjects.RunRequest(**run, seed=_SEED.value, options=options, output=output))
     folders = {"real": _REAL.value, "fake": _FAKE.value, "direction": _DIRECTION.value, "max_pixels": _MAX_PIXELS.value}
+    folders |= {"range": _RANGE.value}
     return subjects.of_folders(subjects.FoldersRequest(**folders, options=options, output=output))
 
 

@@ -4,11 +4,13 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Integer, Key, UInt8, UInt16
+from jaxtyping import Array, ArrayLike, Float, Key, Num
 
 from i2i_jax.data.loader import RawBatch
+from i2i_jax.data.values import to_uint8, to_uint16
 from i2i_jax.types import Batch
+
+__all__ = ["augment", "scale", "to_uint8", "to_uint16"]
 
 
 def augment(
@@ -19,7 +21,7 @@ def augment(
     The draws for a pair depend only on `key` and its `row`, so a batch may be sharded over devices in any way.
 
     Args:
-        raw: the pairs, uint8 or uint16.
+        raw: the pairs, uint8, uint16 or floats in [-1, 1].
         key: the key of this step.
         crop_size: height and width of the crops, in pixels; one number for squares. They must be square with `rotate`.
         flip: whether to mirror each pair left to right with probability 1/2.
@@ -56,17 +58,9 @@ def _rotated(square: Array, quarters: Array) -> Array:
     return jax.lax.switch(quarters, [partial(jnp.rot90, k=k) for k in range(4)], square)
 
 
-def scale(images: Integer[ArrayLike, "..."]) -> Float[Array, "..."]:
-    """Converts uint8 or uint16 to float32 in [-1, 1]."""
+def scale(images: Num[ArrayLike, "..."]) -> Float[Array, "..."]:
+    """Converts uint8 or uint16 to float32 in [-1, 1]; floats, which are scaled already (see `values.Scale`), to float32."""
     images = jnp.asarray(images)
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
     return images.astype(jnp.float32) / (jnp.iinfo(images.dtype).max / 2) - 1
-
-
-def to_uint8(images: Float[ArrayLike, "..."]) -> UInt8[np.ndarray, "..."]:
-    """Converts [-1, 1] to uint8 on the host, rounded and clipped."""
-    return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
-def to_uint16(images: Float[ArrayLike, "..."]) -> UInt16[np.ndarray, "..."]:
-    """Converts [-1, 1] to uint16 on the host, rounded and clipped."""
-    return np.clip(np.rint((np.asarray(images, np.float32) + 1) * 32767.5), 0, 65535).astype(np.uint16)

@@ -2,20 +2,28 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from absl import logging
 from tqdm import tqdm
 
+from i2i_jax.data import values
 from i2i_jax.data.images import ImageError
-from i2i_jax.data.pairs import Fingerprinted, Pair, Pairs, Regions, file_of, fingerprint_of, region_of, size_of
+from i2i_jax.data.pairs import Fingerprinted, Pair, Pairs, Regions, Typed, file_of, fingerprint_of, region_of, size_of
 from i2i_jax.storage import cache
 from i2i_jax.storage.files import atomic_write
+from i2i_jax.types import SampleType
+
+Result = TypeVar("Result")
 
 SHOWN = 20  # pairs in a message; the cached file lists all
+FORMAT = 2  # of the records: change it when files that were refused are read
+CLIPPED = "clipped"  # the key of a record's note, among the indices of unusable pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +54,11 @@ class Subset:
     def check(self, index: int, /) -> None:
         check(self.pairs, self.indices[index])
 
+    def target_type(self, index: int, /) -> SampleType:
+        """As of `Typed`."""
+        whole = self.pairs
+        return whole.target_type(self.indices[index]) if isinstance(whole, Typed) else SampleType(self[index].target.dtype.name)
+
     @property
     def fingerprint(self) -> str:
         """As of `Fingerprinted`."""
@@ -54,7 +67,7 @@ class Subset:
 
 
 def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
-    """Returns the pairs that can be read, in their order.
+    """Returns the pairs that can be read, in their order. Warns about values outside `data.input_range` and `data.target_range`.
 
     Args:
         pairs: the pairs to check.
@@ -65,12 +78,14 @@ def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
     Raises:
         ImageError: names the unreadable pairs; with `skip_bad`, only if there are no others.
     """
-    record = cache.folder("checked") / f"{fingerprint_of(fingerprint)[:16]}.json"
+    record = cache.folder("checked") / f"{fingerprint_of((FORMAT, fingerprint))[:16]}.json"
     bad = _remembered(record)
-    if bad is None or (bad and not skip_bad):  # a refused pair may be readable by now, for example if its disk was mounted
-        bad = _unreadable(pairs)
+    if bad is None or (bad.keys() - {CLIPPED} and not skip_bad):  # a refused pair may be readable by now: its disk may be mounted
+        bad = _checked(pairs)
         with suppress(OSError):
             atomic_write(record, json.dumps(bad, indent=1).encode())
+    if note := bad.pop(CLIPPED, ""):
+        logging.warning("%s", note)
     return _left_out(pairs, bad, where=f", which {record} lists", skip_bad=skip_bad)
 
 
@@ -85,7 +100,8 @@ def without(pairs: Pairs, problem: Callable[[int], str | None], *, skip_bad: boo
     Raises:
         ImageError: names the pairs with a problem; with `skip_bad`, only if there are no others.
     """
-    return _left_out(pairs, _problems(len(pairs), problem), where="", skip_bad=skip_bad)
+    problems = {str(index): message for index, message in enumerate(_each(len(pairs), problem)) if message}
+    return _left_out(pairs, problems, where="", skip_bad=skip_bad)
 
 
 def check(pairs: Pairs, index: int) -> None:
@@ -110,23 +126,36 @@ def _left_out(pairs: Pairs, bad: dict[str, str], *, where: str, skip_bad: bool) 
     return Subset(pairs, [index for index in range(len(pairs)) if str(index) not in bad])
 
 
-def _unreadable(pairs: Pairs) -> dict[str, str]:
-    """Index to error message, for each pair that cannot be read."""
+def _checked(pairs: Pairs) -> dict[str, str]:
+    """Index to error message, for each pair that cannot be read; and a note about values outside their range, by CLIPPED."""
 
-    def problem(index: int) -> str | None:
-        try:
-            check(pairs, index)
-        except ImageError as error:
-            return str(error)
+    def result(index: int) -> tuple[str, values.Counts]:
+        with values.counting() as counts:
+            try:
+                check(pairs, index)
+            except ImageError as error:
+                return str(error), {}
+            return "", counts
 
-    return _problems(len(pairs), problem)
+    messages, counts = zip(*_each(len(pairs), result), strict=True) if len(pairs) else ((), ())
+    bad = {str(index): message for index, message in enumerate(messages) if message}
+    note = "; ".join(_clipped(counts, len(pairs)))
+    return bad | ({CLIPPED: note} if note else {})
 
 
-def _problems(count: int, problem: Callable[[int], str | None]) -> dict[str, str]:
-    """Index to error message, for each pair that has a problem."""
+def _clipped(counts: Sequence[values.Counts], total: int) -> Iterator[str]:
+    pairs_outside, values_outside = Counter(), Counter()
+    for of_pair in counts:
+        pairs_outside.update(of_pair.keys())
+        values_outside.update({scale: outside for scale, (outside, _) in of_pair.items()})
+    for scale, count in pairs_outside.items():
+        yield f"{count} of {total} pairs have values outside {scale} ({values_outside[scale]} values): they are clipped to the range"
+
+
+def _each(count: int, result: Callable[[int], Result]) -> Iterator[Result]:
+    """`result(index)` of each pair, with a progress bar."""
     with ThreadPoolExecutor() as pool:
-        problems = tqdm(pool.map(problem, range(count)), "checking", count, unit="pair", delay=2, leave=False, disable=None)
-        return {str(index): message for index, message in enumerate(problems) if message}
+        yield from tqdm(pool.map(result, range(count)), "checking", count, unit="pair", delay=2, leave=False, disable=None)
 
 
 def _remembered(record: Path) -> dict[str, str] | None:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, Integer, UInt64
+from jaxtyping import Int, Num, UInt64
 from PIL import Image
 
 from i2i_jax.data.folder import FolderError
@@ -12,7 +12,7 @@ from i2i_jax.data.folder import FolderError
 NEAR = 5  # of 64 bits: a resized or recompressed copy differs in at most so many, other images in many more
 
 
-def difference_hash(image: Integer[np.ndarray, "h w c"]) -> np.uint64:
+def difference_hash(image: Num[np.ndarray, "h w c"]) -> np.uint64:
     """Returns the difference hash (dHash) of an image: 64 bits that hardly change with scaling, compression and brightness.
 
     Each bit says whether one cell of an 8 x 8 grid is darker than its right neighbour.

@@ -11,6 +11,8 @@ from i2i_jax.data.labels import Labels
 from i2i_jax.data.layouts import SPLITS, layout
 from i2i_jax.data.listing import FolderError, by_stem, matched
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide, fingerprint_of
+from i2i_jax.data.values import BY_TYPE, Scale
+from i2i_jax.types import SampleType
 
 __all__ = ["SPLITS", "FolderError", "Named", "TwoFiles", "by_stem", "files", "layout", "matched", "named", "pairs", "split_used"]
 
@@ -29,6 +31,8 @@ class TwoFiles:
         max_pixels: the most pixels an image may have.
         input_labels: how the classes of the inputs are stored, if they are label maps.
         fingerprint: as of `pairs.Fingerprinted`.
+        input_scale: how the samples of the inputs are scaled.
+        target_scale: likewise for the targets.
     """
 
     files: Sequence[tuple[Path, ...]]
@@ -38,6 +42,8 @@ class TwoFiles:
     max_pixels: int
     input_labels: Labels | None = None
     fingerprint: str = ""
+    input_scale: Scale = BY_TYPE
+    target_scale: Scale = BY_TYPE
 
     def __len__(self) -> int:
         return len(self.files)
@@ -68,14 +74,19 @@ class TwoFiles:
         if self.input_labels:
             return None
         channels = self.input_channels, self.target_channels
-        return images.all_tiled(self.files[index], channels=channels, max_pixels=self.max_pixels)
+        scales = self.input_scale, self.target_scale
+        return images.all_tiled(self.files[index], channels=channels, scales=scales, max_pixels=self.max_pixels)
 
     def __getitem__(self, index: int, /) -> Pair:
         files, max_pixels = self.files[index], self.max_pixels
-        image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels)
-        pair = Pair(image, images.read(files[1], channels=self.target_channels, max_pixels=max_pixels))
+        image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels, scale=self.input_scale)
+        pair = Pair(image, images.read(files[1], channels=self.target_channels, max_pixels=max_pixels, scale=self.target_scale))
         images.check_same_size(files, pair)
         return pair
+
+    def target_type(self, index: int, /) -> SampleType:
+        """As of `pairs.Typed`."""
+        return images.sample_type(self.files[index][-1], max_pixels=self.max_pixels)
 
 
 def pairs(
@@ -91,6 +102,8 @@ def pairs(
     max_pixels: int = images.MAX_PIXELS,
     skip_bad: bool = False,
     input_labels: Labels | None = None,
+    input_scale: Scale = BY_TYPE,
+    target_scale: Scale = BY_TYPE,
 ) -> Pairs:
     """Returns the pairs of a split in the order of their names, after reading all of them once.
 
@@ -119,6 +132,8 @@ def pairs(
         max_pixels: the most pixels an image may have.
         skip_bad: leave out pairs that cannot be read, with a warning.
         input_labels: how the classes of the inputs are stored, if they are label maps.
+        input_scale: how the samples of the inputs are scaled.
+        target_scale: likewise for the targets.
 
     Raises:
         FolderError: if the folder does not hold such pairs.
@@ -129,13 +144,15 @@ def pairs(
     names, pair_files = [name for name, _ in named_files], [files for _, files in named_files]
     options = direction, input_channels, target_channels, max_pixels
     labels = (input_labels,) if input_labels else ()
-    identity = ([[(str(file), *_stamp(file)) for file in pair] for pair in pair_files], options, *labels)
+    scales = [tuple(scale) for scale in (input_scale, target_scale) if scale.low is not None]
+    identity = ([[(str(file), *_stamp(file)) for file in pair] for pair in pair_files], options, *labels, *scales)
     fingerprint = fingerprint_of(identity)
     if len(pair_files[0]) == 2:
         sorted_files = [pair if direction == "AtoB" else pair[::-1] for pair in pair_files]
-        source = TwoFiles(sorted_files, names, *options[1:], input_labels, fingerprint)
+        source = TwoFiles(sorted_files, names, *options[1:], input_labels, fingerprint, input_scale, target_scale)
     else:
-        source = SideBySide(len(names), lambda i: pair_files[i][0], names.__getitem__, *options, input_labels, fingerprint)
+        load, scales = lambda i: pair_files[i][0], (input_scale, target_scale)
+        source = SideBySide(len(names), load, names.__getitem__, *options, input_labels, fingerprint, *scales)
     return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Num
 from PIL import UnidentifiedImageError
 
 from i2i_jax.devices import crashes
@@ -19,7 +19,7 @@ UNDECODABLE = "cannot be decoded, it is damaged, cut short or of a rare kind: sa
 ORIENTATION_TAG = 274  # in Exif and in TIFF
 
 File = io.BytesIO | io.BufferedReader
-Pixels = Integer[np.ndarray, "_height _width _channels"]
+Pixels = Num[np.ndarray, "_height _width _channels"]
 
 # Stored image to upright image, by the value of ORIENTATION_TAG.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -58,6 +58,7 @@ class Header(NamedTuple):
           nor a palette image, or is lossy.
         palette: whether the pixels are indices into a palette, whose colours `decode` returns.
         lossy: whether the file is compressed with loss, as JPEG.
+        npy: whether the file is a NumPy array.
     """
 
     height: int
@@ -70,6 +71,7 @@ class Header(NamedTuple):
     ids: Callable[[], Pixels] | None = None
     palette: bool = False
     lossy: bool = False
+    npy: bool = False
 
     def with_cached_pixels(self) -> "Header":
         """The same header, which decodes its pixels, and its bands, once."""
@@ -151,6 +153,10 @@ def _over_white(pixels: Pixels) -> Pixels:
 
 
 def _grey(pixels: Pixels) -> Pixels:
-    """Luma of ITU-R BT.601 in Pillow's fixed point."""
+    """Luma of ITU-R BT.601, for integers in Pillow's fixed point."""
+    if pixels.dtype.kind == "f":
+        return pixels @ (np.array([[19595], [38470], [7471]], np.float32) / 2**16)
+    if pixels.dtype.kind == "i":  # the same number is added before and subtracted after, so that no value is negative
+        return (_grey((pixels.astype(np.int32) + 2**15).astype(np.uint16)).astype(np.int32) - 2**15).astype(np.int16)
     luma = pixels.astype(np.uint32) @ np.array([[19595], [38470], [7471]], np.uint32)
     return ((luma + 0x8000) >> 16).astype(pixels.dtype)

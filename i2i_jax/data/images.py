@@ -1,4 +1,4 @@
-"""Image files to arrays: uint8 or uint16 [h, w, c], whatever the format."""
+"""Image files to arrays [h, w, c] of uint8, uint16, int16 or float32, whatever the format."""
 
 import contextlib
 import io
@@ -8,22 +8,31 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from i2i_jax.data import image_header, pillow_images, tiff_images
+from i2i_jax.data import image_header, npy_images, pillow_images, tiff_images, values
 from i2i_jax.data.image_header import UNDECODABLE, File, Header, ImageError, Pixels, Unusable, naming, open_regular
 from i2i_jax.data.labels import Labels, packed_rgb
 from i2i_jax.data.tiff_images import Tiled
+from i2i_jax.data.values import Scale
+from i2i_jax.types import SampleType
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "all_tiled", "bands", "check_same_size", "colours", "from_pillow", "is_grey", "odd_width", "read", "read_halves", "size", "tiled",
+    "all_tiled", "bands", "check_same_size", "colours", "from_pillow", "is_grey", "naming",
+    "odd_width", "read", "read_halves", "sample_type", "size", "tiled",
 ]  # fmt: skip
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".npy")
 MAX_PIXELS = 100_000_000
 
 
 def read(
-    source: str | Path | bytes, *, channels: int, max_pixels: int = MAX_PIXELS, name: str = "", labels: Labels | None = None
+    source: str | Path | bytes,
+    *,
+    channels: int,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
+    labels: Labels | None = None,
+    scale: Scale | None = None,
 ) -> Pixels:
     """Reads an image, turned upright by its Exif orientation; of an animation, the first frame.
 
@@ -37,16 +46,18 @@ def read(
         max_pixels: the most pixels an image may have; checked before it is decoded.
         name: names the image in errors where `source` is bytes.
         labels: how the classes of a label map are stored; None for other images.
+        scale: scales the samples, to uint8, uint16 or floats in [-1, 1] (see `values.Scale`); None: they are in the file's units.
 
     Returns:
-        Pixels [h, w, channels], uint16 if the file has 16 bits, else uint8; of a label map uint8 [h, w, classes], as `Labels.one_hot`.
+        Pixels [h, w, channels]: uint8, uint16, int16 or float32, as in the file; of a label map uint8 [h, w, classes], as
+        `Labels.one_hot`.
 
     Raises:
-        ImageError: if the file cannot be read, is too large, has another number of channels, or is a palette image of which
-          different entries become the same grey.
+        ImageError: if the file cannot be read, is too large, has another number of channels or another type of samples, has NaN or
+          Inf, or is a palette image of which different entries become the same grey.
     """
     with _opened(source, () if labels else (channels,), max_pixels, name) as header:
-        return _converted(header, channels, labels)
+        return _scaled(_converted(header, channels, labels), None if labels else scale)
 
 
 def read_halves(
@@ -56,8 +67,9 @@ def read_halves(
     max_pixels: int = MAX_PIXELS,
     name: str = "",
     labels: tuple[Labels | None, Labels | None] = (None, None),
+    scales: tuple[Scale | None, Scale | None] = (None, None),
 ) -> tuple[Pixels, Pixels]:
-    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own channels or labels.
+    """Reads a side-by-side pair: like `read`, but returns the left and the right half, each with its own channels, labels or scale.
 
     Raises:
         ImageError: as `read`, and if the width is odd.
@@ -69,7 +81,8 @@ def read_halves(
         half = header.width // 2
         decoded = header.with_cached_pixels()
         columns = (slice(half), slice(half, None))
-        left, right = (_converted(decoded, *each) for each in zip(channels, labels, columns, strict=True))
+        halves = (_converted(decoded, *each) for each in zip(channels, labels, columns, strict=True))
+        left, right = (_scaled(half, None if own else scale) for half, own, scale in zip(halves, labels, scales, strict=True))
         return left, right
 
 
@@ -108,6 +121,12 @@ def bands(source: str | Path, *, max_pixels: int = MAX_PIXELS) -> int:
         return stored.channels - stored.alpha
 
 
+def sample_type(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> SampleType:
+    """Returns how the samples of an image file are stored. Raises ImageError."""
+    with _opened(source, (), max_pixels, name) as header:
+        return SampleType(_decoded(header).dtype.name, header.npy)
+
+
 def is_grey(image: np.ndarray) -> bool:
     """Whether an image [h, w, c] has one channel, or three that are equal."""
     return image.shape[2] in (1, 3) and bool((image[..., 1:] == image[..., :1]).all())
@@ -121,21 +140,26 @@ def from_pillow(image: Image.Image, *, channels: int, labels: Labels | None = No
         return _converted(header, channels, labels)
 
 
-def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS) -> Tiled | None:
-    """Opens a TIFF for reading by regions; None if the file has to be read whole. Raises ImageError if `read` would reject the header."""
+def tiled(path: Path, *, channels: int, max_pixels: int = MAX_PIXELS, scale: Scale | None = None) -> Tiled | None:
+    """Opens a TIFF for reading by regions, scaled as by `read`; None if the file has to be read whole.
+
+    Raises ImageError if `read` would reject the header.
+    """
     with naming(str(path)), open_regular(path) as file:
         page = tiff_images.tiled_page(file, channels)
         if page is None:
             return None
         size(path, channels=channels, max_pixels=max_pixels)
-        return tiff_images.tiled_from_page(path, page, channels=channels)
+        return tiff_images.tiled_from_page(path, page, channels=channels, scale=scale)
 
 
-def all_tiled(files: Sequence[Path], *, channels: Sequence[int], max_pixels: int = MAX_PIXELS) -> list[Tiled] | None:
+def all_tiled(
+    files: Sequence[Path], *, channels: Sequence[int], scales: Sequence[Scale], max_pixels: int = MAX_PIXELS
+) -> list[Tiled] | None:
     """Opens several TIFFs by `tiled`; None if any of them has to be read whole."""
     opened = []
-    for file, count in zip(files, channels, strict=True):
-        if (image := tiled(Path(file), channels=count, max_pixels=max_pixels)) is None:
+    for file, count, scale in zip(files, channels, scales, strict=True):
+        if (image := tiled(Path(file), channels=count, scale=scale, max_pixels=max_pixels)) is None:
             return None
         opened.append(image)
     return opened
@@ -157,6 +181,8 @@ def _header(file: File, max_pixels: int) -> Header:
     file.seek(0)
     if not start:
         raise Unusable("is an empty file")
+    if start[:6] == npy_images.SIGNATURE:
+        return npy_images.npy_header(file)
     if start[:8] == b"\x89PNG\r\n\x1a\n" and start[24:25] == b"\x10":
         return pillow_images.deep_png_header(file, colour_type=start[25])
     if start[:4] in tiff_images.SIGNATURES:
@@ -191,7 +217,8 @@ def _refuse_merged_entries(header: Header, pixels: Pixels, grey: Pixels, columns
 
 
 def _decoded(header: Header) -> Pixels:
-    pixels = header.decode()
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise Unusable(f"has {pixels.dtype} samples: must be 8 or 16 bit")
-    return pixels
+    return values.checked(header.decode())
+
+
+def _scaled(pixels: Pixels, scale: Scale | None) -> Pixels:
+    return scale.applied(pixels) if scale else pixels

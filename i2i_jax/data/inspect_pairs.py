@@ -11,11 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from i2i_jax.config import DataConfig, sides, size_text
-from i2i_jax.data import duplicates, folder, images, layouts
+from i2i_jax.data import duplicates, folder, images, layouts, value_report, values
 from i2i_jax.data.crops import TrainingSize
+from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.pages import grids
 
-DARK = 0.25  # of the range: a side that never exceeds this is reported
 NAMED = 10  # problems and duplicates that a report lists, of each kind
 SHEET = (8, 3)  # rows and pairs in a row
 GREY = {
@@ -23,6 +23,10 @@ GREY = {
     "B": "data.target_channels=1 reads it as one channel (with data.direction=BtoA: data.input_channels=1)",
 }
 THUMBNAIL = (128, 128)  # pixels
+SIGNED = {"int16": ", signed", "float32": ", floats"}
+
+
+Scales = tuple[Scale, Scale]
 
 
 class Case(NamedTuple):
@@ -48,7 +52,7 @@ class Seen(NamedTuple):
         kinds: colour and depth of A and B.
         hashes: difference hashes of A and B.
         grey: whether A and B are grey.
-        peaks: the largest value in A and in B, and the largest that the type of each can hold.
+        spreads: the values of A and B.
     """
 
     case: Case
@@ -57,15 +61,19 @@ class Seen(NamedTuple):
     kinds: tuple[str, str] | None = None
     hashes: tuple[np.uint64, np.uint64] | None = None
     grey: tuple[bool, bool] | None = None
-    peaks: tuple[tuple[int, int], tuple[int, int]] | None = None
+    spreads: tuple[value_report.Spread, value_report.Spread] | None = None
 
 
 class Survey(NamedTuple):
-    """All pairs of a folder, the groups of near-duplicates among the usable ones, and what else the folder holds, in words."""
+    """All pairs of a folder, the groups of near-duplicates among the usable ones, and what else the folder holds, in words.
+
+    `scales` are the ranges of A and B that were asked about.
+    """
 
     seen: list[Seen]
     groups: list[list[Seen]]
     unused: str
+    scales: Scales = (BY_TYPE, BY_TYPE)
 
     @property
     def problems(self) -> list[str]:
@@ -76,38 +84,40 @@ class Survey(NamedTuple):
         return [seen for seen in self.seen if not seen.problem]
 
 
-def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS) -> Survey:
+def survey(root: Path, *, max_pixels: int = images.MAX_PIXELS, scales: Scales = (BY_TYPE, BY_TYPE)) -> Survey:
     """Reads every pair of a folder.
 
     Args:
         root: the folder, in one of the layouts of `folder.pairs`, or a list of pairs (.csv).
         max_pixels: the most pixels an image may have.
+        scales: the ranges of A and B that training will use; values outside them are counted.
 
     Raises:
         FolderError: if the folder does not hold pairs.
     """
     cases = list(_cases(root))
     with ThreadPoolExecutor() as pool:
-        results = pool.map(partial(_inspected, max_pixels=max_pixels), cases)
+        results = pool.map(partial(_inspected, max_pixels=max_pixels, scales=scales), cases)
         seen = list(tqdm(results, total=len(cases), unit="pair", leave=False, disable=None))
     good = [pair for pair in seen if not pair.problem]
     group = duplicates.groups(np.array([pair.hashes for pair in good], np.uint64).reshape(-1, 2))
     repeated = [number for number, count in Counter(group.tolist()).items() if count > 1]
     groups = [[good[index] for index in np.flatnonzero(group == number)] for number in repeated]
-    return Survey(seen, groups, layouts.unused(root))
+    return Survey(seen, groups, layouts.unused(root), scales)
 
 
 def report(survey: Survey) -> Iterator[str]:
-    """Yields the lines of a report for people: splits, sizes, kinds, problems and near-duplicates."""
+    """Yields the lines of a report for people: splits, sizes, kinds, values, problems and near-duplicates."""
     yield ", ".join(f"{split}: {count} pairs" for split, count in Counter(seen.case.split for seen in survey.seen).items())
     yield _counted("size, width x height", (seen.size for seen in survey.good))
     yield from _proportions([(int(width), int(height)) for width, height in (seen.size.split("x") for seen in survey.good if seen.size)])
     for index, side in enumerate("AB"):
         yield _counted(side, (seen.kinds[index] for seen in survey.good if seen.kinds))
+    for index, side in enumerate("AB"):
+        yield from value_report.lines(side, [seen.spreads[index] for seen in survey.good if seen.spreads], survey.scales[index])
     for side, options in GREY.items():
         if survey.good and all(seen.grey and seen.grey["AB".index(side)] for seen in survey.good):
             yield f"{side} is grey in all pairs: {options}"
-    yield from _dark(survey.good)
     if survey.unused:
         yield f"not used: {survey.unused}"
     yield from _some("cannot be used", survey.problems)
@@ -141,17 +151,6 @@ def _proportions(sizes: Sequence[tuple[int, int]]) -> Iterator[str]:
     yield f"  data.resize=pad: {becomes}, and {filled:.0f} % of a square of {load} is filled by reflection"
 
 
-def _dark(good: Sequence[Seen]) -> Iterator[str]:
-    """A line for each side whose values use a small part of the range of their type, as 12-bit data in 16-bit files do."""
-    for index, side in enumerate("AB"):
-        peaks = [seen.peaks[index] for seen in good if seen.peaks]
-        if peaks and all(0 < peak <= DARK * limit for peak, limit in peaks):
-            peak, limit = max(peaks)
-            bits = f", {peak.bit_length()} bits in {limit.bit_length()}-bit files"
-            advice = "networks see almost only black: scale the files to the whole range before training"
-            yield f"{side} uses {100 * peak / limit:.0f} % of its range (up to {peak} of {limit}{bits}): {advice}"
-
-
 def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXELS) -> None:
     """Writes a contact sheet of usable pairs, evenly spaced over the folder.
 
@@ -162,10 +161,22 @@ def save_sheet(path: Path, survey: Survey, *, max_pixels: int = images.MAX_PIXEL
     """
     rows, across = SHEET
     indices = np.unique(np.linspace(0, len(survey.good) - 1, rows * across).astype(int))
-    shown = [grids.fitted(image, THUMBNAIL) for index in indices for image in _halves(survey.good[index].case, max_pixels)]
+    shown = [
+        grids.fitted(values.to_8_bits(_display_scale(image, scale).applied(image)), THUMBNAIL)
+        for index in indices
+        for image, scale in zip(_halves(survey.good[index].case, max_pixels), survey.scales, strict=True)
+    ]
     shown += [np.full_like(shown[0], grids.SHEET)] * (-len(shown) % (2 * across))
     lines = [shown[start : start + 2 * across] for start in range(0, len(shown), 2 * across)]
     grids.save_grid(path, lines, labels=["A", "B"] * across)
+
+
+def _display_scale(image: np.ndarray, scale: Scale) -> Scale:
+    """The scale; for floats without a range, from their smallest to their largest value."""
+    if scale.low is not None or image.dtype.kind != "f":
+        return scale
+    low, high = float(image.min()), float(image.max())
+    return Scale(low, high if high > low else low + 1)
 
 
 def _cases(root: Path) -> Iterator[Case]:
@@ -177,7 +188,7 @@ def _cases(root: Path) -> Iterator[Case]:
             yield Case(split, name, files, f"{files[0]}: has no partner in {missing[0]}" if missing else "")
 
 
-def _inspected(case: Case, *, max_pixels: int) -> Seen:
+def _inspected(case: Case, *, max_pixels: int, scales: Scales) -> Seen:
     if case.problem:
         return Seen(case, case.problem)
     try:
@@ -187,12 +198,8 @@ def _inspected(case: Case, *, max_pixels: int) -> Seen:
         return Seen(case, str(error))
     hashes = duplicates.difference_hash(a), duplicates.difference_hash(b)
     size, kinds, grey = f"{a.shape[1]}x{a.shape[0]}", (_kind(a), _kind(b)), (images.is_grey(a), images.is_grey(b))
-    return Seen(case, "", size, kinds, hashes, grey, (_peak(a), _peak(b)))
-
-
-def _peak(image: np.ndarray) -> tuple[int, int]:
-    """The largest value of an image, and the largest that its type can hold."""
-    return int(image.max()), int(np.iinfo(image.dtype).max)
+    spreads = value_report.spread(a, scales[0]), value_report.spread(b, scales[1])
+    return Seen(case, "", size, kinds, hashes, grey, spreads)
 
 
 def _halves(case: Case, max_pixels: int) -> Sequence[np.ndarray]:
@@ -213,7 +220,7 @@ def _stored(file: Path, max_pixels: int) -> np.ndarray:
 
 def _kind(image: np.ndarray) -> str:
     colour = {1: "grey", 3: "colour"}.get(image.shape[2], f"{image.shape[2]} channels")
-    return f"{colour} of {8 * image.dtype.itemsize} bits"
+    return f"{colour} of {8 * image.dtype.itemsize} bits{SIGNED.get(image.dtype.name, '')}"
 
 
 def _counted(title: str, values: Iterator[str | None]) -> str:

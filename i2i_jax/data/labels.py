@@ -41,7 +41,7 @@ class Labels:
             raise Unusable(f"is a JPEG, which blurs classes: label maps ({OPTION}) must be PNG")
         if self.by_id and header.ids is None:
             channels = header.channels - header.alpha
-            what = f"has {channels} channels" if channels != 1 else "has transparency"
+            what = f"has {channels} channels" if channels != 1 else "has transparency" if header.alpha else "has signed samples or floats"
             raise Unusable(
                 f"{what}: class ids ({OPTION}={len(self.colours)}) are read from grey or palette PNGs; {OPTION}=PALETTE.json reads colours"
             )

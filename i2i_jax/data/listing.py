@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +34,8 @@ def is_hidden(name: str) -> bool:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Returns the image files of a folder, without its subfolders; hidden and other files are ignored."""
-    return [file for file in folder.iterdir() if file.suffix.lower() in images.EXTENSIONS and not is_hidden(file.name)]
+    """Returns the image files of a folder, without its subfolders; hidden and other files are ignored, and .npy beside images."""
+    return _without_arrays(file for file in folder.iterdir() if file.suffix.lower() in images.EXTENSIONS and not is_hidden(file.name))
 
 
 def nested_image_files(folder: Path) -> list[Path]:
@@ -45,7 +45,13 @@ def nested_image_files(folder: Path) -> list[Path]:
         subfolders[:] = [name for name in subfolders if not is_hidden(name)]
         if Path(parent) != folder:
             files += [Path(parent, name) for name in names if Path(name).suffix.lower() in images.EXTENSIONS and not is_hidden(name)]
-    return files
+    return _without_arrays(files)
+
+
+def _without_arrays(files: Iterable[Path]) -> list[Path]:
+    """The files without .npy, unless all are: arrays beside images were never read, and are often features or masks of them."""
+    files = list(files)
+    return [file for file in files if file.suffix.lower() != ".npy"] or files
 
 
 def by_stem(folder: Path) -> dict[str, Path]:

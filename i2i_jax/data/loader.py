@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Array, Int32, Integer, Num
+from jaxtyping import Array, Int32, Num
 from PIL import Image
 
 from i2i_jax.config import sides
-from i2i_jax.data import crops, pixel_cache
+from i2i_jax.data import crops, pixel_cache, values
 from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.pairs import Pair, Pairs
 
@@ -23,13 +23,13 @@ class RawBatch(NamedTuple):
     """Pairs before augmentation, on the host or on devices.
 
     Attributes:
-        input: uint8 or uint16 [b, h, w, c_in].
-        target: uint8 or uint16 [b, h, w, c_out].
+        input: uint8, uint16 or floats in [-1, 1], [b, h, w, c_in].
+        target: likewise, [b, h, w, c_out].
         row: [b], the index of each pair in the step's global batch, which seeds its augmentation whatever the device layout.
     """
 
-    input: Integer[np.ndarray | Array, "b h w c_in"]
-    target: Integer[np.ndarray | Array, "b h w c_out"]
+    input: Num[np.ndarray | Array, "b h w c_in"]
+    target: Num[np.ndarray | Array, "b h w c_out"]
     row: Int32[np.ndarray | Array, " b"]
 
 
@@ -200,7 +200,9 @@ def _stack(pairs: Sequence[Pair], rows: np.ndarray) -> RawBatch:
 
 
 def _stack_widened(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks images; if some have 16 bits, those of 8 bits are scaled to 16."""
+    """Stacks images; if some have 16 bits, those of 8 bits are scaled to 16; if some are floats, the others are scaled to [-1, 1]."""
     if len({image.dtype for image in images}) > 1:
+        if any(image.dtype.kind == "f" for image in images):
+            return np.stack([values.to_floats(image) for image in images])
         images = [image if image.dtype == np.uint16 else image.astype(np.uint16) * 257 for image in images]
     return np.stack(images)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from i2i_jax.data import duplicates, folder, images, outputs, photos
+from i2i_jax.data import duplicates, folder, images, outputs, photos, values
 from i2i_jax.pages import grids
 from i2i_jax.storage.files import new_folder
 
@@ -87,7 +87,7 @@ def _move_to_splits(root: Path, splits: dict[str, str]) -> None:
 
 def _from_photo(files: tuple[Path, ...], root: Path, *, task: str, size: int, max_pixels: int) -> tuple[np.uint64, ...]:
     (file,) = files
-    whole = Image.fromarray(grids.to_8_bits(images.read(file, channels=3, max_pixels=max_pixels)))
+    whole = Image.fromarray(grids.to_8_bits(images.read(file, channels=3, max_pixels=max_pixels, scale=values.BY_TYPE)))
     photo = np.asarray(ImageOps.fit(whole, (size, size), Image.Resampling.BICUBIC))
     task_input = photos.TASKS[task](photo, np.random.default_rng(zlib.crc32(file.stem.encode(errors="surrogateescape"))))
     for side, image in (("A", task_input), ("B", photo)):

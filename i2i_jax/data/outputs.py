@@ -7,6 +7,7 @@ import numpy as np
 
 from i2i_jax.data import images
 from i2i_jax.data.folder import FolderError, by_stem
+from i2i_jax.data.values import BY_TYPE, Scale
 
 
 class Output(NamedTuple):
@@ -24,7 +25,7 @@ class Output(NamedTuple):
 
 
 class Read(NamedTuple):
-    """The images of an Output, uint8 or uint16; None if there is no such image.
+    """The images of an Output, uint8, uint16 or floats in [-1, 1]; None if there is no such image.
 
     Attributes:
         input: [h, w, c].
@@ -80,20 +81,21 @@ def _folder(folder: str | Path) -> dict[str, Path]:
     return by_stem(Path(folder))
 
 
-def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_PIXELS) -> Read:
+def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_PIXELS, scale: Scale = BY_TYPE) -> Read:
     """Decodes the images of an Output.
 
     Args:
         output: their files.
         direction: AtoB or BtoA if the real file is a side-by-side pair; None if it is the target alone.
         max_pixels: the most pixels an image may have.
+        scale: how the samples of all images are scaled.
 
     Raises:
         FolderError: if target and samples differ in size or number of channels, or the samples in bit depth.
         ImageError: if an image cannot be read.
     """
-    samples = [pixels(fake, max_pixels=max_pixels) for fake in output.fakes]
-    real_input, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels)
+    samples = [pixels(fake, max_pixels=max_pixels, scale=scale) for fake in output.fakes]
+    real_input, target = real(output.real, direction=direction, like=samples[0].shape[:2], max_pixels=max_pixels, scale=scale)
     for fake, sample in zip(output.fakes, samples, strict=True):
         if sample.shape != target.shape:
             subject = output.real if real_input is None else f"half of {output.real}"
@@ -104,7 +106,7 @@ def read(output: Output, *, direction: str | None, max_pixels: int = images.MAX_
 
 
 def real(
-    file: Path, *, direction: str | None, like: tuple[int, int], max_pixels: int = images.MAX_PIXELS
+    file: Path, *, direction: str | None, like: tuple[int, int], max_pixels: int = images.MAX_PIXELS, scale: Scale = BY_TYPE
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Reads the file of a real image.
 
@@ -113,6 +115,7 @@ def real(
         direction: AtoB or BtoA for a side-by-side pair, A being the left half; None for the target alone.
         like: height and width of the generated image.
         max_pixels: the most pixels the image may have.
+        scale: how its samples are scaled.
 
     Returns:
         Input, None without a `direction`, and target.
@@ -121,7 +124,7 @@ def real(
         FolderError: if `direction` is None but the file has the size of two images side by side, or its width is odd.
         ImageError: if the file cannot be read.
     """
-    whole = pixels(file, max_pixels=max_pixels)
+    whole = pixels(file, max_pixels=max_pixels, scale=scale)
     height, width = whole.shape[:2]
     if direction is None:
         if (height, width) == (like[0], 2 * like[1]):
@@ -134,9 +137,9 @@ def real(
     return (left, right) if direction == "AtoB" else (right, left)
 
 
-def pixels(file: Path, *, max_pixels: int = images.MAX_PIXELS) -> np.ndarray:
-    """Reads an image with the depth and channels of its file, uint8 or uint16 [h, w, c], without alpha. Raises ImageError."""
-    return images.read(file, channels=images.colours(file, max_pixels=max_pixels), max_pixels=max_pixels)
+def pixels(file: Path, *, max_pixels: int = images.MAX_PIXELS, scale: Scale | None = None) -> np.ndarray:
+    """Reads an image with the channels of its file, [h, w, c], without alpha; scaled as by `images.read`. Raises ImageError."""
+    return images.read(file, channels=images.colours(file, max_pixels=max_pixels), max_pixels=max_pixels, scale=scale)
 
 
 def _shape(image: np.ndarray) -> str:

@@ -10,10 +10,12 @@ import numpy as np
 
 from i2i_jax.data import images
 from i2i_jax.data.labels import Labels
+from i2i_jax.data.values import Scale
+from i2i_jax.types import SampleType
 
 
 class Pair(NamedTuple):
-    """A decoded pair: `input` and `target`, uint8 or uint16 [h, w, c], in their original size."""
+    """A decoded pair: `input` and `target` [h, w, c] in their original size; uint8, uint16 or floats in [-1, 1] (see `values.Scale`)."""
 
     input: np.ndarray
     target: np.ndarray
@@ -83,6 +85,20 @@ class Fingerprinted(Protocol):
     def fingerprint(self) -> str: ...
 
 
+@runtime_checkable
+class Typed(Protocol):
+    """Pairs that know how their files store samples."""
+
+    def target_type(self, index: int, /) -> SampleType:
+        """Returns how the samples of a target are stored. Raises ImageError."""
+        ...
+
+
+def target_type(pairs: Pairs) -> SampleType:
+    """Returns how the samples of the first target are stored; if the source does not know, by the bits of the first target."""
+    return pairs.target_type(0) if isinstance(pairs, Typed) else SampleType(pairs[0].target.dtype.name)
+
+
 def fingerprint_of(value: object) -> str:
     """Returns a SHA-256 of the representation of `value`, in hexadecimal."""
     return hashlib.sha256(repr(value).encode(errors="surrogateescape")).hexdigest()
@@ -102,6 +118,8 @@ class SideBySide:
         max_pixels: the most pixels an image may have, both halves together.
         input_labels: how the classes of the inputs are stored, if they are label maps.
         fingerprint: as of `Fingerprinted`.
+        input_scale: how the samples of the inputs are scaled.
+        target_scale: likewise for the targets.
     """
 
     count: int
@@ -113,6 +131,8 @@ class SideBySide:
     max_pixels: int = images.MAX_PIXELS
     input_labels: Labels | None = None
     fingerprint: str = ""
+    input_scale: Scale = Scale()
+    target_scale: Scale = Scale()
 
     def __len__(self) -> int:
         return self.count
@@ -122,6 +142,11 @@ class SideBySide:
         """Channels of A and B."""
         a_is_input = self.direction == "AtoB"
         return (self.input_channels, self.target_channels) if a_is_input else (self.target_channels, self.input_channels)
+
+    @property
+    def _scales(self) -> tuple[Scale, Scale]:
+        """Scales of A and B."""
+        return (self.input_scale, self.target_scale) if self.direction == "AtoB" else (self.target_scale, self.input_scale)
 
     def size(self, index: int, /) -> tuple[int, int]:
         channels = self.target_channels if self.input_labels else self.input_channels
@@ -151,11 +176,16 @@ class SideBySide:
         source = self.load(index)
         if isinstance(source, bytes) or self.input_labels:
             return None
-        return images.all_tiled([source, source], channels=self._channels, max_pixels=self.max_pixels)
+        return images.all_tiled([source, source], channels=self._channels, scales=self._scales, max_pixels=self.max_pixels)
+
+    def target_type(self, index: int, /) -> SampleType:
+        """As of `Typed`."""
+        return images.sample_type(self.load(index), max_pixels=self.max_pixels, name=self.name(index))
 
     def __getitem__(self, index: int, /) -> Pair:
         a_is_input = self.direction == "AtoB"
         channels = self._channels
         labels = (self.input_labels, None) if a_is_input else (None, self.input_labels)
-        a, b = images.read_halves(self.load(index), channels=channels, max_pixels=self.max_pixels, name=self.name(index), labels=labels)
+        options = {"max_pixels": self.max_pixels, "name": self.name(index), "labels": labels, "scales": self._scales}
+        a, b = images.read_halves(self.load(index), channels=channels, **options)
         return Pair(a, b) if a_is_input else Pair(b, a)

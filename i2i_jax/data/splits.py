@@ -4,9 +4,11 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from i2i_jax.data import folder
 from i2i_jax.storage.files import atomic_write
+from i2i_jax.types import SampleType
 
 FILE = "pairs.json"  # in a run's folder
 SHOWN = 3  # names in a line
@@ -21,14 +23,14 @@ class Splits:
         val: the same for the held-out pairs.
         side_by_side: whether a pair is one side-by-side file, or two files.
         size: height and width of an input; None before one was read.
-        target_bits: 8 or 16, of a target's samples when the run began; 8 if that was not recorded.
+        target_type: how a target's samples were stored when the run began; as uint8 if that was not recorded.
     """
 
     train: Mapping[str, int]
     val: Mapping[str, int]
     side_by_side: bool
     size: tuple[int, int] | None = None
-    target_bits: int = 8
+    target_type: SampleType = SampleType()
 
 
 def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Splits:
@@ -56,8 +58,7 @@ def read(run: str | Path) -> Splits | None:
     try:
         record = json.loads((Path(run) / FILE).read_bytes())
         size = tuple(record["size"]) if record["size"] else None
-        target_bits = 16 if record.get("target_bits") == 16 else 8
-        return Splits(dict(record["train"]), dict(record["val"]), bool(record["side_by_side"]), size, target_bits)
+        return Splits(dict(record["train"]), dict(record["val"]), bool(record["side_by_side"]), size, _target_type(record))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -67,9 +68,16 @@ def keep(run: Path, now: Splits, before: Splits | None) -> None:
     known = now if before is None else dataclasses.replace(now, train={**before.train, **now.train}, val={**before.val, **now.val})
     if known != before:
         record = dataclasses.asdict(known)
-        if known.target_bits == 8:
-            del record["target_bits"]
+        dtype, npy = record.pop("target_type")
+        record |= {} if dtype == "uint8" else {"target_bits": 16} if dtype == "uint16" else {"target_type": dtype}
+        record |= {"target_npy": True} if npy else {}
         atomic_write(run / FILE, (json.dumps(record, indent=0) + "\n").encode())
+
+
+def _target_type(record: Mapping[str, Any]) -> SampleType:
+    """The type that `keep` recorded; uint16 is recorded as 16 bits, as earlier versions did."""
+    dtype = record.get("target_type", "uint16" if record.get("target_bits") == 16 else "uint8")
+    return SampleType(dtype if dtype in ("uint16", "int16", "float32") else "uint8", bool(record.get("target_npy")))
 
 
 def changes(before: Splits, now: Splits) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""TIFF by tifffile: 16 bits, any number of channels, and files stored in tiles, which can be read one region at a time."""
+"""TIFF by tifffile: 16 bits, floats, any number of channels, and files stored in tiles, which can be read one region at a time."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 from PIL import UnidentifiedImageError
 
-from i2i_jax.data import pillow_images
+from i2i_jax.data import pillow_images, values
 from i2i_jax.data.image_header import (
     ORIENTATION_TAG,
     UPRIGHT,
@@ -40,7 +40,8 @@ _DIRECT = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tif
 def tiff_header(file: File, max_pixels: int) -> Header:
     """The header of a TIFF; 8-bit photographs are decoded by Pillow, unless as many channels are wanted as there are bands.
 
-    Raises Unusable for samples other than uint8 and uint16, for tiles of more than `max_pixels`, and for several pages.
+    Raises Unusable for samples of other types than `values.TYPES` and `values.FLOATS`, for tiles of more than `max_pixels`, and for
+    several pages.
     """
     tiff = tifffile.TiffFile(file)
     page = tiff.pages.first
@@ -98,15 +99,16 @@ def _stack_header(tiff: tifffile.TiffFile, pages: int) -> Header:
 
 
 def _upright_header(page: tifffile.TiffPage, channels: int, alpha: bool, pixels: Callable[[], np.ndarray]) -> Header:
-    if page.dtype not in (np.uint8, np.uint16):
-        raise Unusable(f"has {page.dtype} samples: must be 8 or 16 bit")
+    if str(page.dtype) not in (*values.TYPES, *values.FLOATS):
+        raise Unusable(f"has {page.dtype} samples: {values.ALLOWED}")
     orientation = known_orientation(page.tags.valueof(ORIENTATION_TAG))
     height, width = (page.imagewidth, page.imagelength) if orientation >= 5 else (page.imagelength, page.imagewidth)
 
     def decode() -> Pixels:
         return UPRIGHT[orientation](pixels())
 
-    ids = decode if channels == 1 and page.photometric == tifffile.PHOTOMETRIC.MINISBLACK else None
+    has_ids = channels == 1 and page.photometric == tifffile.PHOTOMETRIC.MINISBLACK and _is_unsigned(page)
+    ids = decode if has_ids else None
     return Header(height, width, channels, alpha, decode, ids=ids)
 
 
@@ -137,6 +139,7 @@ class Tiled:
         page: the file's first page.
         decode: `page.decode`, with the JPEG tables of the file.
         stored: for each tile, row by row, its offset in the file and its length in bytes.
+        scale: scales the samples of the regions, as in `images.read`; None: they are as in the file.
     """
 
     path: Path
@@ -144,6 +147,7 @@ class Tiled:
     page: tifffile.TiffPage
     decode: Callable[..., Any]
     stored: Sequence[tuple[int, int]]
+    scale: values.Scale | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -162,9 +166,10 @@ class Tiled:
                 tile = self._decoded(file, row * tiles_across + column)[max(0, top - y) : bottom - y, max(0, left - x) : right - x]
                 y, x = max(y, top) - top, max(x, left) - left
                 pixels[y : y + len(tile), x : x + tile.shape[1]] = tile
-            pixels = pixels[::row_step, ::column_step]
+            pixels = values.checked(pixels)[::row_step, ::column_step]
             stays = self.channels == page.samplesperpixel > 1
-            return with_channels(pixels if stays else _black_is_zero(page, pixels), _has_alpha(page), self.channels)
+            converted = with_channels(pixels if stays else _black_is_zero(page, pixels), _has_alpha(page), self.channels)
+            return self.scale.applied(converted) if self.scale else converted
 
     def _decoded(self, file: io.BufferedReader, number: int) -> Pixels:
         """One tile; the file's nodata value where the tile is not stored."""
@@ -191,21 +196,29 @@ def tiled_page(file: io.BufferedReader, channels: int) -> tifffile.TiffPage | No
     page = tiff.pages.first
     samples = page.samplesperpixel
     direct = samples == channels > 1 or (page.photometric in _DIRECT and samples - _has_alpha(page) in (1, 3))
-    plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and direct and page.dtype in (np.uint8, np.uint16)
+    supported = page.dtype is not None and page.dtype.name in (*values.TYPES, *values.FLOATS)
+    whole_bytes = page.dtype is not None and page.bitspersample == 8 * page.dtype.itemsize
+    plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and direct and supported and whole_bytes
     upright = known_orientation(page.tags.valueof(ORIENTATION_TAG)) == 1
-    by_tiles = page.is_tiled and plain and upright and page.bitspersample in (8, 16) and page.imagedepth == 1
+    by_tiles = page.is_tiled and plain and upright and page.imagedepth == 1
     return page if by_tiles and _page_count(tiff) == 1 else None
 
 
-def tiled_from_page(path: Path, page: tifffile.TiffPage, *, channels: int) -> Tiled:
+def tiled_from_page(path: Path, page: tifffile.TiffPage, *, channels: int, scale: values.Scale | None = None) -> Tiled:
     """The Tiled of a page that `tiled_page` returned, while its file is still open."""
     decode = functools.partial(page.decode, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
-    return Tiled(path, channels, page, decode, list(zip(page.dataoffsets, page.databytecounts, strict=True)))
+    return Tiled(path, channels, page, decode, list(zip(page.dataoffsets, page.databytecounts, strict=True)), scale)
 
 
 def _black_is_zero(page: tifffile.TiffPage, pixels: Pixels) -> Pixels:
-    return np.iinfo(pixels.dtype).max - pixels if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE else pixels
+    """The pixels turned so that 0 is black; signed ones and floats, which have no fixed white, as they are stored."""
+    is_white_zero = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and _is_unsigned(page)
+    return np.iinfo(pixels.dtype).max - pixels if is_white_zero else pixels
+
+
+def _is_unsigned(page: tifffile.TiffPage) -> bool:
+    return page.dtype is not None and page.dtype.kind == "u"
 
 
 def _has_alpha(page: tifffile.TiffPage) -> bool:
-    return bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and page.samplesperpixel in (2, 4)
+    return _is_unsigned(page) and bool(page.extrasamples) and page.extrasamples[-1] in (1, 2) and page.samplesperpixel in (2, 4)

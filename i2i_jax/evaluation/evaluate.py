@@ -20,6 +20,7 @@ from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.labels import Labels
 from i2i_jax.data.outputs import Output, Read, pixels, read, real
 from i2i_jax.data.pairs import Pair, Pairs
+from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.devices import parallel
 from i2i_jax.metrics import EvalExamples, Figures, Metric
 from i2i_jax.train_state import TrainState
@@ -102,8 +103,8 @@ def translations(
         sync: give all inputs the same latents.
         mesh: devices; defaults to those of this process.
         input_labels: the classes of the inputs, if they are label maps; the examples' inputs are then in the classes' colours.
-        training_size: of a run that keeps the proportions of its pairs (`data.resize`): pairs are resized as in training, not to `size`, and
-            translated as a whole; batches have pairs of one size.
+        training_size: of a run that keeps the proportions of its pairs (`data.resize`): pairs are resized as in training, not to `size`,
+            and translated as a whole; batches have pairs of one size.
 
     Returns:
         A function `(state, indices) -> batches` that yields the examples for `pairs[index]`, in the order of `indices`.
@@ -173,7 +174,7 @@ def distinct(networks: models.Networks, mode: sampling.Mode, samples: int) -> in
 
 
 def of_outputs(
-    outputs: Sequence[Output], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
+    outputs: Sequence[Output], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS, scale: Scale = BY_TYPE
 ) -> Callable[[Iterable[int]], Iterator[EvalBatch]]:
     """Builds a function that reads outputs of some model, with the real images that they belong to, from their files.
 
@@ -182,16 +183,23 @@ def of_outputs(
         direction: if real files are side-by-side pairs: "AtoB" (the target is on the right) or "BtoA".
         batch_size: examples read at a time; rounded up to a multiple of the number of devices.
         max_pixels: refuse larger images.
+        scale: how the samples of all images are scaled.
 
     Returns:
         A function `indices -> batches` that yields the examples for `outputs[index]`, sharded over all devices.
     """
-    how = {"direction": direction, "max_pixels": max_pixels}
+    how = {"direction": direction, "max_pixels": max_pixels, "scale": scale}
     return lambda indices: _batches((read(outputs[index], **how) for index in indices), batch_size)
 
 
 def of_images(
-    reals: Sequence[Path], fakes: Sequence[Path], *, direction: str | None, batch_size: int, max_pixels: int = images.MAX_PIXELS
+    reals: Sequence[Path],
+    fakes: Sequence[Path],
+    *,
+    direction: str | None,
+    batch_size: int,
+    max_pixels: int = images.MAX_PIXELS,
+    scale: Scale = BY_TYPE,
 ) -> Iterator[EvalBatch]:
     """Reads two sets of images that are not paired, for metrics such as FID that compare sets.
 
@@ -201,14 +209,17 @@ def of_images(
         direction: as in `of_outputs`.
         batch_size: images read at a time; rounded up to a multiple of the number of devices.
         max_pixels: refuse larger images.
+        scale: how the samples of all images are scaled.
 
     Yields:
         Batches of examples that have only a target, then batches of examples that have only a sample.
     """
     limit: dict[str, Any] = {"max_pixels": max_pixels}
     like = images.size(fakes[0], channels=images.colours(fakes[0], **limit), **limit)
-    yield from _batches((Read(None, real(file, direction=direction, like=like, **limit)[1], None) for file in reals), batch_size)
-    yield from _batches((Read(None, None, pixels(file, **limit)[None]) for file in fakes), batch_size)
+    yield from _batches(
+        (Read(None, real(file, direction=direction, like=like, scale=scale, **limit)[1], None) for file in reals), batch_size
+    )
+    yield from _batches((Read(None, None, pixels(file, scale=scale, **limit)[None]) for file in fakes), batch_size)
 
 
 def _batches(examples: Iterable[Read], batch_size: int) -> Iterator[EvalBatch]:

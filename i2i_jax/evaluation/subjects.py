@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from absl import logging
+
 from i2i_jax import build
-from i2i_jax.config import Config, ConfigError, DataConfig, EvalConfig, metric_names, sides, validate_metrics
-from i2i_jax.data import folder, labels, outputs, splits
+from i2i_jax.config import Config, ConfigError, DataConfig, EvalConfig, metric_names, sides, validate_metrics, value_range
+from i2i_jax.data import folder, labels, outputs, splits, values
 from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.images import MAX_PIXELS
 from i2i_jax.data.pairs import Pairs
+from i2i_jax.data.values import Scale
 from i2i_jax.evaluation import build_metrics, evaluate
 from i2i_jax.evaluation.evaluate import EvalBatch
 from i2i_jax.metrics import Metric
@@ -69,6 +72,7 @@ class FoldersRequest:
         fake: the folder of generated images, named NAME or NAME_anything after their real image NAME.
         direction: if the real images are side-by-side pairs, which half is the target: AtoB the right one, BtoA the left one.
         max_pixels: refuse larger images.
+        range: the values that become -1 and 1, LOW,HIGH in the files' units; auto: by the type of the samples.
         options: replace the defaults.
         output: the folder for the results; if None, nothing is written.
     """
@@ -77,6 +81,7 @@ class FoldersRequest:
     fake: str
     direction: str | None = None
     max_pixels: int = MAX_PIXELS
+    range: str = "auto"
     options: Options = Options()
     output: Path | None = None
 
@@ -196,7 +201,8 @@ def of_folders(request: FoldersRequest) -> Subject:
     """
     options = request.options.applied_to(EvalConfig(metrics=IMAGE_METRICS))
     metrics = build_metrics.metrics(options, metric_names(options.metrics))
-    reading = {"direction": request.direction, "batch_size": options.batch_size, "max_pixels": request.max_pixels}
+    scale = Scale(*(value_range("--range", request.range) or (None, None)), "--range")
+    reading = {"direction": request.direction, "batch_size": options.batch_size, "max_pixels": request.max_pixels, "scale": scale}
     limit = request.options.inputs
     if all(metric.unpaired for metric in metrics.values()):
         reals, fakes = outputs.files(request.real)[:limit], outputs.files(request.fake)[:limit]
@@ -210,7 +216,7 @@ def of_folders(request: FoldersRequest) -> Subject:
         counts = {"inputs": len(matched), "samples": len(matched[0].fakes)}
     direction = {"direction": request.direction} if request.direction else {}
     return Subject(
-        batches=batches,
+        batches=_naming_clipped(batches),
         total=total,
         examples_at=examples_at,
         metrics=metrics,
@@ -218,6 +224,14 @@ def of_folders(request: FoldersRequest) -> Subject:
         title=Path(request.fake).resolve().name,
         destination=request.output / "evaluation" if request.output else None,
     )
+
+
+def _naming_clipped(batches: Iterator[EvalBatch]) -> Iterator[EvalBatch]:
+    """The batches; warns about values that were clipped once all are read."""
+    with values.counting() as counts:
+        yield from batches
+    for message in values.clipped(counts):
+        logging.warning("%s", message)
 
 
 def _refuse_metrics_of_runs(metrics: dict[str, Metric], *, with_input: bool) -> None:

@@ -5,13 +5,13 @@ import queue
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tifffile
-from jaxtyping import Integer
+from jaxtyping import Num, UInt8
 
 from i2i_jax.data import geotiff
 from i2i_jax.pages import grids
@@ -20,7 +20,7 @@ from i2i_jax.storage import files
 TILE = 256  # pixels: height and width of a TIFF's tiles
 LARGEST_TIFF = 2**32 - 2**25  # bytes: larger ones are BigTIFF
 
-Band = Integer[np.ndarray, "_h w c"]
+Band = Num[np.ndarray, "_h w c"]
 
 
 class Form(NamedTuple):
@@ -35,9 +35,10 @@ class Form(NamedTuple):
 def write(
     paths: Sequence[Path],
     previews: Sequence[Path],
-    bands: Iterable[Integer[np.ndarray, "n _h w c"]],
+    bands: Iterable[Num[np.ndarray, "n _h w c"]],
     *,
     size: tuple[int, int],
+    to_preview: Callable[[Band], UInt8[np.ndarray, "_h w 3"]] = grids.to_rgb8,
     geo_tags: Sequence[geotiff.Tag] = (),
 ) -> None:
     """Writes n images of one size, each atomically, in the formats that `image_files.encode` gives them.
@@ -45,8 +46,9 @@ def write(
     Args:
         paths: the files of the images; their suffixes name the formats.
         previews: files of 8-bit RGB copies, as PNG; empty for none.
-        bands: horizontal bands of the images, uint8 or uint16, from top to bottom.
+        bands: horizontal bands of the images, from top to bottom.
         size: height and width of the images.
+        to_preview: converts a band to 8-bit RGB.
         geo_tags: georeferencing tags for TIFFs.
 
     Raises:
@@ -62,7 +64,7 @@ def write(
             for writer, band in zip(writers, first, strict=True):
                 writer.write(band)
             for writer, band in zip(preview_writers, first, strict=False):
-                writer.write(grids.to_rgb8(band))
+                writer.write(to_preview(band))
             first = next(bands, None)
 
 

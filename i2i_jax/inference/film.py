@@ -99,6 +99,9 @@ def _check_request(request: Request, config: Config) -> None:
         raise ConfigError(f"--samples is {request.samples}: a film is translated once: leave it out, and choose another --seed instead")
     if request.pairs is not None:
         raise ConfigError(f"--pairs {reason}")
+    if config.data.input_range != "auto":
+        unit = f"data.input_range={config.data.input_range}"
+        raise ConfigError(f"--input: the run has {unit}, but frames have 8 bits: translate a folder of images in these units")
     if unfit := {config.data.input_channels, config.data.target_channels} - {1, 3}:
         raise ConfigError(f"--input: the run has images of {min(unfit)} channels: only runs with 1 or 3 translate films")
 

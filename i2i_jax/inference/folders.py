@@ -1,6 +1,7 @@
 """Translates an image, or a folder of images, into a folder with a page that shows the results."""
 
 import dataclasses
+import functools
 import math
 import os
 import zlib
@@ -13,7 +14,7 @@ from tqdm import tqdm
 
 from i2i_jax import build
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
-from i2i_jax.data import images, labels, loader
+from i2i_jax.data import images, labels, loader, values
 from i2i_jax.inference import band_files, image_files, jobs, model, size_change, tiling, translation, video
 from i2i_jax.inference.jobs import Job, Size
 from i2i_jax.pages import grids
@@ -23,6 +24,7 @@ from i2i_jax.storage import files
 STREAMED = 2**26  # samples of pixels: larger outputs are written in bands while they are computed
 
 Unreadable = dict[Path, images.ImageError]  # inputs that turned out to be damaged, and why
+Clipped = dict[Path, values.Counts]  # inputs with values outside data.input_range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,20 +82,26 @@ def translate(request: Request) -> None:
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
     _check_request(request, config)
     same_size = not (squares(request, config) or request.pairs or request.video)
-    planned = jobs.plan(request.input, request.output, samples=request.samples, config=config, same_size=same_size)
+    target_type = build.target_type(request.run)
+    options = {"samples": request.samples, "config": config, "same_size": same_size, "target_type": target_type}
+    planned = jobs.plan(request.input, request.output, **options)
     sizes = jobs.read_sizes(planned, config, pairs=bool(request.pairs))
     if request.pairs is None:
         jobs.refuse_pairs(planned, sizes, run=request.run, config=config)
     trained = model.load(request.run, step=request.step)
     unreadable: Unreadable = {}
+    clipped: Clipped = {}
     sources = [
-        _source(request, job, size, trained.networks.generator, config, unreadable) for job, size in zip(planned, sizes, strict=True)
+        _source(request, job, size, trained.networks.generator, config, unreadable, clipped, npy=target_type.npy)
+        for job, size in zip(planned, sizes, strict=True)
     ]
     if request.video:
         _write_video(request, trained, sources, unreadable)
     else:
         _write_images(request, trained, sources, config)
         _write_page(request, [job for job in planned if job.source not in unreadable])
+    _print_clipped(clipped, len(planned))
+    if not request.video:
         _raise_unreadable(unreadable)
 
 
@@ -126,34 +134,43 @@ def tile_grid(request: Request, config: Config, size: Size, generator: Any) -> t
     return tiling.grid(height, width, tile=request.tile, **options)
 
 
-def _source(request: Request, job: Job, size: Size, generator: Any, config: Config, unreadable: Unreadable) -> translation.Source:
+def _source(
+    request: Request, job: Job, size: Size, generator: Any, config: Config, unreadable: Unreadable, clipped: Clipped, *, npy: bool
+) -> translation.Source:
     """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
-    input_labels = labels.of_config(config.data)
+    input_labels, target_scale = labels.of_config(config.data), values.of_config(config.data, "target")
 
     def read() -> np.ndarray | images.Tiled | None:
-        try:
-            return _read(request, job.source, config)
-        except images.ImageError as error:
-            unreadable[job.source] = error
-            return None
+        with values.counting() as counts:
+            try:
+                image = _read(request, job.source, config)
+            except images.ImageError as error:
+                unreadable[job.source] = error
+                return None
+            if counts:
+                clipped[job.source] = counts
+            return image
+
+    def to_preview(pixels: np.ndarray) -> np.ndarray:
+        return grids.to_rgb8(values.to_8_bits(target_scale.applied(pixels)))
 
     def write(image: Any, outputs: np.ndarray) -> None:
         preview = image.thinned if isinstance(image, images.Tiled) else image
         for path, pixels in zip(job.outputs, outputs, strict=False):  # none if `write_bands` has written them
-            files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags))
+            files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags, npy=npy))
         for path, pixels in zip(job.output_previews, outputs, strict=False):
-            files.atomic_write(path, image_files.encode(grids.to_rgb8(pixels)))
-        shown = input_labels.painted(preview) if input_labels else grids.to_8_bits(preview)
+            files.atomic_write(path, image_files.encode(to_preview(pixels)))
+        shown = input_labels.painted(preview) if input_labels else values.to_8_bits(preview)
         files.atomic_write(job.preview, image_files.encode(shown))
 
     def write_bands(image: Any, bands: Iterator[np.ndarray]) -> None:
-        band_files.write(job.outputs, job.output_previews, bands, size=size, geo_tags=job.geo_tags)
+        band_files.write(job.outputs, job.output_previews, bands, size=size, to_preview=to_preview, geo_tags=job.geo_tags)
         write(image, np.empty((0, 0, 0, 0), np.uint8))
 
     path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
     grid, change = tile_grid(request, config, size, generator), size_change_of(request, config, size)
     is_large = request.samples * math.prod(size) * config.data.target_channels > STREAMED and not (
-        change.changes or request.size or request.video
+        change.changes or request.size or request.video or npy
     )
     key = zlib.crc32(os.fsencode(path))
     return translation.Source(key, grid, read, write, size_change=change, write_bands=write_bands if is_large and grid.number > 1 else None)
@@ -161,13 +178,13 @@ def _source(request: Request, job: Job, size: Size, generator: Any, config: Conf
 
 def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
     """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
-    data, input_labels = config.data, labels.of_config(config.data)
+    data, input_labels, scale = config.data, labels.of_config(config.data), values.of_config(config.data, "input")
     channels, max_pixels = data.input_channels, data.max_pixels
     by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels or data.resize in ("width", "pad"))
-    if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels)):
+    if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels, scale=scale)):
         _ = tiled.thinned  # decodes every tile, so that damage is found before anything is translated
         return tiled
-    options: dict[str, Any] = {"max_pixels": max_pixels, "labels": input_labels}
+    options: dict[str, Any] = {"max_pixels": max_pixels, "labels": input_labels, "scale": scale}
     image = _input_half(file, config) if request.pairs else images.read(file, channels=channels, **options)
     return (loader.resize_labels if input_labels else loader.resize)(image, request.size or 1) if squares(request, config) else image
 
@@ -178,12 +195,15 @@ def _input_half(file: Path, config: Config) -> np.ndarray:
     a_is_input, other = data.direction == "AtoB", data.target_channels if input_labels else data.input_channels
     channels = (data.input_channels, other) if a_is_input else (other, data.input_channels)
     both = (input_labels, None) if a_is_input else (None, input_labels)
-    left, right = images.read_halves(file, channels=channels, max_pixels=data.max_pixels, labels=both)
+    scale = values.of_config(data, "input")
+    scales = (scale, None) if a_is_input else (None, scale)
+    left, right = images.read_halves(file, channels=channels, max_pixels=data.max_pixels, labels=both, scales=scales)
     return left if a_is_input else right
 
 
 def _write_images(request: Request, trained: model.Model, sources: Sequence[translation.Source], config: Config) -> None:
     latents = style_latents(request, trained, config)
+    target_scale, target_type = values.of_config(config.data, "target"), build.target_type(request.run)
     with tqdm(total=len(sources), unit="image", disable=len(sources) == 1) as progress:
         for _ in translation.run(
             trained.networks,
@@ -194,7 +214,7 @@ def _write_images(request: Request, trained: model.Model, sources: Sequence[tran
             seed=request.seed,
             sync=request.sync,
             latents=latents,
-            bits=build.target_bits(request.run),
+            convert=functools.partial(target_scale.restored, dtype=target_type.dtype),
         ):
             progress.update()
 
@@ -208,9 +228,8 @@ def style_latents(request: Request, trained: model.Model, config: Config) -> Cal
     """
     if request.style is None:
         return None
-    style_image = images.read(request.style, channels=config.data.target_channels, max_pixels=config.data.max_pixels)
     try:
-        mean = trained.encode(style_image)
+        mean = dataclasses.replace(trained, config=config).encode(request.style)
     except ConfigError as error:
         raise ConfigError(f"--style: {error}") from None
     return lambda key: np.tile(mean, (request.samples, 1))
@@ -235,6 +254,13 @@ def _write_page(request: Request, finished: Sequence[Job]) -> None:
     rows = [Translated(job.preview, job.output_previews or job.outputs, style) for job in finished]
     write_translation(request.output, rows, title=f"Translations by {request.run}")
     print(f"{len(finished)} translated: open {request.output / 'index.html'}")
+
+
+def _print_clipped(clipped: Clipped, total: int) -> None:
+    if clipped:
+        first = min(clipped)
+        ((scale, (outside, size)),) = clipped[first].items()
+        print(f"{len(clipped)} of {total} inputs have values outside {scale}, which were clipped to it: {first} {outside} of {size}")
 
 
 def _raise_unreadable(unreadable: Unreadable) -> None:

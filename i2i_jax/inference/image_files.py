@@ -1,4 +1,4 @@
-"""The format of translated images on disk: PNG, or TIFF for georeferenced images and where PNG has no such number of channels."""
+"""The format of translated images on disk: PNG; TIFF for what PNG cannot hold (channels, types, georeferencing); or NumPy arrays."""
 
 import io
 from collections.abc import Sequence
@@ -6,27 +6,33 @@ from collections.abc import Sequence
 import imagecodecs
 import numpy as np
 import tifffile
-from jaxtyping import Integer
+from jaxtyping import Num
 from PIL import Image
 
 from i2i_jax.data import geotiff
+from i2i_jax.types import EIGHT_BITS, SampleType
 
 PNG_CHANNELS = (1, 3, 4)
+PNG_TYPES = ("uint8", "uint16")
 
 
-def suffix(channels: int, *, georeferenced: bool = False) -> str:
-    """Returns the file name extension for an image of this many channels."""
-    return ".png" if channels in PNG_CHANNELS and not georeferenced else ".tif"
+def suffix(channels: int, *, georeferenced: bool = False, sample_type: SampleType = EIGHT_BITS) -> str:
+    """Returns the file name extension for an image of this many channels and this type."""
+    if sample_type.npy:
+        return ".npy"
+    return ".png" if channels in PNG_CHANNELS and sample_type.dtype in PNG_TYPES and not georeferenced else ".tif"
 
 
-def encode(pixels: Integer[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = ()) -> bytes:
-    """Returns the bytes of an image file with the pixels' bits, 8 or 16.
+def encode(pixels: Num[np.ndarray, "h w c"], *, geo_tags: Sequence[geotiff.Tag] = (), npy: bool = False) -> bytes:
+    """Returns the bytes of an image file with the pixels' type: uint8, uint16, int16 or float32.
 
     It has the format that `suffix` names; with `geo_tags`, it is a compressed TIFF that has these tags.
     """
     file = io.BytesIO()
     stored = pixels.squeeze(2) if pixels.shape[2] == 1 else pixels
-    if geo_tags:
+    if npy:
+        np.save(file, stored, allow_pickle=False)
+    elif geo_tags or pixels.dtype.name not in PNG_TYPES:
         form = {"photometric": "rgb" if pixels.shape[2] == 3 else "minisblack", "planarconfig": "contig" if stored.ndim == 3 else None}
         tifffile.imwrite(file, stored, compression="zlib", metadata=None, extratags=geo_tags, **form)
     elif pixels.shape[2] in PNG_CHANNELS and pixels.dtype == np.uint16:  # Pillow writes 16 bits of grey images only

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import geotiff, images, labels, listing, pix2pix, splits
 from i2i_jax.inference import image_files
+from i2i_jax.types import EIGHT_BITS, SampleType
 
 Size = tuple[int, int]  # height, width
 
@@ -31,11 +32,14 @@ class Job(NamedTuple):
     geo_tags: tuple[geotiff.Tag, ...]
 
 
-def plan(source: Path, output: Path, *, samples: int, config: Config, same_size: bool = True) -> list[Job]:
+def plan(
+    source: Path, output: Path, *, samples: int, config: Config, same_size: bool = True, target_type: SampleType = EIGHT_BITS
+) -> list[Job]:
     """Returns the jobs for an image or a folder of images, sorted by path. If all images are in subfolders, outputs go into the same ones.
 
     Outputs are named after their inputs: NAME.png, or NAME_001.png, NAME_002.png ... for several samples. If any two inputs differ
-    in their extension only, all outputs keep it: NAME.jpg.png. Outputs of a georeferenced TIFF are TIFFs too: NAME.tif.
+    in their extension only, all outputs keep it: NAME.jpg.png. Outputs of a georeferenced TIFF, of signed numbers and of floats are TIFFs:
+    NAME.tif. If the targets were NumPy arrays, all outputs are: NAME.npy.
 
     Args:
         source: an image, or a folder; hidden files and files that are not images are ignored.
@@ -43,6 +47,7 @@ def plan(source: Path, output: Path, *, samples: int, config: Config, same_size:
         samples: translations of each input.
         config: the config of the run; its numbers of channels determine the file format.
         same_size: whether an output has the size of its input, so that the input's georeferencing is valid for it.
+        target_type: how the samples of outputs are stored.
 
     Raises:
         ConfigError: if there is no image, or if an output would overwrite an input.
@@ -52,13 +57,15 @@ def plan(source: Path, output: Path, *, samples: int, config: Config, same_size:
     root = source if source.is_dir() else source.parent
     sample_suffixes = [f"_{i + 1:03d}" for i in range(samples)] if samples > 1 else [""]
     input_format = image_files.suffix(3 if config.data.input_labels else config.data.input_channels)
+    browsers_show = target_type.dtype in image_files.PNG_TYPES and not target_type.npy and config.data.target_range == "auto"
     jobs = []
     for file in inputs:
         name, subfolder = file.name if stems_clash else file.stem, file.parent.relative_to(root)
-        geo_tags = geotiff.read(file) if same_size else ()
-        output_format = image_files.suffix(config.data.target_channels, georeferenced=bool(geo_tags))
+        geo_tags = geotiff.read(file) if same_size and not target_type.npy else ()
+        output_format = image_files.suffix(config.data.target_channels, georeferenced=bool(geo_tags), sample_type=target_type)
         outputs = [output / subfolder / (name + suffix + output_format) for suffix in sample_suffixes]
-        previews = [output / "previews" / subfolder / (name + suffix + ".png") for suffix in sample_suffixes] if geo_tags else []
+        previews = [output / "previews" / subfolder / (name + suffix + ".png") for suffix in sample_suffixes]
+        previews = previews if geo_tags or not browsers_show else []
         jobs.append(Job(file, output / "inputs" / subfolder / (name + input_format), outputs, previews, geo_tags))
     _refuse_overwriting(jobs)
     return jobs

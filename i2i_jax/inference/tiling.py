@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int, Num
 
 from i2i_jax.config import ConfigError
 
@@ -114,7 +114,7 @@ def _axis(length: int, tile: int | None, size_multiple: int, *, margin: int, ram
     return Axis(length, tile, [*range(0, padded - tile, stride), padded - tile], margin, ramp)
 
 
-def cut(image: Sliced, grid: Grid) -> Iterator[Integer[np.ndarray, "_h _w c"]]:
+def cut(image: Sliced, grid: Grid) -> Iterator[Num[np.ndarray, "_h _w c"]]:
     """Yields the tiles of an image, padded by reflection on the right and at the bottom.
 
     Regions are read from `image` one tile at a time, so that a large image never has to be in memory as a whole.

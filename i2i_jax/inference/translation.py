@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Num
 
 from i2i_jax import models, sampling
 from i2i_jax.data import augment, images
@@ -26,9 +26,10 @@ AHEAD_PIXELS = 2**22  # pixels that are read ahead, and pixels that wait to be w
 
 Item = TypeVar("Item")
 Started = TypeVar("Started")
-Pixels = Integer[np.ndarray, "h w c"]
-AnySize = Integer[np.ndarray, "_h _w c"]
-Outputs = Integer[np.ndarray, "n h w c"]  # uint8 or uint16
+Pixels = Num[np.ndarray, "h w c"]  # uint8, uint16 or floats in [-1, 1]
+AnySize = Num[np.ndarray, "_h _w c"]
+Outputs = Num[np.ndarray, "n h w c"]
+Convert = Callable[[np.ndarray], np.ndarray]  # images in [-1, 1] -> samples to write
 Translated = tuple["_Image", np.ndarray]  # a tile's image, and the translations [n, h, w, c] of the tile
 BatchSize = Callable[[int, int, int], int]  # shape [h, w, c] of a tile -> tiles in a batch
 Latents = Callable[[Array], Array | np.ndarray]  # key of a source -> [n, d]
@@ -59,11 +60,11 @@ class Source(NamedTuple):
         """The image as the grid cuts it."""
         return self.size_change.prepare(cast(np.ndarray, pixels)) if self.size_change and self.size_change.changes else pixels
 
-    def finished(self, outputs: Integer[np.ndarray, "n _h _w c"]) -> Integer[np.ndarray, "n _h _w c"]:
-        """Translations in the size of the image."""
-        return (
-            np.stack([self.size_change.finish(output) for output in outputs]) if self.size_change and self.size_change.changes else outputs
-        )
+    def converted(self, bands: Iterator[np.ndarray], convert: Convert) -> Outputs:
+        """The samples to write, of translations in [-1, 1] in horizontal bands, in the size of the image."""
+        if not (self.size_change and self.size_change.changes):
+            return np.concatenate([convert(band) for band in bands], 1)
+        return convert(np.stack([self.size_change.finish(output) for output in np.concatenate(list(bands), 1)]))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def run(
     seed: int = 0,
     sync: bool = False,
     latents: Latents | None = None,
-    bits: int = 8,
+    convert: Convert = augment.to_uint8,
 ) -> Iterator[Source]:
     """Translates all sources, on the devices of this process.
 
@@ -103,7 +104,7 @@ def run(
         seed: seed of the latents and of dropout.
         sync: give all images the same random latents and dropout.
         latents: key of a source -> latents [samples, d]; defaults to random latents.
-        bits: 8 for translations in uint8, 16 for uint16.
+        convert: converts translations in [-1, 1] to the samples that sources write.
 
     Yields:
         Each source, after its translations are written.
@@ -115,7 +116,7 @@ def run(
     batch_size = _batch_size(mesh, samples)
     with ThreadPoolExecutor(_workers()) as pool:
         translated = _translated(_batches(_tiles(sources, pool), batch_size), translate, batch_size)
-        yield from _written(_blended(translated, bits), pool)
+        yield from _written(_blended(translated, convert), pool)
 
 
 def stream(
@@ -152,8 +153,8 @@ def stream(
     images = (_Image(source, frame) for frame in frames)
     tiles = (_Tile(image, tile) for image in images for tile in tiling.cut(source.prepared(image.pixels), grid))
     batch_size = _batch_size(mesh, 1)
-    for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size), bits=8):
-        yield source.finished(cast(np.ndarray, outputs))[0]
+    for _, outputs in _blended(_translated(_batches(tiles, batch_size), translate, batch_size), augment.to_uint8):
+        yield cast(np.ndarray, outputs)[0]
 
 
 def _batch_size(mesh: Mesh, samples: int) -> BatchSize:
@@ -171,7 +172,7 @@ def _written(translated: Iterable[tuple[_Image, Outputs | None]], pool: Executor
         image, outputs = pair
         if outputs is None:
             return image.source, pool.submit(lambda: None)
-        return image.source, pool.submit(lambda: image.source.write(image.pixels, image.source.finished(outputs)))
+        return image.source, pool.submit(lambda: image.source.write(image.pixels, outputs))
 
     def cost(pair: tuple[_Image, Outputs | None]) -> int:
         """Lets as many images wait as keep all workers busy, or fewer if they are large."""
@@ -228,16 +229,15 @@ def _translated(batches: Iterable[list[_Tile]], translate: Translate, size: Batc
         yield from ((tile.image, output) for tile, output in zip(batch, np.asarray(outputs), strict=False))
 
 
-def _blended(tiles: Iterable[Translated], bits: int) -> Iterator[tuple[_Image, Outputs | None]]:
+def _blended(tiles: Iterable[Translated], convert: Convert) -> Iterator[tuple[_Image, Outputs | None]]:
     """Joins the translated tiles of each image; writes images with `write_bands`, and yields None in place of their translations."""
-    to_integers = augment.to_uint16 if bits == 16 else augment.to_uint8
     for image, image_tiles in itertools.groupby(tiles, key=lambda tile: tile[0]):
-        bands = map(to_integers, tiling.blend((output for _, output in image_tiles), image.source.grid))
+        bands = tiling.blend((output for _, output in image_tiles), image.source.grid)
         if image.source.write_bands:
-            image.source.write_bands(image.pixels, bands)
+            image.source.write_bands(image.pixels, map(convert, bands))
             yield image, None
         else:
-            yield image, np.concatenate(list(bands), 1)
+            yield image, image.source.converted(bands, convert)
 
 
 def synced(networks: models.Networks, *, samples: int, seed: int) -> Float[Array, "n d"]:

@@ -14,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from i2i_jax import models, optional, sampling
+from i2i_jax.data import values
 from i2i_jax.data.labels import Labels
 from i2i_jax.inference import translation
 from i2i_jax.pages import grids
@@ -92,7 +93,7 @@ def walked(
         """One source on its way from latent `number` to the next one."""
 
         def write(image: np.ndarray, translations: np.ndarray) -> None:
-            inputs[index] = grids.fitted(input_labels.painted(image) if input_labels else image, size)
+            inputs[index] = grids.fitted(input_labels.painted(image) if input_labels else values.to_8_bits(image), size)
             outputs[index, number] = [grids.fitted(output, size) for output in translations]
 
         return sources[index]._replace(key=number, write=write)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from i2i_jax import build, sampling
 from i2i_jax.config import Config
-from i2i_jax.data import labels
+from i2i_jax.data import labels, values
 from i2i_jax.models import Networks
 from i2i_jax.storage import files, hub, packed
 from i2i_jax.train_state import TrainState
@@ -19,8 +19,8 @@ def card(config: Config, networks: Networks, state: TrainState) -> dict[str, Any
     return {
         "model": config.objective,
         "step": int(state.step),
-        "input": {"channels": config.data.input_channels, "range": [-1, 1]},
-        "output": {"channels": config.data.target_channels, "range": [-1, 1]},
+        "input": {"channels": config.data.input_channels, "range": [-1, 1], **_units(values.of_config(config.data, "input"))},
+        "output": {"channels": config.data.target_channels, "range": [-1, 1], **_units(values.of_config(config.data, "target"))},
         "size": {"multiple_of": networks.generator.size_multiple, "trained_at": config.data.crop_size},
         "z": {"numbers": networks.latent_dim, "drawn_from": "normal"} if networks.latent_dim else None,
         "mode": {
@@ -29,6 +29,11 @@ def card(config: Config, networks: Networks, state: TrainState) -> dict[str, Any
             "dropout": config.model.dropout and mode.dropout,
         },
     }
+
+
+def _units(scale: values.Scale) -> dict[str, Any]:
+    """The values in files that the ends of the networks' range stand for, unless they are those of the files' type."""
+    return {} if scale.low is None else {"range_in_files": [scale.low, scale.high]}
 
 
 def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = None) -> dict[str, Any]:
@@ -44,7 +49,7 @@ def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = Non
     """
     config, (game, state) = labels.resolved(build.read_config(run)), build.load(run, step=step)
     model_card = card(config, game.networks, state)
-    files.atomic_write(out, packed.to_bytes(config, model_card, state, target_bits=build.target_bits(run)))
+    files.atomic_write(out, packed.to_bytes(config, model_card, state, target_type=build.target_type(run)))
     return model_card
 
 
@@ -68,6 +73,12 @@ def push(run: str | Path, to: str, *, step: int | Literal["best"] | None = None)
         return hub.push(Path(folder), to)
 
 
+def _taken(card: dict[str, Any]) -> str:
+    if limits := card["input"].get("range_in_files"):
+        return f"with values from {values.number(limits[0])} to {values.number(limits[1])}"
+    return "uint8 or floats in [-1, 1]"
+
+
 def _page(card: dict[str, Any], name: str) -> str:
     return f"""---
 library_name: i2i_jax
@@ -84,7 +95,7 @@ model = load("{name}")
 images = model(inputs, n=5, seed=0)
 ```
 
-translates NumPy images of any size, uint8 or floats in [-1, 1]. The model's card:
+translates NumPy images of any size, {_taken(card)}. The model's card:
 
 ```json
 {json.dumps(card, indent=2)}

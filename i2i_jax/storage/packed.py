@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from i2i_jax.config import Config, ConfigError, current_name, flatten, from_json, override, to_json
 from i2i_jax.storage.stored_arrays import form, named
+from i2i_jax.types import EIGHT_BITS, SampleType
 
 FORMAT = "i2i_jax 1"
 
@@ -21,8 +22,9 @@ FORMAT = "i2i_jax 1"
 PUBLISHED = (
     "objective", "update", "gan_loss", "kl_reduction", "latent_trains_encoder", "model.*", "weights.*", "optimizer.*", "sampling.*",
     "data.name", "data.direction", "data.resize", "data.load_size", "data.crop_size", "data.batch_size", "data.flip", "data.flip_vertical",
-    "data.rotate", "data.input_channels", "data.target_channels", "data.input_labels", "data.palette", "train.steps", "train.ema",
-    "train.microbatches", "train.rematerialize", "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
+    "data.rotate", "data.input_channels", "data.target_channels", "data.input_range", "data.target_range", "data.input_labels",
+    "data.palette", "train.steps", "train.ema", "train.microbatches", "train.rematerialize",
+    "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
 )  # fmt: skip
 
 TYPES = {"F32": np.float32, "I32": np.int32}
@@ -32,20 +34,22 @@ class PackedError(ValueError):
     """A packed file that cannot be used: one line that names it and what was found."""
 
 
-def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_bits: int = 8) -> bytes:
+def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_type: SampleType = EIGHT_BITS) -> bytes:
     """Returns the content of a packed file.
 
     Args:
         config: the run's config, of which only the options in PUBLISHED are written; the others get their defaults.
         card: the model card, as JSON can hold it.
         state: a pytree of the arrays to write.
-        target_bits: 8 or 16, of the samples of the images that the model was trained to produce.
+        target_type: how the samples of the images that the model was trained to produce are stored.
     """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     published.data.input_labels = _without_class_names(config.data.input_labels)
     metadata = {"format": FORMAT, "config": to_json(published), "card": json.dumps(card)}
-    if target_bits != 8:
-        metadata["target_bits"] = str(target_bits)
+    if target_type.dtype != "uint8":
+        metadata |= {"target_bits": "16"} if target_type.dtype == "uint16" else {"target_type": target_type.dtype}
+    if target_type.npy:
+        metadata["target_npy"] = "true"
     return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in named(state).items()}, metadata)
 
 
@@ -67,10 +71,11 @@ def read_config(path: str | Path) -> Config:
             raise PackedError(f"{path}: its config: {error}") from None
 
 
-def target_bits(path: str | Path) -> int:
-    """Returns the `target_bits` that `to_bytes` wrote, 8 or 16. Raises PackedError."""
+def target_type(path: str | Path) -> SampleType:
+    """Returns the `target_type` that `to_bytes` wrote. Raises PackedError."""
     with _opened(path) as (_, metadata):
-        return 16 if metadata.get("target_bits") == "16" else 8
+        dtype = metadata.get("target_type", "uint16" if metadata.get("target_bits") == "16" else "uint8")
+        return SampleType(dtype if dtype in ("uint16", "int16", "float32") else "uint8", metadata.get("target_npy") == "true")
 
 
 def networks(path: str | Path) -> set[str]:

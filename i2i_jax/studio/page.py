@@ -4,7 +4,7 @@ import functools
 import html
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr  # pyright: ignore[reportMissingImports]
 import numpy as np
@@ -12,6 +12,7 @@ from gradio import processing_utils  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from i2i_jax.config import ConfigError, has_encoder
+from i2i_jax.data import values
 from i2i_jax.data.images import EXTENSIONS, ImageError
 from i2i_jax.inference.model import Model
 from i2i_jax.studio import session
@@ -139,7 +140,7 @@ class Page:
         showing = {"fn": self.show, "inputs": [*inputs, *latent], "outputs": [self.z, self.picture], **ALONE}
         cleared = [self.samples, self.latents, self.between, self.picture]
         self.run.change(self.choose, self.run, [self.canvas, self.with_latent, self.style, *cleared, *latent])
-        self.upload.upload(_showing_errors(session.read), self.upload, self.canvas, **ALONE)
+        self.upload.upload(self.read, [self.run, self.upload], self.canvas, **ALONE)
         self.translate.click(**sampling).success(**showing)
         self.another.click(lambda: secrets.randbelow(10_000), None, self.seed).then(**sampling)
         for slider in self.sliders:
@@ -147,6 +148,11 @@ class Page:
         self.samples.select(self.take, [*inputs, self.latents], [*latent, self.picture], **ALONE)
         self.style.upload(self.imitate, [*inputs, self.style], [*latent, self.picture], **ALONE)
         self.walk.click(self.go, [*inputs, self.latents, self.start, self.end, self.steps], self.between, **ALONE)
+
+    @_showing_errors
+    def read(self, run: str, upload: str) -> session.Picture:
+        """Handles an uploaded input: its picture."""
+        return _read(upload, self.models[run], "input")
 
     @_showing_errors
     def make(self, run: str, drawing: Any, number: int, seed: int) -> tuple:
@@ -171,7 +177,8 @@ class Page:
     @_showing_errors
     def imitate(self, run: str, drawing: Any, style: str) -> tuple:
         """Handles an uploaded style image: its latent, as z and on the sliders, and its picture."""
-        return self._with_latent(run, drawing, session.encoded(self.models[run], session.read(style)))
+        model = self.models[run]
+        return self._with_latent(run, drawing, session.encoded(model, _read(style, model, "target")))
 
     def _with_latent(self, run: str, drawing: Any, z: np.ndarray) -> tuple:
         if not z.size:
@@ -200,6 +207,15 @@ class Page:
 def _brush(model: Model) -> gr.Brush:
     """A brush with the line width of `shapes` and the colours of the run's inputs."""
     return gr.Brush(default_size=12, colors=session.colours(model.config))
+
+
+def _read(upload: str, model: Model, side: Literal["input", "target"]) -> session.Picture:
+    """An uploaded picture; the page warns about values that are clipped to the run's range."""
+    with values.counting() as counts:
+        picture = session.read(upload, values.of_config(model.config.data, side))
+    for message in values.clipped(counts):
+        gr.Warning(message)
+    return picture
 
 
 def _picture(drawing: Any) -> session.Picture:

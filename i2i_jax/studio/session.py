@@ -1,20 +1,21 @@
 """What the studio computes: translations and latents of pictures, by a trained model. The web page is in studio/page.py."""
 
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
 from i2i_jax import sampling
 from i2i_jax.config import Config, ConfigError, has_encoder, sides
-from i2i_jax.data import images, loader
+from i2i_jax.data import images, loader, values
 from i2i_jax.data.palettes import PALETTES
+from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.inference import translation
 from i2i_jax.inference.model import Model, load
-from i2i_jax.pages import grids
 
 MAX_PIXELS = 25_000_000  # larger uploads are refused
 MAX_SIDE = 1024  # pixels; larger uploads are shrunk to this
@@ -48,15 +49,15 @@ def opened(run: str | Path) -> Model:
     return model
 
 
-def read(path: str | Path) -> Picture:
-    """Reads an uploaded file as RGB, shrunk to at most MAX_SIDE pixels.
+def read(path: str | Path, scale: Scale = BY_TYPE) -> Picture:
+    """Reads an uploaded file as RGB, shrunk to at most MAX_SIDE pixels; `scale` says which values become 0 and 255.
 
     Raises:
         ImageError: if the file is not an image, or has more than MAX_PIXELS pixels; the latter before it is decoded.
     """
     upload = Path(path)
-    pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name)
-    picture = Image.fromarray(grids.to_8_bits(pixels))
+    pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name, scale=scale)
+    picture = Image.fromarray(values.to_8_bits(pixels))
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
     return np.asarray(picture)
 
@@ -87,13 +88,13 @@ def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[O
     """`number` random translations of a picture, which differ by their latents or, if the model has none, by dropout."""
     if model.networks.latent_dim:
         return [translated(model, picture, z) for z in latents(model, seed=seed, number=number)]
-    resized = _resized(picture, model.config, model.config.data.input_channels)
-    return [_in_proportion(model(resized, seed=seed + i)[0], picture) for i in range(number)]
+    resized = _resized(picture, model.config, "input")
+    return [_in_proportion(_shown(model(resized, seed=seed + i)[0], model.config), picture) for i in range(number)]
 
 
 def translated(model: Model, picture: Picture, z: Z) -> Output:
     """Translates a picture with the latent `z`. The result has its proportions and the size of training (the shorter side)."""
-    return _in_proportion(model(_resized(picture, model.config, model.config.data.input_channels), z=z)[0], picture)
+    return _in_proportion(_shown(model(_resized(picture, model.config, "input"), z=z)[0], model.config), picture)
 
 
 def encoded(model: Model, target: Picture) -> Z:
@@ -102,7 +103,7 @@ def encoded(model: Model, target: Picture) -> Z:
     Raises:
         ConfigError: if the model has no encoder.
     """
-    return model.encode(_resized(target, model.config, model.config.data.target_channels))
+    return model.encode(_resized(target, model.config, "target"))
 
 
 def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
@@ -111,13 +112,21 @@ def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
     return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), fractions))
 
 
-def _resized(picture: Picture, config: Config, channels: int) -> UInt8[np.ndarray, "_h _w c"]:
-    """Resizes a picture to the size of training, so that the networks are compiled for one size only.
+def _resized(picture: Picture, config: Config, side: Literal["input", "target"]) -> Num[np.ndarray, "_h _w c"]:
+    """Resizes a picture to the size of training, so that the networks are compiled for one size only; in the units of the run's files.
 
     Models that keep the proportions of their images (`data.resize`) get the picture as it is.
     """
-    square = loader.resize(picture, sides(config.data.crop_size)) if config.data.resize == "square" else picture
-    return np.asarray(Image.fromarray(square).convert("L"))[..., None] if channels == 1 else square
+    resized = loader.resize(picture, sides(config.data.crop_size)) if config.data.resize == "square" else picture
+    if getattr(config.data, f"{side}_channels") == 1:
+        resized = np.asarray(Image.fromarray(resized).convert("L"))[..., None]
+    scale = values.of_config(config.data, side)
+    return resized if scale.low is None else scale.restored(values.to_floats(resized), "float32")
+
+
+def _shown(output: np.ndarray, config: Config) -> UInt8[np.ndarray, "_h _w c"]:
+    """A translation, in the units of the run's files, as 8 bits."""
+    return values.to_8_bits(values.of_config(config.data, "target").applied(output))
 
 
 def _in_proportion(square: UInt8[np.ndarray, "_h _w c"], picture: Picture) -> Output:

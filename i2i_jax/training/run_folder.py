@@ -14,7 +14,7 @@ from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import crops, images, labels, layouts, splits
 from i2i_jax.data.crops import TrainingSize
-from i2i_jax.data.pairs import Pairs, size_of
+from i2i_jax.data.pairs import Pairs, size_of, target_type
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import processes
 from i2i_jax.storage import files
@@ -98,13 +98,11 @@ def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | No
 def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, pairs: Pairs) -> None:
     """Records the splits, so that the run always holds out the same pairs, and prints what has changed in the folder.
 
-    The size of inputs and the bits of targets are those of the first of the `pairs`; once recorded, the bits stay.
+    The size of inputs and the type of targets are those of the first of the training pairs; once recorded, the type stays.
     """
     if now is None or jax.process_index() != 0:
         return
-    first = crops.central(pairs, 0, TrainingSize.of_config(config.data))
-    target_bits = 8 * first.target.dtype.itemsize if before is None else before.target_bits
-    now = dataclasses.replace(now, size=size_of(pairs, 0), target_bits=target_bits)
+    now = dataclasses.replace(now, size=size_of(pairs, 0), target_type=before.target_type if before else target_type(pairs))
     if before is not None and (changes := list(splits.changes(before, now))):
         counts = f"{len(now.val)} pairs are held out, {len(now.train)} trained on"
         processes.print_once(f"{config.data.path} has changed since this run began: {'; '.join(changes)}; {counts}")

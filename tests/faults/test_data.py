@@ -26,6 +26,7 @@ from PIL import Image
 from i2i_jax.data import download, folder, images, layouts, pix2pix, shapes
 from i2i_jax.data.images import UNDECODABLE, ImageError
 from i2i_jax.data.prepared import SetError
+from i2i_jax.data.values import ALLOWED
 from i2i_jax.storage import download as http_download
 
 NOISE = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
@@ -50,6 +51,19 @@ def encoded(format: str, pixels: np.ndarray = NOISE, **options) -> bytes:
 def tiff(pixels: np.ndarray, **options) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
+def npy(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, pixels)
+    return file.getvalue()
+
+
+def bare_npy(side: int) -> bytes:
+    """The header of a square array of bytes, without the bytes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (side, side)})
     return file.getvalue()
 
 
@@ -90,6 +104,7 @@ def flipped(content: bytes, position: float) -> bytes:
 
 HUGE = "is 20000x20000: 400000000 pixels, more than max_pixels=100000000 allows"
 NO_IMAGE = "is not an image"
+NOT_FINITE = "has 2 NaN or Inf among its 4 values: must be finite numbers"
 
 # Content of a file, and why it cannot be used.
 CONTENTS = {
@@ -149,11 +164,28 @@ CONTENTS = {
         "is stored in tiles of 1000000x1000000: 1000000000000 pixels, more than max_pixels=100000000 allows",
     ),
     "a 16-bit TIFF cut at 50 %": (cut(tiff(DEEP, photometric="rgb"), 0.5), UNDECODABLE),
-    "a TIFF of floats": (tiff(DEEP[:, :, 0].astype(np.float32)), "has float32 samples: must be 8 or 16 bit"),
-    "a TIFF of doubles": (tiff(DEEP[:, :, 0].astype(np.float64)), "has float64 samples: must be 8 or 16 bit"),
-    "a TIFF of 32 bits": (tiff(DEEP[:, :, 0].astype(np.uint32)), "has uint32 samples: must be 8 or 16 bit"),
-    "a TIFF of signed numbers": (tiff(DEEP[:, :, 0].astype(np.int16)), "has int16 samples: must be 8 or 16 bit"),
-    "a TIFF of complex numbers": (tiff(DEEP[:, :, 0].astype(np.complex64)), "has complex64 samples: must be 8 or 16 bit"),
+    "a TIFF of floats": (tiff(np.tile(np.eye(2, dtype=np.float32), 2)), "has floats from 0 to 1: must be integers"),
+    "a TIFF of doubles": (tiff(np.tile(np.eye(2) * 0.3 - 0.1, 2)), "has floats from -0.1 to 0.2: must be integers"),
+    "a TIFF with NaN and Inf": (tiff(np.array([[0, np.nan], [np.inf, 0.5]], np.float32)), NOT_FINITE),
+    "a TIFF of doubles that are too large": (tiff(np.array([[0, 1e39], [-1e300, 0.5]])), NOT_FINITE),
+    "a TIFF of 32 bits": (tiff(DEEP[:, :, 0].astype(np.uint32)), f"has uint32 samples: {ALLOWED}"),
+    "a TIFF of signed 32 bits": (tiff(DEEP[:, :, 0].astype(np.int32)), f"has int32 samples: {ALLOWED}"),
+    "a TIFF of complex numbers": (tiff(DEEP[:, :, 0].astype(np.complex64)), f"has complex64 samples: {ALLOWED}"),
+    "an array of objects": (npy(np.array([[None, 1]])), f"has object samples: {ALLOWED}"),
+    "an array of booleans": (npy(np.eye(4) > 0), f"has bool samples: {ALLOWED}"),
+    "an array of text": (npy(np.array([["a", "b"]])), f"has <U1 samples: {ALLOWED}"),
+    "an array of 32 bits": (npy(np.eye(4, dtype=np.int32)), f"has int32 samples: {ALLOWED}"),
+    "an array of structures": (npy(np.zeros((4, 4), [("x", "u1")])), f"has [('x', 'u1')] samples: {ALLOWED}"),
+    "an array with NaN and Inf": (npy(np.array([[0, np.nan], [-np.inf, 0.5]], np.float16)), NOT_FINITE),
+    "an array of one axis": (npy(NOISE[0, :, 0]), "is an array [64]: must be [h, w] or [h, w, c]"),
+    "an array of a batch": (npy(NOISE[None]), "is an array [1, 32, 64, 3]: must be [h, w] or [h, w, c]"),
+    "an array with its channels first": (npy(np.zeros((3, 4, 96), np.uint8)), "is an array [3, 4, 96]: must be [h, w] or [h, w, c]"),
+    "an array without pixels": (npy(NOISE[:0]), "is an array [0, 64, 3]: must be [h, w] or [h, w, c]"),
+    "an array of two channels": (npy(NOISE[:, :, :2]), "has 2 channels: must have 3"),
+    "an array cut at 50 %": (cut(npy(NOISE), 0.5), "is cut short: has 3008 bytes of samples, not 6144"),
+    "an array cut in its header": (npy(NOISE)[:40], UNDECODABLE),
+    "an array of 20,000 pixels square": (bare_npy(20_000), HUGE),
+    "an array that is larger than its file": (bare_npy(9_000), "is cut short: has 0 bytes of samples, not 81000000"),
     "five channels": (tiff(DEEP[:, :, [0, 1, 2, 0, 1]], photometric="minisblack", planarconfig="contig"), "has 5 channels: must have 3"),
     "an odd width": (encoded("PNG", NOISE[:, :63]), images.odd_width(63)),
     "one pixel": (encoded("PNG", NOISE[:1, :1]), images.odd_width(1)),

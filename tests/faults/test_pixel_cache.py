@@ -14,7 +14,7 @@ import pytest
 import test_storage
 
 import runs
-from i2i_jax.data import folder, loader, pixel_cache
+from i2i_jax.data import folder, loader, pixel_cache, values
 from i2i_jax.data.pairs import Pair
 from i2i_jax.storage import cache, files
 
@@ -32,6 +32,10 @@ def cache_folder(tmp_path, monkeypatch) -> Path:
 
 def write(file: Path, seed: int, dtype=np.uint8, shape=(10, 12, 3)) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
+    if dtype is np.float32:
+        with file.open("wb") as array:
+            np.save(array, np.random.default_rng(seed).uniform(0, 255, shape).astype(dtype))
+        return
     image = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
     file.write_bytes(imagecodecs.png_encode(image))
 
@@ -97,10 +101,13 @@ class Counted:
         return self.pairs.name(index)
 
 
-@pytest.mark.parametrize("dtypes", [(np.uint8,), (np.uint16,), (np.uint8, np.uint16), (np.uint16, np.uint8)], ids=str)
+@pytest.mark.parametrize(
+    "dtypes", [(np.uint8,), (np.uint16,), (np.uint8, np.uint16), (np.uint16, np.uint8), (np.float32,), (np.float32, np.uint8)], ids=str
+)
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
 def test_batches_are_the_same_with_and_without_it(make_pairs, dtypes, direction):
-    pairs = opened(make_pairs(dtypes), direction=direction)
+    scale = values.Scale(0, 255) if np.float32 in dtypes else values.BY_TYPE
+    pairs = opened(make_pairs(dtypes), direction=direction, input_scale=scale, target_scale=scale)
     expected = take(pairs, disk_cache_gb=0.0)
     for _ in range(2):
         assert_same(take(pairs), expected)
