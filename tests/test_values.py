@@ -261,6 +261,16 @@ def test_check_names_a_narrow_range_that_is_not_at_0(tmp_path, command):
     assert re.search(r"B uses 6 % of its range \(600\d\d to 640\d\d of 0 to 65535\): .* --config.data.target_range=600\d\d,640\d\d", text)
 
 
+def test_check_of_floats_that_differ_by_one_bit(tmp_path, command):
+    low = np.float32(273.15)
+    high = np.nextafter(low, np.float32(300))
+    root = write_pairs(tmp_path / "pairs", twelve_bits, lambda i: np.array([[low] * 16, [high] * 16] * 8, np.float32))
+    lines = checked(command, root)
+    assert any(
+        line.startswith("B values: 273.15 to 273.15 (float32); in 8 equal parts of this range: 50 0 0 0 0 0 0 50 %") for line in lines
+    )
+
+
 def test_check_writes_a_sheet_of_any_type(tmp_path, command):
     root = write_pairs(tmp_path / "pairs", lambda i: ct(i).astype(np.int16), lambda i: np.zeros((16, 16), np.float32))
     assert command("check", str(root), f"--sheet={tmp_path / 'sheet.png'}")[0] == 0

@@ -42,7 +42,8 @@ def spread(image: Num[np.ndarray, "h w c"], scale: Scale) -> Spread:
     """Summarizes the values of an image; `scale` is the range that is asked about."""
     low, high = float(image.min()), float(image.max())
     summary = Spread(image.dtype.name, low, high, np.zeros(BINS, np.int64), scale.outside(image))
-    return summary._replace(counts=np.histogram(image, BINS, (low, summary.end))[0])
+    samples = image.astype(np.float64) if summary.dtype not in LIMITS else image  # float32 may not have as many edges in the range
+    return summary._replace(counts=np.histogram(samples, BINS, (low, summary.end))[0])
 
 
 def lines(side: str, spreads: Sequence[Spread], scale: Scale) -> Iterator[str]:
@@ -106,6 +107,6 @@ def _bits(last: float) -> int:
 
 
 def _outward(low: float, high: float) -> str:
-    """LOW,HIGH rounded to three digits, so that the range contains both."""
-    step = 10.0 ** (math.floor(math.log10(max(abs(low), abs(high)))) - 2)
+    """LOW,HIGH rounded to about a hundredth of the range, which then contains both."""
+    step = 10.0 ** (math.floor(math.log10(high - low)) - 2)
     return f"{number(math.floor(low / step) * step)},{number(math.ceil(high / step) * step)}"

@@ -47,11 +47,11 @@ def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Mod
 class Model:
     """Translates images of any size: one image [h, w, c], or several images of one size, as [b, h, w, c] or a list.
 
-    An image is an array, a Pillow image or the path of an image file. Arrays of integers have the values of the files that the model was
-    trained on. So have arrays of floats if the run sets `data.input_range`; otherwise floats are in [-1, 1].
+    An image is an array, a Pillow image or the path of an image file. Arrays of integers are in the units of the files that the model was
+    trained on, and so are arrays of floats if the run sets `data.input_range`. Otherwise floats must be in [-1, 1].
 
-    Translations have the type and the units of the targets that the model was trained on, usually uint8. Only floats in [-1, 1] become
-    float32 in [-1, 1], unless the run sets `data.target_range`.
+    Translations have the type and the units of the targets that the model was trained on, usually uint8. The exception: if the run sets
+    neither `data.input_range` nor `data.target_range`, inputs of floats give float32 in [-1, 1].
 
     >>> import numpy as np
     >>> from i2i_jax import load
@@ -84,8 +84,8 @@ class Model:
         latent differ only by dropout, if the run's config keeps dropout on at inference.
 
         Args:
-            inputs: images; uint8, uint16, int16 or floats, as described above. Label maps (`data.input_labels`) are files or Pillow
-                images, or arrays with one channel for each class, 255 or 1 where a pixel is of the class, 0 or -1 elsewhere.
+            inputs: images of uint8, uint16, int16 or floats, in the units described above. Label maps (`data.input_labels`) are files
+                or Pillow images, or arrays with one channel for each class, 255 or 1 where a pixel is of the class, 0 or -1 elsewhere.
             n: translations of each input; defaults to 1.
             z: latents instead of `n`: [d] or [n, d] for all inputs, or [b, n, d] for each input.
             seed: seed of the latents and of dropout.
@@ -112,7 +112,8 @@ class Model:
         are resized as in training and encoded as a whole.
 
         Args:
-            targets: images; uint8, uint16, int16, or floats: in the files' units if the run sets `data.target_range`, else in [-1, 1].
+            targets: images of uint8, uint16, int16 or floats, in the targets' units; floats are in [-1, 1] unless the run sets
+                `data.target_range`.
 
         Raises:
             ImageError: if the targets cannot be read, or do not have the model's channels, or a wrong type or range.
