@@ -25,6 +25,8 @@ INCLUDED = {
     "benchmarks/README.md": "project/benchmarks.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
+    "i2i_jax/pretrained/facades.md": "models/facades.md",
+    "i2i_jax/pretrained/shapes.md": "models/shapes.md",
 }
 
 MODELS = ("unet", "resnet", "label_maps", "discriminators", "encoders", "layers")

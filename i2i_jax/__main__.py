@@ -12,10 +12,12 @@ from i2i_jax.config import nearest
 
 # The module of each command and what it does.
 COMMANDS = {
+    "demo": ("i2i_jax.commands.demo", "translate drawn label maps with a model of the package, in seconds"),
     "train": ("i2i_jax.main", "train a model, or resume a run that was stopped"),
     "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
     "evaluate": ("i2i_jax.commands.evaluate", "evaluate a trained run on held-out pairs, or images of another model"),
     "studio": ("i2i_jax.commands.studio", "draw in a browser and see how trained runs translate it"),
+    "models": ("i2i_jax.commands.models", "list the trained models that come with the package"),
     "config": ("i2i_jax.commands.config", "show the options of a config: values, types, meaning"),
     "pairs": ("i2i_jax.commands.pairs", "make a folder of pairs from photos, or from two folders"),
     "check": ("i2i_jax.commands.check", "check a folder of pairs and report what it contains"),

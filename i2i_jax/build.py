@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from i2i_jax import losses, models, objectives
-from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, sides, validate
+from i2i_jax import losses, models, objectives, pretrained
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, ModelConfig, flatten, from_json, nearest, sides, validate
 from i2i_jax.data import folder, labels, palettes, pix2pix, shapes, splits, values
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.devices import processes
@@ -197,7 +197,7 @@ def read_config(run: str | Path) -> Config:
     """Reads the config of a run.
 
     Args:
-        run: a run folder or a packed run (a file), which may be on the hub (hf://...).
+        run: a run folder or a packed run (a file), which may be on the hub (hf://...) or in the package (its name).
 
     Raises:
         ConfigError: if `run` is not a run, or its config is invalid.
@@ -210,7 +210,7 @@ def read_config(run: str | Path) -> Config:
         return packed.read_config(run)
     path = Path(run) / "config.json"
     if not path.is_file():
-        raise ConfigError(f"{run} is not a run: it has no config.json{_run_around(Path(run))}")
+        raise ConfigError(f"{run} is not a run: it has no config.json{_run_around(Path(run)) or _other_models(run)}")
     try:
         return from_json(path.read_text())
     except (ConfigError, UnicodeDecodeError) as error:
@@ -244,13 +244,20 @@ def _run_around(path: Path) -> str:
     return f": it is inside the run {run}, which would do" if run else ""
 
 
+def _other_models(run: str | Path) -> str:
+    """The end of an error message that lists the models of the package; empty if `run` exists or cannot be the name of one."""
+    if Path(run).exists() or Path(run).name != str(run):
+        return ""
+    return f", and is not a model of the package: these are {', '.join(pretrained.NAMES)}{nearest(str(run), pretrained.NAMES)}"
+
+
 def load(
     run: str | Path, *, step: int | Literal["best"] | None = None, networks: Collection[str] | None = ("generator", "encoder")
 ) -> tuple[Game, TrainState]:
     """Loads a trained run for inference.
 
     Args:
-        run: a run folder or a packed run (a file), which may be on the hub (hf://...).
+        run: a run folder or a packed run (a file), which may be on the hub (hf://...) or in the package (its name).
         step: the checkpoint of a run folder: a step, or best. Defaults to the newest. Must be None for a packed run.
         networks: the networks to load; None: all of the run.
 

@@ -15,7 +15,8 @@ from i2i_jax.__main__ import COMMANDS
 from i2i_jax.config import Config, flatten
 
 ROOT = Path(__file__).parents[1]
-GUIDES = [path for folder in (ROOT, ROOT / "docs", ROOT / "benchmarks") for path in sorted(folder.glob("*.md"))]
+FOLDERS = (ROOT, ROOT / "docs", ROOT / "benchmarks", ROOT / "i2i_jax" / "pretrained")
+GUIDES = [path for folder in FOLDERS for path in sorted(folder.glob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 PROGRAM = re.compile(r"(?:^|\s)!?(?:python3? (-m i2i_jax\.main|-m i2i_jax [a-z]+|benchmarks/\w+\.py)|(i2i [a-z]+))(?=\s|$)")
 
@@ -84,6 +85,10 @@ def wrong(program: str, arguments: list[str]) -> list[str]:
 @pytest.mark.parametrize("path", [*GUIDES, *NOTEBOOKS], ids=name_of)
 def test_commands_are_known(path):
     assert [f"{program} {unknown}" for program, arguments in commands_of(text_of(path)) for unknown in wrong(program, arguments)] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8")) <= 9000, "tables and details belong in docs/"
 
 
 def test_commands_are_found():

@@ -1,6 +1,7 @@
 """The notebooks of colab/, executed from top to bottom with tiny networks."""
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -19,6 +20,12 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 
 
+def parameters_of(document: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The cell to set parameters in."""
+    [cell] = [cell for cell in document.cells if "parameters" in cell.metadata.get("tags", [])]
+    return cell
+
+
 @pytest.fixture
 def execute(monkeypatch, tmp_path):
     """Runs a notebook with other parameters; returns the output of all cells as text."""
@@ -30,7 +37,7 @@ def execute(monkeypatch, tmp_path):
 
     def execute(name: str, **parameters: object) -> str:
         document = nbformat.read(ROOT / "colab" / f"{name}.ipynb", as_version=4)
-        [cell] = [cell for cell in document.cells if "parameters" in cell.metadata.get("tags", [])]
+        cell = parameters_of(document)
         assert {name for name in parameters if f"\n{name} = " not in f"\n{cell.source}"} == set()
         cell.source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
         nbclient.NotebookClient(document, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
@@ -60,6 +67,29 @@ def test_translation_shows_its_outputs(execute, trained, tmp_path):
     assert "1 translated" in shown
     assert "a b_002.png" in shown and "image/png" in shown
     assert "a b_001.png" in zipfile.ZipFile(tmp_path / "out.zip").namelist()
+
+
+@pytest.mark.slow
+def test_own_training_on_two_devices_shows_pictures(execute, shapes_dir, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    tiny = {"model.width": 2, "data.batch_size": 2, "data.prepared_dir": str(shapes_dir)} | runs.TINY_NETWORKS
+    shown = execute("train_state", STEPS=2, PICTURE_EVERY=1, OPTIONS=tiny)
+    assert "2 x cpu, batch size 4" in shown
+    assert shown.count("step 2: {'gan'") == 2
+    assert shown.count("image/png") == 3, "of the untrained game, and of each training"
+
+
+def test_translating_starts_with_what_the_clone_has():
+    cell = parameters_of(nbformat.read(ROOT / "colab" / "translate.ipynb", as_version=4))
+    values = dict(re.findall(r'^(\w+) = "(.*?)"', cell.source, re.MULTILINE))
+    assert values["RUN"] == "facades"
+    with Image.open(ROOT / values["INPUT"]) as image:
+        assert image.size == (128, 128)
+
+
+def test_notebooks_are_installed_alike():
+    """All have the same installation, which is skipped here, since the package is installed."""
+    assert len({nbformat.read(path, as_version=4).cells[1].source for path in NOTEBOOKS}) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -125,6 +125,34 @@ def test_fine_tuning_starts_with_a_packed_model(file, shapes_dir):
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(start.params["discriminator"]))
 
 
+def assert_same_packed(ours, theirs):
+    """safetensors writes metadata in any order, so the bytes may differ."""
+    (arrays, metadata), (other_arrays, other_metadata) = parts(ours), parts(theirs)
+    assert metadata == other_metadata
+    jax.tree.map(np.testing.assert_array_equal, arrays, other_arrays)
+
+
+def test_bfloat16_halves_the_file_and_is_loaded_as_float32(file, tmp_path, command):
+    out = tmp_path / "half.safetensors"
+    status, _, err = command("pack", f"--run={file}", f"--out={out}", "--dtype=bfloat16")
+    assert (status, err) == (0, "")
+    whole, half = parts(file)[0], parts(out)[0]
+    assert sum(array.nbytes for array in half.values()) < 0.51 * sum(array.nbytes for array in whole.values())
+    (_, theirs), (_, ours) = build.load(file), build.load(out)
+    assert int(ours.step) == int(theirs.step)
+
+    def is_rounded(mine, exact):
+        assert mine.dtype == exact.dtype == np.float32
+        np.testing.assert_array_equal(mine, np.asarray(exact).astype(jax.numpy.bfloat16).astype(np.float32))
+
+    jax.tree.map(is_rounded, ours.params, theirs.params)
+    again = tmp_path / "again.safetensors"
+    assert command("pack", f"--run={out}", f"--out={again}", "--dtype=bfloat16")[0] == 0
+    assert_same_packed(again, out)
+    status, _, err = command("pack", f"--run={file}", f"--out={out}", "--dtype=float16")
+    assert (status, err.count("\n")) == (2, 1) and "float32|bfloat16" in err
+
+
 KERNEL = "params.generator.down_0.kernel"
 CONFIGS = {
     "{": "not JSON",

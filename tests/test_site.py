@@ -87,10 +87,10 @@ def test_no_page_loads_anything_from_elsewhere(pages):
 
 def test_links_out_of_the_guides(site, pages):
     """To pages of the site where there are such, otherwise to the repository."""
-    assert {"project/readme.html#results", "reference/options.html", "api/train_state.html"} <= set(pages[site / "index.html"].links)
+    assert {"results.html", "reference/options.html", "api/train_state.html"} <= set(pages[site / "index.html"].links)
     assert f"{REPOSITORY}/blob/main/colab/train_tpu.ipynb" in pages[site / "tpu.html"].links
     assert "../guarantees.html" in pages[site / "project/readme.html"].links
-    assert "../quickstart.png" in pages[site / "project/readme.html"].loaded
+    assert "../gallery/answers.jpg" in pages[site / "project/readme.html"].loaded
 
 
 def test_every_option_and_command(site, pages):

@@ -79,6 +79,7 @@ def test_the_wheel_is_the_package(wheel):
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "i2i_jax").rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == files
     assert {"i2i_jax/py.typed", "i2i_jax/configs/bicycle.py", "i2i_jax/pages/templates/run.js"} <= names
+    assert {f"i2i_jax/pretrained/{name}.{suffix}" for name in ("facades", "shapes") for suffix in ("safetensors", "md")} <= names
     assert wheel.name == f"i2i_jax-{VERSION}-py3-none-any.whl"
 
 
@@ -94,6 +95,8 @@ def test_what_a_user_types_in_an_empty_folder(i2i, tmp_path):
     status, out, err = i2i("config", "pix2pix:folder", cwd=tmp_path)
     assert (status, err) == (0, "")
     assert "--config.data.name=folder\n" in out
+    status, out, err = i2i("demo", "--samples=2", cwd=tmp_path)
+    assert (status, err) == (0, "") and (tmp_path / "demo" / "index.html").is_file()
     assert i2i("train", "--config=configs/bicycle.py", cwd=tmp_path) == (
         2, "", "error: there is no file configs/bicycle.py: --config=bicycle would do\n",
     )  # fmt: skip

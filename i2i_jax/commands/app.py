@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 
 from absl import app, flags
 
+from i2i_jax import pretrained
 from i2i_jax.config import SIZES, Config, ConfigError, current_name, flatten, nearest
 from i2i_jax.devices import crashes
 from i2i_jax.storage import cache
@@ -28,6 +29,8 @@ _DEFINE: dict[type, Callable[..., Any]] = {
 }
 
 COMPILATION_CACHE_BYTES = 2 * 2**30
+
+RUN = f"its folder, a packed file, hf://USER/NAME, or a model of the package ({', '.join(pretrained.NAMES)})"  # in the help of --run
 
 Main = Callable[[Sequence[str]], None]
 

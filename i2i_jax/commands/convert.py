@@ -21,7 +21,7 @@ _FROM = flags.DEFINE_enum(
     "from", None, ["torch"], "Read FILE..., PyTorch checkpoints: latest_net_G.pth and, if there are any, ..._E, ..._D, ..._D2."
 )
 _TO = flags.DEFINE_enum("to", None, ["torch"], "Write the networks of --run as PyTorch checkpoints.")
-_RUN = flags.DEFINE_string("run", None, "With --to: the run to convert, its folder.")
+_RUN = flags.DEFINE_string("run", None, f"With --to: the run to convert: {app.RUN}.")
 _STEP = flags.DEFINE_string("step", None, "With --to: the checkpoint of the run, a step or `best` (default: the newest).")
 _OUT = flags.DEFINE_string("out", None, "The folder to create: the new run, or the PyTorch checkpoints.", required=True)
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     from i2i_jax.interop import conversion
 
     if _TO.value:
-        written = conversion.to_torch(Path(_RUN.value or ""), out, step=app.parse_step(_STEP.value))
+        written = conversion.to_torch(_RUN.value or "", out, step=app.parse_step(_STEP.value))
         print("written: " + ", ".join(map(str, written)))
         return
     config, assumed, sources = conversion.from_torch(files, out, app.config_options())

@@ -18,7 +18,7 @@ from absl import flags
 from i2i_jax.commands import app
 from i2i_jax.config import METRICS, ConfigError, DataConfig
 
-_RUN = flags.DEFINE_string("run", "", "The trained run: its folder, a packed file, or hf://USER/NAME.")
+_RUN = flags.DEFINE_string("run", "", f"The trained run: {app.RUN}.")
 _DATA = flags.DEFINE_string("data", None, "With --run: the folder of pairs to evaluate on (default: the run's own pairs).")
 _REAL = flags.DEFINE_string("real", "", "Instead of --run, with --fake: a folder of real images.")
 _FAKE = flags.DEFINE_string("fake", "", "With --real: a folder of generated images, named NAME or NAME_anything after their real image.")

@@ -11,7 +11,7 @@ from absl import flags
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 
-_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
+_RUN = flags.DEFINE_string("run", None, f"The trained run: {app.RUN}.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The file to write; FILE.json beside it describes how to use it.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 

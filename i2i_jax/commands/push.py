@@ -9,7 +9,7 @@ from absl import flags
 
 from i2i_jax.commands import app
 
-_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
+_RUN = flags.DEFINE_string("run", None, f"The trained run: {app.RUN}.", required=True)
 _TO = flags.DEFINE_string("to", None, "The repository on the hub, hf://USER/NAME; if it is new, it is created as private.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
 

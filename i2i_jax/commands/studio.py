@@ -21,7 +21,7 @@ from i2i_jax.config import ConfigError
 
 MAX_UPLOAD_BYTES = 20 * 2**20
 
-_RUN = flags.DEFINE_multi_string("run", None, "A trained run: its folder, a packed file, or hf://USER/NAME", required=True)
+_RUN = flags.DEFINE_multi_string("run", None, f"A trained run: {app.RUN}", required=True)
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "The address to listen on; 0.0.0.0 lets everyone on the network use the page.")
 _PORT = flags.DEFINE_integer("port", 7860, "The port to listen on.", lower_bound=1, upper_bound=65535)
 

@@ -17,7 +17,7 @@ from absl import flags
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 
-_RUN = flags.DEFINE_string("run", None, "The trained run: its folder, a packed file, or hf://USER/NAME.", required=True)
+_RUN = flags.DEFINE_string("run", None, f"The trained run: {app.RUN}.", required=True)
 _INPUT = flags.DEFINE_string(
     "input",
     None,

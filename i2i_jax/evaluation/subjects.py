@@ -18,6 +18,7 @@ from i2i_jax.data.values import Scale
 from i2i_jax.evaluation import build_metrics, evaluate
 from i2i_jax.evaluation.evaluate import EvalBatch
 from i2i_jax.metrics import Metric
+from i2i_jax.storage import hub
 
 IMAGE_METRICS = "l1,psnr,ssim"  # the default for folders
 
@@ -43,7 +44,7 @@ class RunRequest:
     """A trained run to evaluate.
 
     Attributes:
-        run: its folder, a packed file, or hf://USER/NAME.
+        run: its folder, a packed file, hf://USER/NAME, or the name of a model in the package.
         step: the checkpoint; defaults to the newest.
         data: the folder of pairs to evaluate on; defaults to the run's own.
         direction: of the pairs in `data`; defaults to the run's own.
@@ -122,7 +123,7 @@ def of_run(request: RunRequest) -> Subject:
         CheckpointError, PackedError, HubError: if the run cannot be loaded.
     """
     config = _with_pairs(build.read_config(request.run), request)
-    if not (request.output or Path(request.run).is_dir()):
+    if not (request.output or Path(hub.local(request.run)).is_dir()):
         raise ConfigError(f"--run: {request.run} is not a folder, so the results cannot be written into it: give --output=DIR")
     config.eval = request.options.applied_to(config.eval)
     metrics = build_metrics.metrics(config.eval, validate_metrics(config))

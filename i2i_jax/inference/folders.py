@@ -32,7 +32,7 @@ class Request:
     """What is translated, by which run, and where the results are written.
 
     Attributes:
-        run: the trained run: its folder, a packed file, or hf://USER/NAME.
+        run: the trained run: its folder, a packed file, hf://USER/NAME, or the name of a model in the package.
         input: an image, or a folder of images; or a film, which `film.translate` translates.
         output: the folder to write to, created if it does not exist; of a film, the .mp4 file to write.
         step: the checkpoint; defaults to the newest.

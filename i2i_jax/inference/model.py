@@ -30,7 +30,7 @@ def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Mod
     """Loads the model of a run.
 
     Args:
-        path: the run's folder, a packed file, or hf://USER/NAME.
+        path: the run's folder, a packed file, hf://USER/NAME, or the name of a model in the package.
         step: the checkpoint: a step or "best"; defaults to the newest.
 
     Raises:

@@ -78,13 +78,13 @@ def _save(folder: Path, config: Config, state: TrainState, leftover_tensors: dic
         saved.save(0, state)
 
 
-def to_torch(run: Path, out: Path, *, step: int | Literal["best"] | None = None) -> list[Path]:
+def to_torch(run: str | Path, out: Path, *, step: int | Literal["best"] | None = None) -> list[Path]:
     """Writes the networks of a run as files of the PyTorch projects: latest_net_G.pth, latest_net_E.pth, ...
 
     A run that was imported and not trained since gives back the original tensors, bit for bit.
 
     Args:
-        run: the folder of the run.
+        run: the run's folder, a packed file, hf://USER/NAME, or the name of a model in the package.
         out: the folder to write to; it must not exist, or be empty.
         step: the checkpoint: a step or "best"; defaults to the newest.
 
@@ -97,7 +97,7 @@ def to_torch(run: Path, out: Path, *, step: int | Literal["best"] | None = None)
         CheckpointError: if there is no such checkpoint.
     """
     game, state = build.load(run, step=step, networks=None)
-    leftover_tensors = _leftover_tensors(run)
+    leftover_tensors = _leftover_tensors(Path(run))
     state_dicts = {}
     for role, params in state.params.items():
         module = _module(game, role)

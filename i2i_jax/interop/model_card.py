@@ -36,20 +36,22 @@ def _units(scale: values.Scale) -> dict[str, Any]:
     return {} if scale.low is None else {"range_in_files": [scale.low, scale.high]}
 
 
-def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = None) -> dict[str, Any]:
+def pack(run: str | Path, out: Path, *, step: int | Literal["best"] | None = None, dtype: str = "float32") -> dict[str, Any]:
     """Writes the generator and, if there is one, the encoder of a run to one file, atomically.
 
     Args:
         run: the run's folder.
         out: the file to write.
         step: the checkpoint: a step or "best"; defaults to the newest.
+        dtype: how the parameters are stored, one of `packed.DTYPES`; bfloat16 halves the file.
 
     Returns:
         The model's card.
     """
     config, (game, state) = labels.resolved(build.read_config(run)), build.load(run, step=step)
     model_card = card(config, game.networks, state)
-    files.atomic_write(out, packed.to_bytes(config, model_card, state, target_type=build.target_type(run)))
+    content = packed.to_bytes(config, model_card, state, target_type=build.target_type(run), dtype=dtype)
+    files.atomic_write(out, content)
     return model_card
 
 

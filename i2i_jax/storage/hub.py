@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from i2i_jax import optional
+from i2i_jax import optional, pretrained
 
 SCHEME = "hf://"
 MODEL = "model.safetensors"  # the packed model's file name in a repository
@@ -18,20 +18,20 @@ class HubError(ValueError):
 
 
 def local(run: str | Path) -> str | Path:
-    """Downloads a model from the hub, unless it is in the hub's cache already.
+    """Finds the files of a run. Downloads a model from the hub, unless it is in the hub's cache already.
 
     Args:
-        run: hf://USER/NAME, or any other path, which is returned unchanged.
+        run: hf://USER/NAME, the name of a model in the package (see `pretrained.resolve`), or any other path, which is returned unchanged.
 
     Returns:
-        The path of the packed model.
+        The path of the packed model or run folder.
 
     Raises:
         HubError: if the hub has no such model or cannot be reached.
         MissingExtra: if the hub's library is not installed.
     """
     if not str(run).startswith(SCHEME):
-        return run
+        return pretrained.resolve(run)
     library = _library()
     with _one_line(run):
         return library.hf_hub_download(_repository(run), MODEL)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -27,14 +28,15 @@ PUBLISHED = (
     "eval.metrics", "eval.best_metric", "eval.inputs", "eval.samples",
 )  # fmt: skip
 
-TYPES = {"F32": np.float32, "I32": np.int32}
+DTYPES = {"float32": np.float32, "bfloat16": jnp.bfloat16}  # of the parameters in the file
+TYPES = {"F32": np.float32, "I32": np.int32, "BF16": np.float32}  # of the arrays in memory
 
 
 class PackedError(ValueError):
     """A packed file that cannot be used: one line that names it and what was found."""
 
 
-def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_type: SampleType = EIGHT_BITS) -> bytes:
+def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_type: SampleType = EIGHT_BITS, dtype: str = "float32") -> bytes:
     """Returns the content of a packed file.
 
     Args:
@@ -42,6 +44,7 @@ def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_type: S
         card: the model card, as JSON can hold it.
         state: a pytree of the arrays to write.
         target_type: how the samples of the images that the model was trained to produce are stored.
+        dtype: one of DTYPES: how the parameters are stored. `restore` returns them as float32 in either case.
     """
     published = override(Config(), {name: value for name, value in flatten(config).items() if _is_published(name)})
     published.data.input_labels = _without_class_names(config.data.input_labels)
@@ -50,7 +53,9 @@ def to_bytes(config: Config, card: dict[str, Any], state: Any, *, target_type: S
         metadata |= {"target_bits": "16"} if target_type.dtype == "uint16" else {"target_type": target_type.dtype}
     if target_type.npy:
         metadata["target_npy"] = "true"
-    return safetensors.numpy.save({name: np.asarray(leaf) for name, leaf in named(state).items()}, metadata)
+    arrays = {name: np.asarray(leaf) for name, leaf in named(state).items()}
+    stored = {name: array.astype(DTYPES[dtype]) if name.startswith("params.") else array for name, array in arrays.items()}
+    return safetensors.numpy.save(stored, metadata)
 
 
 def _without_class_names(input_labels: str) -> str:
@@ -107,7 +112,10 @@ def restore(path: str | Path, template: Any) -> Any:
             actual = form(TYPES.get(stored.get_dtype(), np.void), tuple(stored.get_shape()))
             if actual != (expected := form(leaf.dtype, leaf.shape)):
                 raise PackedError(f"{path}: {name} is {actual}, that of its config is {expected}")
-        arrays = [jax.device_put(file.get_tensor(stored_names[name]), leaf.sharding) for name, leaf in wanted.items()]
+        arrays = [
+            jax.device_put(file.get_tensor(stored_names[name]).astype(leaf.dtype, copy=False), leaf.sharding)
+            for name, leaf in wanted.items()
+        ]
         return jax.tree.unflatten(jax.tree.structure(template), arrays)
 
 

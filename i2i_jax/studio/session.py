@@ -30,7 +30,7 @@ def opened(run: str | Path) -> Model:
     """Loads a run and compiles its networks, so that the first picture takes no longer than the next ones.
 
     Args:
-        run: the run's folder, a packed file, or hf://USER/NAME.
+        run: the run's folder, a packed file, hf://USER/NAME, or the name of a model in the package.
 
     Raises:
         ConfigError: if `run` is not a run, or its images are neither grey nor RGB; and whatever `load` raises.
