@@ -3,9 +3,8 @@
     python benchmarks/published.py --data=FACADES --published=DIR --weights=DIR --output=FOLDER [--run=facades --run=RUN]
 
 FACADES/test has the dataset's side-by-side pairs (photo left, labels right), DIR the published outputs, NAME_fake_B.png at 256 x 256, and
---weights squeezenet1_1_caffe.npz. Labels are reduced to the size that a run was trained at. Images are compared twice: at 128 pixels, all
-reduced to it and enlarged to 256 again, since the network behind the distances was trained on large images; and at 256 pixels, smaller
-outputs enlarged. The sheet, FOLDER/sheet.png, contains photos of the dataset: it is for looking at, not for publishing.
+--weights squeezenet1_1_caffe.npz. Labels are reduced to the size that a run was trained at. Images are compared twice: reduced to 128
+pixels, and enlarged to 256. The sheet, FOLDER/sheet.png, contains photos of the dataset: it is for looking at, not for publishing.
 """
 
 import json
@@ -19,6 +18,7 @@ from PIL import Image
 
 from i2i_jax import load
 from i2i_jax.commands import app
+from i2i_jax.config import sides
 from i2i_jax.data import loader, outputs
 from i2i_jax.evaluation import report, subjects
 from i2i_jax.pages import grids
@@ -37,7 +37,7 @@ METRICS = ("l1", "psnr", "ssim", "squeezenet_caffe", "kernel_squeezenet_caffe")
 def translated(run: str, label_maps: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
     """One output for each label map, at the size that the run was trained at."""
     model = load(run)
-    inputs = np.stack([loader.resize(label_map, model.config.data.crop_size) for label_map in label_maps])
+    inputs = np.stack([loader.resize(label_map, sides(model.config.data.crop_size)) for label_map in label_maps])
     return [samples[0] for samples in model(inputs, n=1, seed=seed)]
 
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
             subfolder = folder / str(size) / name
             subfolder.mkdir(parents=True, exist_ok=True)
             for output, picture in zip(matched, pictures, strict=True):
-                Image.fromarray(loader.resize(loader.resize(picture, size), SIZES[-1])).save(subfolder / f"{output.name}.png")
+                Image.fromarray(loader.resize(picture, size)).save(subfolder / f"{output.name}.png")
         figures |= {(size, name): measured(folder / str(size) / "photos", folder / str(size) / name) for name in rows}
     columns = {"labels": label_maps, "photo": photos, "published pix2pix": published} | {
         name: [loader.resize(output, SIZES[-1]) for output in outputs_of_run] for name, outputs_of_run in models.items()
