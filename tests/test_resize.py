@@ -16,6 +16,7 @@ from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.image_header import ImageError
 from i2i_jax.data.pairs import Pair, SideBySide
 from i2i_jax.devices import parallel
+from i2i_jax.evaluation import evaluate
 from i2i_jax.inference import band_files, folders, size_change
 from i2i_jax.pages import grids
 from i2i_jax.storage import packed
@@ -219,7 +220,7 @@ def test_a_crop_of_a_tiled_tiff_decodes_its_own_tiles_only(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
-def test_regions_of_side_by_side_tiffs(direction, tmp_path):
+def test_regions_of_side_by_side_tiffs(direction, tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (64, 192, 3), np.uint8)
     tiled(tmp_path / "pair.tif", pixels)
     pairs = SideBySide(1, lambda index: tmp_path / "pair.tif", str, direction=direction, target_channels=1)
@@ -228,6 +229,9 @@ def test_regions_of_side_by_side_tiffs(direction, tmp_path):
     assert pairs.size(0) == (64, 96) and pairs.file(0) == str(tmp_path / "pair.tif")
     for image, part in zip(whole, region, strict=True):
         np.testing.assert_array_equal(part, image[5:40, 7:90])
+    monkeypatch.setattr(crops, "MOST_EVALUATED", 70)
+    for image, part in zip(whole, crops.central(pairs, 0, TrainingSize("none", (1, 1), (8, 8))), strict=True):
+        np.testing.assert_array_equal(part, image[:, 13:83])
 
 
 def test_damage_in_a_tiled_tiff_is_found_before_training(tmp_path):
@@ -243,6 +247,9 @@ def test_large_images_are_evaluated_in_their_center(monkeypatch):
     monkeypatch.setattr(crops, "MOST_EVALUATED", 20)
     pair = crops.central(Sized(), 0, TrainingSize("none", (1, 1), (8, 8)))
     np.testing.assert_array_equal(pair.input, positions(40, 60)[10:30, 20:40])
+    np.testing.assert_array_equal(
+        crops.central(Sized([(10, 60)]), 0, TrainingSize("none", (1, 1), (8, 8))).input, positions(10, 60)[:, 20:40]
+    )
     assert crops.central(Sized(), 0, TrainingSize("width", (1, 1), (8, 8))).input.shape == (40, 60, 3)
 
 
@@ -400,8 +407,32 @@ def test_a_run_of_each_kind(resize, options, evaluated, tmp_path, command, shall
         status, out, err = command("translate", f"--run={run}", f"--input={file}", f"--output={tmp_path / name}", "--seed=3")
         assert status == 0, err
         assert np.asarray(Image.open(tmp_path / name / file.name)).shape == (*size, 3)
-        assert model(file, n=2).shape == (2, *size, 3)
-        assert model.encode(file).shape == (model.networks.latent_dim,)
+        z = model.encode(file)
+        assert z.shape == (model.networks.latent_dim,)
+        status, _, err = command("translate", f"--run={run}", f"--input={file}", f"--output={tmp_path / name}", f"--style={file}")
+        assert status == 0, err
+        by_command = np.asarray(Image.open(tmp_path / name / file.name)).astype(int)
+        np.testing.assert_allclose(by_command, model(file, z=z)[0], atol=1)
+        assert by_command.std() > 0
+    assert_evaluated_as_trained(model, folder.pairs(pairs, "all"), TrainingSize.of_config(config.data))
+
+
+def assert_evaluated_as_trained(model, pairs, scale):
+    """Examples have the scale and the proportions of training, and their padding is cut off after the networks."""
+    networks, mode = model.networks, build.mode(model.config)
+    translate = evaluate.translations(networks, mode, pairs, size=scale.crop, samples=2, batch_size=2, scale=scale)
+    batches = [(batch.examples, i) for batch in translate(model.state, range(4)) for i in range(batch.count)]
+    assert len(batches) == 4
+    for index, (examples, i) in enumerate(batches):
+        pair = pairs[index]
+        height, width = scale.crop if scale.resize == "square" else scale.scaled(*pair.input.shape[:2])
+        expected = augment.scale(loader.resize(pair.target, (height, width)))
+        np.testing.assert_allclose(examples.target[i], expected, atol=1e-6)
+        assert examples.samples[i].shape == (2, height, width, 3)
+        padded = loader.mirrored(loader.resize(pair.input, (height, width)), scale.load if scale.resize == "pad" else scale.crop)
+        z = np.asarray(examples.posterior.mean)[i]
+        encoded = model.translate(model.state, augment.scale(padded)[None], z[None, None], jax.random.key(0))[0, 0, :height, :width]
+        np.testing.assert_allclose(examples.encoded[i], encoded, atol=1 / 127)
 
 
 def test_bands_are_written_as_whole_images_are(tmp_path):
@@ -458,3 +489,11 @@ def test_large_translations_are_written_in_bands(georeferenced, trained, tmp_pat
     assert len(written) == 1
     assert results[0].keys() == results[1].keys() and len(results[0]) == (4 if georeferenced else 2)
     jax.tree.map(np.testing.assert_array_equal, *results)
+
+
+def test_a_sheet_keeps_the_proportions_of_images_of_other_sizes():
+    wide, high = np.zeros((100, 200, 3), np.uint8), np.zeros((200, 100, 3), np.uint8)
+    sheet = grids.grid([[wide], [high]], labels=["output"])
+    assert sheet.shape[:2] == (grids.LABEL_HEIGHT + 2 * (100 + grids.GAP), 200 + 2 * grids.GAP)
+    black = (sheet[grids.LABEL_HEIGHT :] == 0).all(2)
+    assert black[:100].sum() == 100 * 200 and black[104:].sum() == 100 * 50

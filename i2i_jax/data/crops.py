@@ -88,13 +88,14 @@ def _problem(pairs: Pairs, index: int, training_size: TrainingSize, multiple: in
 
 
 def central(pairs: Pairs, index: int, training_size: TrainingSize) -> Pair:
-    """Returns a pair, or the central MOST_EVALUATED pixels of one that is not resized and larger in height and width."""
+    """Returns a pair; of one that is not resized at most the central MOST_EVALUATED pixels of its height and width."""
     if training_size.resize != "none":
         return pairs[index]
     size = size_of(pairs, index)
-    cut = [slice(max(0, (side - MOST_EVALUATED) // 2), max(0, (side - MOST_EVALUATED) // 2) + MOST_EVALUATED) for side in size]
     if max(size) <= MOST_EVALUATED:
         return pairs[index]
+    starts = [max(0, (side - MOST_EVALUATED) // 2) for side in size]
+    cut = [slice(start, min(side, start + MOST_EVALUATED)) for start, side in zip(starts, size, strict=True)]
     return region_of(pairs, index, *cut) or Pair(*(image[cut[0], cut[1]] for image in pairs[index]))
 
 

@@ -26,6 +26,8 @@ from i2i_jax.metrics import EvalExamples, Figures, Metric
 from i2i_jax.train_state import TrainState
 from i2i_jax.types import Batch, Gaussian
 
+BATCH_PIXELS = 2**22  # a batch of pairs that are not resized to squares has at most so many pixels, unless one pair has more
+
 
 class EvalBatch(NamedTuple):
     """A batch of examples. The first `count` are measured; the rest is padding, so that all batches have one shape."""
@@ -123,7 +125,9 @@ def translations(
 
     def read_batches(indices: np.ndarray) -> Iterator[_RawBatch]:
         if training_size and training_size.resize != "square":
-            yield from _at_training_size(pairs, indices, training_size, batch_size, input_is_labels=input_labels is not None)
+            yield from _at_training_size(
+                pairs, indices, training_size, batch_size, multiple=mesh.size, input_is_labels=input_labels is not None
+            )
             return
         for start in range(0, len(indices), batch_size):
             chosen = indices[start : start + batch_size]
@@ -147,9 +151,12 @@ def translations(
 
 
 def _at_training_size(
-    pairs: Pairs, indices: np.ndarray, training_size: TrainingSize, batch_size: int, *, input_is_labels: bool
+    pairs: Pairs, indices: np.ndarray, training_size: TrainingSize, batch_size: int, *, multiple: int, input_is_labels: bool
 ) -> Iterator[_RawBatch]:
-    """Batches of consecutive pairs of one size, resized as in training and at least as large as its crops."""
+    """Batches of consecutive pairs of one size, resized as in training and at least as large as its crops.
+
+    There are at most `batch_size` pairs in a batch, fewer if they are large, and a multiple of `multiple`.
+    """
 
     def read(index: int) -> tuple[int, Pair, tuple[int, int]]:
         pair = crops.central(pairs, index, training_size)
@@ -159,11 +166,12 @@ def _at_training_size(
 
     def shapes(example: tuple[int, Pair, tuple[int, int]]) -> Any:
         _, pair, picture = example
-        return picture, [(image.shape, image.dtype) for image in pair]
+        return picture, pair.input.shape, pair.target.shape
 
-    for (picture, _), alike in itertools.groupby((read(int(index)) for index in indices), shapes):
-        while chosen := list(itertools.islice(alike, batch_size)):
-            filled = (chosen * batch_size)[:batch_size]
+    for (picture, (height, width, _), _), alike in itertools.groupby((read(int(index)) for index in indices), shapes):
+        count = max(multiple, min(batch_size, BATCH_PIXELS // (height * width)) // multiple * multiple)
+        while chosen := list(itertools.islice(alike, count)):
+            filled = (chosen * count)[:count]
             raw = loader.stacked([pair for _, pair, _ in filled])
             yield _RawBatch(raw, np.array([index for index, _, _ in filled]), len(chosen), picture)
 
