@@ -29,7 +29,8 @@ def pix2pix(trained):
     return session.opened(trained("pix2pix"))
 
 
-def test_an_opened_model_compiles_nothing_more(bicycle, pix2pix):
+def test_an_opened_model_compiles_nothing_more(trained):
+    bicycle, pix2pix = (session.opened(trained(name)) for name in ("bicycle", "pix2pix"))
     for model in (bicycle, pix2pix):
         for picture in (drawing(), drawing(64, 64), drawing(30, 200)):
             session.samples(model, picture, seed=1, number=2)
