@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import imagecodecs
 import jax
 import numpy as np
 import tables
@@ -46,7 +47,7 @@ ROUNDS = 3
 WARM_UP = 20  # training steps before the clock starts: compilation, and the loader's buffers
 
 
-def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float | dict[str, float]]:
+def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, dict[str, float]]:
     """Pairs per second through each stage alone, and through all of them together, as in training."""
     indices = [i % len(pairs) for i in range(_PAIRS.value)]
     batch = loader.fixed(pairs, indices[: _BATCH_SIZE.value], size=load_size)
@@ -58,22 +59,29 @@ def stages(pairs: SideBySide, load_size: int, threads: int) -> dict[str, float |
     with ThreadPoolExecutor(threads) as pool:
         files, read = _timed(lambda i: _bytes(pairs.load(i)), indices, pool.map)
         _, decode = _timed(partial(images.read, channels=3), files, pool.map)
+        least = {"decode by imagecodecs": _timed(imagecodecs.jpeg8_decode, files, pool.map)[1]} if files[0][:2] == b"\xff\xd8" else {}
         halves, split = _timed(partial(images.read_halves, channels=(3, 3)), files, pool.map)
         _, resize = _timed(lambda pair: [loader.resize(image, load_size) for image in pair], halves, pool.map)
         _, stack = _timed(lambda batch: loader._stack([*zip(*batch[:2], strict=True)], batch.row), batches, pool.map)
     _, move = _timed(lambda batch: jax.block_until_ready(parallel.global_batch(batch, mesh)), batches, map)
     _, augmented = _timed(lambda batch: jax.block_until_ready(crop(batch)), [on_device] * len(batches), map)
-    rates: dict[str, float | dict[str, float]] = {"read": read, "decode": decode, "decode and split": split, "resize": resize}
-    rates |= {"stack": stack * _BATCH_SIZE.value, "host to device": move * _BATCH_SIZE.value, "augment": augmented * _BATCH_SIZE.value}
+    rates: dict[str, dict[str, float]] = {"read": read, "decode": decode, **least, "decode and split": split, "resize": resize}
+    rates |= {name: _of_pairs(batch) for name, batch in {"stack": stack, "host to device": move, "augment": augmented}.items()}
     return rates | loading(
         partial(loader.batches, pairs, load_size=load_size, batch_size=_BATCH_SIZE.value, seed=0, threads=threads), pairs
     )
 
 
-def loading(through: Callable[..., Iterator[loader.RawBatch]], pairs: SideBySide) -> dict[str, float | dict[str, float]]:
+def _of_pairs(batches: dict[str, float]) -> dict[str, float]:
+    """Batches per second, and the CPU time of one, as pairs."""
+    count = _BATCH_SIZE.value
+    return {name: value / count if name == "cpu_us" else value * count for name, value in batches.items()}
+
+
+def loading(through: Callable[..., Iterator[loader.RawBatch]], pairs: SideBySide) -> dict[str, dict[str, float]]:
     """Pairs per second from the files, from the disk cache and from memory to a batch."""
     steps = -(-len(pairs) // _BATCH_SIZE.value)  # of an epoch
-    rates: dict[str, float | dict[str, float]] = {"files to batch": _spread(through(cache_gb=0.0))}
+    rates = {"files to batch": _spread(through(cache_gb=0.0))}
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, XDG_CACHE_HOME=folder):
         disk = partial(through, cache_gb=0.0, disk_cache_gb=1e3)
         _skip(disk(), steps)
@@ -132,14 +140,15 @@ def _bytes(source: Path | bytes) -> bytes:
     return source if isinstance(source, bytes) else source.read_bytes()
 
 
-def _timed(function: Callable, items: list, mapped: Callable[[Callable, Iterable], Iterable]) -> tuple[list, float]:
-    """Returns the results and the number of items per second (median over rounds)."""
-    seconds, results = [], []
+def _timed(function: Callable, items: list, mapped: Callable[[Callable, Iterable], Iterable]) -> tuple[list, dict[str, float]]:
+    """Returns the results, and the number of items per second with the CPU time of one, over rounds."""
+    rounds, results = [], []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start, start_of_cpu = time.perf_counter(), time.process_time()
         results = list(mapped(function, items))
-        seconds.append(time.perf_counter() - start)
-    return results, len(items) / statistics.median(seconds)
+        seconds, cpu = time.perf_counter() - start, time.process_time() - start_of_cpu
+        rounds.append((len(items) / seconds, 1e6 * cpu / len(items)))
+    return results, _spread_of(rounds)
 
 
 def waiting(config: Config) -> dict[str, float]:
@@ -189,9 +198,7 @@ def _rates(name: str, rates: dict[str, dict[str, Any]], size: int) -> str:
     return tables.lines(head, [[stage, *(_shown(rates[n][stage]) for n in threads)] for stage in rates[threads[0]]])
 
 
-def _shown(rate: float | dict[str, float]) -> str:
-    if isinstance(rate, float):
-        return f"{rate:,.0f}"
+def _shown(rate: dict[str, float]) -> str:
     return f"{rate['median']:,.0f} ({rate['lowest']:,.0f} to {rate['highest']:,.0f}), {rate['cpu_us']:,.0f} µs of CPU each"
 
 

@@ -140,7 +140,7 @@ def game(config: Config) -> Game:
     )  # fmt: skip
 
 
-def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None) -> Pairs:
+def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None, listing: folder.Listing | None = None) -> Pairs:
     """Returns the image pairs of a split. Public datasets and `shapes` are prepared at first use.
 
     Args:
@@ -148,6 +148,7 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
         split: train, val or test; for a folder also all.
         held_out: names of the pairs that a run holds out as its val split, for a folder without one. None: `data.val_fraction` of the
             pairs are chosen.
+        listing: the files of `data.path`, if they have been listed already.
 
     Raises:
         ConfigError: if `data.path` is empty but needed. Errors of the datasets' own modules pass through.
@@ -166,7 +167,8 @@ def pairs(config: Config, split: str, *, held_out: Collection[str] | None = None
         if not data.path:
             raise ConfigError("data.path is empty: name the folder of your pairs, --config.data.path=DIR")
         options |= {f"{side}_scale": values.of_config(data, side) for side in ("input", "target")}
-        return folder.pairs(data.path, split, val_fraction=data.val_fraction, held_out=held_out, max_pixels=data.max_pixels, **options)
+        options |= {"val_fraction": data.val_fraction, "held_out": held_out, "max_pixels": data.max_pixels}
+        return folder.pairs(listing or data.path, split, **options)
     if data.name == "shapes":
         return shapes.pairs(split, data.prepared_dir, **options)
     return pix2pix.pairs(data.name, split, data.prepared_dir, max_pixels=data.max_pixels, **options)

@@ -160,8 +160,10 @@ def test_an_input_with_several_targets(tmp_path):
         ("1.png,\n", "ROOT/pairs.csv, line 1: an empty path: no such file"),
         ("1.png,2.png,dev\n", "ROOT/pairs.csv, line 1: unknown split 'dev': one of train, val, test"),
         ("1.png,2.png\n1.png,./2.png\n", "ROOT/pairs.csv, line 2: 1.png and ./2.png are listed before: each pair must be listed once"),
-        ("1.png|2.png,2.png\n", "ROOT/pairs.csv, line 1: has several inputs, '1.png|2.png': must be one file; "
-         "a TIFF can hold all their channels"),
+        ("1.png|3.png,2.png\n", "ROOT/pairs.csv, line 1: ROOT/3.png: no such file"),
+        ("1.png|,2.png\n", "ROOT/pairs.csv, line 1: an empty path: no such file"),
+        ("input,target\n1.png,2.png\n2.png|1.png,2.png\n",
+         "ROOT/pairs.csv, line 3: has 2 input files, but line 2 has 1: must be as many"),
     ],
 )  # fmt: skip
 def test_wrong_lists(tmp_path, text, message):

@@ -252,7 +252,7 @@ def trained(kind: Kind, root: Path, shallow) -> tuple[Path, list[Pixels]]:
     run = root / "run"
     run.mkdir()
     (run / "config.json").write_text(to_json(config))
-    _, splits = run_folder.splits_of(run, config)
+    _, splits = run_folder.splits_of(run, config, run_folder.listing_of(config))
     run_folder.keep_splits(run, config, None, splits, pairs)
     return run, inputs
 

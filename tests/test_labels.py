@@ -303,6 +303,84 @@ def test_a_palette_of_greys_is_read_as_grey():
     np.testing.assert_array_equal(images.read(encoded(palette_image(IDS, greys)), channels=1)[..., 0], IDS * 32)
 
 
+def test_drawings_in_the_colours_of_classes():
+    """The studio: soft edges are of the nearest class, and what is not drawn, on white, of the first."""
+    own = labels_of(json.dumps(PALETTE))
+    np.testing.assert_array_equal(own.of_drawing(COLOURS[IDS]), ONE_HOT)
+    soft = np.array([[[255, 255, 255], (0.9 * COLOURS[2] + 0.1 * COLOURS[5]).astype(np.uint8)]], np.uint8)
+    np.testing.assert_array_equal(own.of_drawing(soft).argmax(-1), [[0, 2]])
+    city = labels_of("cityscapes", 19)
+    np.testing.assert_array_equal(city.of_drawing(np.zeros((2, 3, 3), np.uint8)), np.zeros((2, 3, 19), np.uint8))
+    by_id = labels_of(CLASSES)
+    np.testing.assert_array_equal(by_id.of_drawing(by_id.painted(ONE_HOT)), ONE_HOT)
+    assert session.colours(config_of(json.dumps(PALETTE)))[1] == "#0af64d"
+
+
+def test_uploaded_label_maps_are_shown_in_their_colours(tmp_path):
+    (tmp_path / "ids.png").write_bytes(ID_FILES["grey of 4 bits"])
+    by_id = labels_of(CLASSES)
+    np.testing.assert_array_equal(session.read(tmp_path / "ids.png", input_labels=by_id), by_id.painted(ONE_HOT))
+    (tmp_path / "photo.png").write_bytes(encoded(np.zeros((2, 2, 3), np.uint8)))
+    with pytest.raises(ImageError, match="^photo.png: has 3 channels: class ids "):
+        session.read(tmp_path / "photo.png", input_labels=by_id)
+
+
+def write_label_pairs(root, sides="AB"):
+    """Label maps of ids 0 to 7 in the first of two folders, without class 6; returns the ids."""
+    ids = IDS.copy()
+    ids[ids == 6] = 0
+    for side in "AB":
+        (root / side).mkdir(parents=True)
+    for i in range(3):
+        Image.fromarray(ids).save(root / sides[0] / f"{i}.png")
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (6, 10, 3), np.uint8)).save(root / sides[1] / f"{i}.png")
+    return ids
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_check_reports_classes(tmp_path, command, direction):
+    ids = write_label_pairs(tmp_path, "AB" if direction == "AtoB" else "BA")
+    options = [f"--input_labels={CLASSES}", f"--direction={direction}", f"--sheet={tmp_path / 'sheet.png'}"]
+    status, out, err = command("check", str(tmp_path), *options)
+    assert (status, err) == (0, "")
+    side, other = direction[0], direction[-1]
+    assert f"\n{side}: label map (3)\n" in out and f"\n{other}: colour of 8 bits (3)\n" in out
+    assert f"\nclasses of {side}: 7 of 8; in no pair: 6\n" in out
+    for index in (0, 1, 7):
+        assert f"\n  {index}: {100 * np.mean(ids == index):.2g} % of the pixels, in 3 pairs\n" in out
+    shown = set(map(tuple, np.asarray(Image.open(tmp_path / "sheet.png")).reshape(-1, 3).tolist()))
+    assert {labels_of(CLASSES).colours[index] for index in (1, 2, 3)} <= shown
+    Image.fromarray(np.full((6, 10), 9, np.uint8)).save(tmp_path / side / "1.png")
+    status, out, err = command("check", str(tmp_path), *options[:2])
+    message = "1.png: has the class id 9 in 60 pixels: data.input_labels=8 allows 0 to 7; data.input_labels=10 would do"
+    assert status == 1 and f"\n  {tmp_path / side}/{message}\n" in out
+
+
+def test_check_names_the_classes_of_a_palette(tmp_path, command):
+    """Side-by-side pairs, in which pixels of no class are counted too."""
+    palette = PALETTES["cityscapes"]
+    image = np.zeros((4, 8, 3), np.uint8)
+    image[:2, :4], image[:, 4:] = palette.classes["sky"], 77
+    (tmp_path / "train").mkdir()
+    Image.fromarray(image).save(tmp_path / "train" / "1.png")
+    status, out, _ = command("check", str(tmp_path), "--input_labels=cityscapes")
+    assert status == 0 and "\nB: colour of 8 bits (1)\n" in out
+    assert "\nclasses of A: 1 of 19; in no pair: road, sidewalk, building" in out
+    assert "\n  sky: 50 % of the pixels, in 1 pairs\n  of no class: 50 % of the pixels" in out
+
+
+def test_options_of_check_that_cannot_be_used(tmp_path, command):
+    write_label_pairs(tmp_path)
+    for options, message in {
+        ("--input_labels=none.json",): "data.input_labels is 'none.json', no such file or directory: must be ",
+        ("--input_labels=",): "data.input_labels is empty: must be a number of classes, one of ",
+        ("--input_labels=8", "--input_range=0,9"): "--input_range is '0,9', but --input_labels has classes, not values: leave it out",
+        ("--direction=BtoA",): "--direction applies only together with --input_labels, --input_range or --target_range: leave it out",
+    }.items():
+        status, _, err = command("check", str(tmp_path), *options)
+        assert status == 2 and message in err, err
+
+
 @pytest.mark.slow
 def test_a_run_on_label_maps(tmp_path, shallow, command):
     """It trains, resumes, evaluates, translates and is packed without its palette file, and shows label maps in their colours."""
@@ -340,5 +418,7 @@ def test_a_run_on_label_maps(tmp_path, shallow, command):
     Image.fromarray(ODD).save(tmp_path / "odd.png")
     status, _, error = command("translate", f"--run={run}", f"--input={tmp_path / 'odd.png'}", f"--output={tmp_path / 'odd'}", "--size=16")
     assert status == 1 and "odd.png: has the colour #010203 in 3 pixels" in error
-    with pytest.raises(ConfigError, match="its inputs are label maps .data.input_labels., which the studio cannot draw"):
-        session.opened(run)
+    studio = session.opened(run)
+    picture = session.read(file, input_labels=labels.of_config(kept.data))
+    z = session.latents(studio, seed=3, number=1)[0]
+    np.testing.assert_array_equal(session.translated(studio, picture, z), model(one_hot, z=z)[0])

@@ -56,7 +56,7 @@ def assert_one_line(answer, status, *parts):
         ([BICYCLE, "--config.data.batch_size=3"], ["data.batch_size is 3", "must be a multiple of 2"]),
         ([BICYCLE, "--config.model.generator=unet"], ["unknown model.generator 'unet': one of unet_64"]),
         ([BICYCLE, "--config.eval.best_metric=fid"], ["eval.best_metric is 'fid', which this run does not measure: one of l1, psnr"]),
-        ([BICYCLE, "--config.eval.metrics=l1,fdi"], ["unknown metric 'fdi': one of l1", "did you mean 'fid'"]),
+        ([BICYCLE, "--config.eval.metrics=l1,pnsr"], ["unknown metric 'pnsr': one of l1", "did you mean 'psnr'"]),
         ([BICYCLE, "--config.eval.metrics=squeezenet_caffe"], ["eval.best_metric is 'total_variation'", "squeezenet_caffe would do"]),
         ([FOLDER, "--config.data.batch_size=16"], ["data.path is empty", "--config.data.path=DIR"]),
         ([BICYCLE, "steps=3"], ["unexpected argument 'steps=3'"]),

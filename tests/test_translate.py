@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 import runs
-from i2i_jax import build, sampling
+from i2i_jax import build, load, sampling
 from i2i_jax.config import override
 from i2i_jax.data import augment, geotiff, images, splits
 from i2i_jax.inference import image_files, translation
@@ -298,6 +298,48 @@ def test_georeferencing_is_kept(translate, tmp_path, tile):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "previews" / "map.png")), expected)
     page = (tmp_path / "out" / "index.html").read_text()
     assert 'src="previews/map.png"' in page and "map.tif" not in page
+
+
+def gdal_tags(index: int) -> list:
+    """The tags that GDAL writes: scale and tie point, coordinate system with its name as text, and the value for missing data."""
+    keys = (1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32633)
+    return [
+        (33550, 12, 3, (10.0, 10.0, 0.0), True),
+        (33922, 12, 6, (0.0, 0.0, 0.0, 399960.0 + 640 * index, 5300040.0, 0.0), True),
+        (34735, 3, len(keys), keys, True),
+        (34737, 2, 23, b"WGS 84 / UTM zone 33N|\0", True),
+        (42113, 2, 2, b"0\0", True),
+    ]
+
+
+def test_a_run_on_georeferenced_bands(tmp_path, shallow, command):
+    """Scenes of 4 bands to maps of one, all of 16 bits: the outputs have the scenes' tags and 16 bits, whole and by tiles."""
+    for i in range(3):
+        for side, channels in (("A", 4), ("B", 1)):
+            (tmp_path / "pairs" / side).mkdir(parents=True, exist_ok=True)
+            pixels = (noise(64, 64, channels, seed=i).astype(np.uint16) * 257).squeeze()
+            options = {"photometric": "minisblack", "tile": (16, 16), "extratags": gdal_tags(i), "metadata": None}
+            options |= {"planarconfig": "contig", "extrasamples": ["unspecified"] * 3} if channels == 4 else {}
+            tifffile.imwrite(tmp_path / "pairs" / side / f"scene {i}.tif", pixels, **options)
+    options = {"data.input_channels": 4, "data.target_channels": 1, "data.val_fraction": 0.34}
+    runs.train(shallow("pix2pix", tmp_path / "pairs", options, dataset="folder"), tmp_path / "run")
+    for extra in ((), ("--tile=32",)):
+        out = tmp_path / "-".join(("out", *extra))
+        arguments = f"--run={tmp_path / 'run'}", f"--input={tmp_path / 'pairs' / 'A'}", f"--output={out}", *extra
+        assert command("translate", *arguments)[0] == 0
+        for i in range(3):
+            with tifffile.TiffFile(out / f"scene {i}.tif") as tiff:
+                page = tiff.pages.first
+                assert (page.dtype, page.shape, page.samplesperpixel) == (np.uint16, (64, 64), 1)
+                written = [(code, int(tag.dtype), tag.count, tag.value) for code in geotiff.TAGS if (tag := page.tags.get(code))]
+                assert len(np.unique(page.asarray() % 257)) > 100
+            with tifffile.TiffFile(tmp_path / "pairs" / "A" / f"scene {i}.tif") as tiff:
+                tags = tiff.pages.first.tags
+                assert written == [(code, int(tag.dtype), tag.count, tag.value) for code in geotiff.TAGS if (tag := tags.get(code))]
+            assert [code for code, *_ in written] == [33550, 33922, 34735, 34737, 42113]
+    model = load(tmp_path / "run")
+    scene = images.read(tmp_path / "pairs" / "A" / "scene 0.tif", channels=4)
+    assert scene.dtype == np.uint16 and model(scene).shape == (1, 64, 64, 1)
 
 
 def test_resized_outputs_are_not_georeferenced(translate, tmp_path):

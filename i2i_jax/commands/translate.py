@@ -4,6 +4,7 @@ i2i translate --run=RUN --input=photo.jpg --output=OUT --samples=5
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --sync       the same 5 styles for all inputs
 i2i translate --run=RUN --input=PHOTOS --output=OUT --style=target.jpg       in the style of an image
 i2i translate --run=RUN --input=PHOTOS --output=OUT --samples=5 --interpolate=mp4
+i2i translate --run=RUN --input=LIST.csv --output=OUT                        inputs of several files: a.png|b.png in each line
 i2i translate --run=RUN --input=film.mp4 --output=translated.mp4           a film (extra video)
 
 All frames of a film get the same latent and dropout, as all images of a folder do with --sync. Its size, frame rate and sound are kept.
@@ -21,7 +22,8 @@ _RUN = flags.DEFINE_string("run", None, f"The trained run: {app.RUN}.", required
 _INPUT = flags.DEFINE_string(
     "input",
     None,
-    "An image, a folder of images (inputs only, or see --pairs), or a film: .mp4, .mov, .mkv, .webm, .avi, .gif.",
+    "An image, a folder of images (inputs only, or see --pairs), a list of inputs (.csv: a file in each line, or several, a.png|b.png, "
+    "the channels of which are concatenated), or a film: .mp4, .mov, .mkv, .webm, .avi, .gif.",
     required=True,
 )
 _OUTPUT = flags.DEFINE_string(

@@ -66,13 +66,13 @@ class Subset:
         return whole and fingerprint_of((whole, list(self.indices)))
 
 
-def usable(pairs: Pairs, *, fingerprint: object, skip_bad: bool) -> Pairs:
+def usable(pairs: Pairs, *, fingerprint: str, skip_bad: bool) -> Pairs:
     """Returns the pairs that can be read, in their order. Warns about values outside `data.input_range` and `data.target_range`.
 
     Args:
         pairs: the pairs to check.
-        fingerprint: a value that changes whenever one of the pairs does; the result of an earlier check with the same fingerprint is
-          reused, except that pairs which were refused are read again.
+        fingerprint: a `pairs.fingerprint_of`, which changes whenever one of the pairs does; the result of an earlier check with the same
+          fingerprint is reused, except that pairs which were refused are read again.
         skip_bad: whether to leave out unreadable pairs, with a warning.
 
     Raises:

@@ -5,26 +5,28 @@ import hashlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-from i2i_jax.data import checks, images, layouts, listing
-from i2i_jax.data.labels import Labels
-from i2i_jax.data.layouts import SPLITS, layout
+from i2i_jax.data import checks, concatenated, images, layouts, listing
+from i2i_jax.data.image_header import Pixels
+from i2i_jax.data.labels import OPTION, Labels
+from i2i_jax.data.layouts import SPLITS, Listing, layout
 from i2i_jax.data.listing import FolderError, by_stem, matched
 from i2i_jax.data.pairs import Pair, Pairs, SideBySide, fingerprint_of
 from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.types import SampleType
 
-__all__ = ["SPLITS", "FolderError", "Named", "TwoFiles", "by_stem", "files", "layout", "matched", "named", "pairs", "split_used"]
+__all__ = ["SPLITS", "FolderError", "Listing", "Named", "TwoFiles", "by_stem", "files", "layout", "matched", "named", "pairs", "split_used"]
 
-Named = tuple[str, tuple[Path, ...]]  # the name and the files of a pair
+Named = tuple[str, tuple[Path, ...]]  # the name and the files of a pair: one side-by-side file; or those of A, then that of B
 
 
 @dataclasses.dataclass(frozen=True)
 class TwoFiles:
-    """Pairs stored as two files each. Reading a pair raises ImageError if it cannot be used.
+    """Pairs stored as two files each, or several. Reading a pair raises ImageError if it cannot be used.
 
     Attributes:
-        files: input and target of each pair.
+        files: the files of the input and of the target of each pair. The channels of several are concatenated, see `concatenated.read`.
         names: the name of each pair.
         input_channels: see `images.read`.
         target_channels: see `images.read`.
@@ -35,7 +37,7 @@ class TwoFiles:
         target_scale: likewise for the targets.
     """
 
-    files: Sequence[tuple[Path, ...]]
+    files: Sequence[tuple[tuple[Path, ...], tuple[Path, ...]]]
     names: Sequence[str]
     input_channels: int
     target_channels: int
@@ -52,11 +54,12 @@ class TwoFiles:
         return self.names[index]
 
     def size(self, index: int, /) -> tuple[int, int]:
-        options = {"max_pixels": self.max_pixels, "labels": self.input_labels}
-        return images.size(self.files[index][0], channels=self.input_channels, **options)
+        inputs, _ = self.files[index]
+        options: dict[str, Any] = {"channels": self.input_channels, "max_pixels": self.max_pixels}
+        return images.size(inputs[0], labels=self.input_labels, **options) if len(inputs) == 1 else concatenated.size(inputs, **options)
 
     def file(self, index: int, /) -> str:
-        return str(self.files[index][0])
+        return str(self.files[index][0][0])
 
     def region(self, index: int, rows: slice, columns: slice, /) -> Pair | None:
         opened = self._tiled(index)
@@ -66,31 +69,61 @@ class TwoFiles:
         if (opened := self._tiled(index)) is None:
             self[index]
             return
-        images.check_same_size(self.files[index], opened)
+        images.check_same_size([files[0] for files in self.files[index]], opened)
         _ = [image.thinned for image in opened]
 
-    def _tiled(self, index: int) -> list[images.Tiled] | None:
+    def _tiled(self, index: int) -> list[images.Tiled | concatenated.Tiled] | None:
         """Input and target, if their regions can be read."""
         if self.input_labels:
             return None
-        channels = self.input_channels, self.target_channels
-        scales = self.input_scale, self.target_scale
-        return images.all_tiled(self.files[index], channels=channels, scales=scales, max_pixels=self.max_pixels)
+        opened = []
+        for files, side in zip(self.files[index], ("input", "target"), strict=True):
+            options = self._options(side)
+            if len(files) == 1:
+                image = images.tiled(files[0], **options)
+            else:
+                image = concatenated.tiled(files, option=f"data.{side}_channels", **options)
+            if image is None:
+                return None
+            opened.append(image)
+        return opened
 
     def __getitem__(self, index: int, /) -> Pair:
-        files, max_pixels = self.files[index], self.max_pixels
-        image = images.read(files[0], channels=self.input_channels, max_pixels=max_pixels, labels=self.input_labels, scale=self.input_scale)
-        pair = Pair(image, images.read(files[1], channels=self.target_channels, max_pixels=max_pixels, scale=self.target_scale))
-        images.check_same_size(files, pair)
+        inputs, targets = self.files[index]
+        pair = Pair(self._read(inputs, "input", self.input_labels), self._read(targets, "target"))
+        images.check_same_size((inputs[0], targets[0]), pair)
         return pair
+
+    def _read(self, files: tuple[Path, ...], side: str, side_labels: Labels | None = None) -> Pixels:
+        options = self._options(side)
+        if len(files) == 1:
+            return images.read(files[0], labels=side_labels, **options)
+        return concatenated.read(files, option=f"data.{side}_channels", **options)
+
+    def _options(self, side: str) -> dict[str, Any]:
+        """Options for reading the files of a side, input or target."""
+        channels, scale = getattr(self, f"{side}_channels"), getattr(self, f"{side}_scale")
+        return {"channels": channels, "scale": scale, "max_pixels": self.max_pixels}
 
     def target_type(self, index: int, /) -> SampleType:
         """As of `pairs.Typed`."""
-        return images.sample_type(self.files[index][-1], max_pixels=self.max_pixels)
+        targets = self.files[index][1]
+        return concatenated.sample_type(targets, scale=self.target_scale, max_pixels=self.max_pixels)
+
+    def check_channels(self) -> None:
+        """Raises ImageError if several files of the first pair do not have the number of channels that is needed."""
+        for files, side, channels in zip(self.files[0], ("input", "target"), (self.input_channels, self.target_channels), strict=True):
+            try:
+                if len(files) > 1:
+                    concatenated.file_channels(files, channels=channels, max_pixels=self.max_pixels, option=f"data.{side}_channels")
+            except concatenated.ChannelsError:
+                raise
+            except images.ImageError:  # may be the only such pair
+                return
 
 
 def pairs(
-    path: str | Path,
+    path: str | Path | Listing,
     split: str,
     *,
     direction: str = "AtoB",
@@ -120,7 +153,7 @@ def pairs(
     Without a test split, the val split is returned for test. Without a val split, a part of train is held out for it.
 
     Args:
-        path: the folder, or a list of pairs (.csv).
+        path: the folder, or a list of pairs (.csv); or its Listing, if it has been listed already.
         split: train, val, test or all.
         direction: AtoB or BtoA, from input to target.
         input_channels: 1 for grey, 3 for RGB, or the number of channels in the files.
@@ -139,21 +172,25 @@ def pairs(
         FolderError: if the folder does not hold such pairs.
         ImageError: names all pairs that cannot be read; with `skip_bad`, only if there are no others.
     """
-    root = Path(path).expanduser()
-    named_files = named(root, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
+    source_listing = path if isinstance(path, Listing) else Listing(Path(path).expanduser())
+    named_files = named(source_listing, split, val_fraction=val_fraction, held_out=held_out)[:max_pairs]
     names, pair_files = [name for name, _ in named_files], [files for _, files in named_files]
     options = direction, input_channels, target_channels, max_pixels
     labels = (input_labels,) if input_labels else ()
     scales = [tuple(scale) for scale in (input_scale, target_scale) if scale.low is not None]
     identity = ([[(str(file), *_stamp(file)) for file in pair] for pair in pair_files], options, *labels, *scales)
     fingerprint = fingerprint_of(identity)
-    if len(pair_files[0]) == 2:
-        sorted_files = [pair if direction == "AtoB" else pair[::-1] for pair in pair_files]
-        source = TwoFiles(sorted_files, names, *options[1:], input_labels, fingerprint, input_scale, target_scale)
-    else:
-        load, scales = lambda i: pair_files[i][0], (input_scale, target_scale)
-        source = SideBySide(len(names), load, names.__getitem__, *options, input_labels, fingerprint, *scales)
-    return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
+    if len(pair_files[0]) == 1:
+        load, own_scales = lambda i: pair_files[i][0], (input_scale, target_scale)
+        source = SideBySide(len(names), load, names.__getitem__, *options, input_labels, fingerprint, *own_scales)
+        return checks.usable(source, fingerprint=fingerprint, skip_bad=skip_bad)
+    sides = [(pair[:-1], pair[-1:]) if direction == "AtoB" else (pair[-1:], pair[:-1]) for pair in pair_files]
+    source = TwoFiles(sides, names, *options[1:], input_labels, fingerprint, input_scale, target_scale)
+    if input_labels and (count := len(sides[0][0])) > 1:
+        raise FolderError(f"{source_listing.root}: inputs have {count} files: {OPTION} reads one label map for each input")
+    if not skip_bad:  # one line, in place of one for each pair
+        source.check_channels()
+    return checks.usable(source, fingerprint=fingerprint, skip_bad=skip_bad)
 
 
 def _stamp(file: Path) -> tuple[int, ...]:
@@ -178,42 +215,44 @@ def split_used(layout: dict[str, tuple[Path, ...]], split: str, val_fraction: fl
     return "train" if split == "val" and "val" not in layout and not val_fraction else split
 
 
-def files(root: Path, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[tuple[Path, ...]]:
+def files(root: Path | Listing, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[tuple[Path, ...]]:
     """Returns the files of each pair of a split, by the rules of `pairs`; at least one pair. Raises FolderError."""
     return [files for _, files in named(root, split, val_fraction=val_fraction, held_out=held_out)]
 
 
-def named(root: Path, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[Named]:
+def named(root: Path | Listing, split: str, *, val_fraction: float, held_out: Collection[str] | None = None) -> list[Named]:
     """Like `files`, with the name of each pair: the file's stem, or its path without extension if the files are in subfolders."""
-    places = layout(root)
+    source = root if isinstance(root, Listing) else Listing(root)
+    places = dict(source.layout)
     if split == "all":
-        return [pair for each in places for pair in _listed(places, each)]
+        return [pair for each in places for pair in _listed(source, each)]
     if split not in SPLITS:
         raise FolderError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
-    if held_out and _began_without_val(places, root, held_out):
+    if held_out and _began_without_val(source, held_out):
         del places["val"]
     split = split_used(places, split, val_fraction)
     if split in places and (split != "train" or "val" in places or not val_fraction):
-        return _listed(places, split)
+        return _listed(source, split)
     if "train" not in places:
-        raise FolderError(f"{root}: has no {split} split and no train split, only {', '.join(places)}")
-    train = _listed(places, "train")
+        raise FolderError(f"{source.root}: has no {split} split and no train split, only {', '.join(places)}")
+    train = _listed(source, "train")
     names = [name for name, _ in train]
     val_names = set(_held_out(names, val_fraction) if held_out is None else held_out).intersection(names)
     if split == "val" and not val_names:
-        raise FolderError(f"{root}: has no val split, and {_why_no_val(len(train), val_fraction, held_out)}")
+        raise FolderError(f"{source.root}: has no val split, and {_why_no_val(len(train), val_fraction, held_out)}")
     return [pair for pair in train if (pair[0] in val_names) == (split == "val")]
 
 
-def _listed(places: layouts.Layout, split: str) -> list[Named]:
-    return list(listing.paired(layouts.sides(split, places[split])).items())
+def _listed(source: Listing, split: str) -> list[Named]:
+    return list(listing.paired(source.sides(split)).items())
 
 
-def _began_without_val(places: layouts.Layout, root: Path, held_out: Collection[str]) -> bool:
+def _began_without_val(source: Listing, held_out: Collection[str]) -> bool:
     """Whether the run holds out none of the pairs in a folder named validation: it began before such folders were read."""
-    if "val" not in places or not places["val"][0].is_dir() or not layouts.is_renamed(places["val"], root):
+    places = source.layout
+    if "val" not in places or not places["val"][0].is_dir() or not layouts.is_renamed(places["val"], source.root):
         return False
-    return not any(name in held_out for name, _ in _listed(places, "val"))
+    return not any(name in held_out for name, _ in _listed(source, "val"))
 
 
 def _why_no_val(train_count: int, val_fraction: float, held_out: Collection[str] | None) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from i2i_jax.types import SampleType
 
 __all__ = [
     "EXTENSIONS", "MAX_PIXELS", "UNDECODABLE", "ImageError", "Tiled",
-    "all_tiled", "bands", "check_same_size", "colours", "from_pillow", "is_grey", "naming",
+    "all_tiled", "bands", "check_same_size", "check_sizes", "colours", "from_pillow", "is_grey", "naming",
     "odd_width", "read", "read_halves", "sample_type", "size", "tiled",
 ]  # fmt: skip
 
@@ -91,10 +92,23 @@ def odd_width(width: int) -> str:
     return f"is {width} pixels wide: a side-by-side pair must have an even width"
 
 
-def check_same_size(files: Sequence[Path], images: Sequence[np.ndarray | Tiled]) -> None:
+@runtime_checkable
+class Shaped(Protocol):
+    """An image [h, w, c], in memory or in files."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+def check_same_size(files: Sequence[Path], images: Sequence[Shaped]) -> None:
     """Raises ImageError, which names both files, if the two images of a pair differ in height or width."""
-    if images[0].shape[:2] != images[1].shape[:2]:
-        sizes = " but ".join(f"{file} is {image.shape[1]}x{image.shape[0]}" for file, image in zip(files, images, strict=True))
+    check_sizes(files, [image.shape[:2] for image in images])
+
+
+def check_sizes(files: Sequence[Path], heights_and_widths: Sequence[tuple[int, ...]]) -> None:
+    """Like `check_same_size`, but takes height and width of the two images."""
+    if heights_and_widths[0] != heights_and_widths[1]:
+        sizes = " but ".join(f"{file} is {size[1]}x{size[0]}" for file, size in zip(files, heights_and_widths, strict=True))
         raise ImageError(f"{sizes}: must be of one size")
 
 

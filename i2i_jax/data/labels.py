@@ -72,6 +72,12 @@ class Labels:
         index = np.where(present.any(-1), present.argmax(-1), len(self.colours))
         return np.array([*self.colours, self.unlabelled[0] if self.unlabelled else (0, 0, 0)], np.uint8)[index]
 
+    def of_drawing(self, rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w k"]:
+        """Like `one_hot`, but for a picture drawn by hand: each pixel is of the class of the nearest colour, the first if all are far."""
+        distance, inverse = self._distances(rgb)
+        index = np.where(distance.min(1) > FAR**2, 0, distance.argmin(1))[inverse].reshape(rgb.shape[:2])
+        return (index[..., None] == np.arange(len(self.colours))).astype(np.uint8) * 255
+
     def _checked_ids(self, ids: Integer[np.ndarray, "h w"]) -> np.ndarray:
         count = len(self.colours)
         unknown, pixels = np.unique(ids[ids >= count], return_counts=True)
@@ -100,14 +106,18 @@ class Labels:
 
     def _nearest(self, rgb: UInt8[np.ndarray, "h w 3"]) -> np.ndarray:
         """The class of the nearest colour of each pixel, -1 for unlabelled ones. Raises Unusable for photos."""
+        distance, inverse = self._distances(rgb)
+        far = (distance.min(1) > FAR**2)[inverse].mean()
+        if far > 0.5:
+            raise Unusable(f"has {far:.0%} of its pixels far from all {distance.shape[1]} colours of {OPTION}: must be a label map")
+        return self._without_unlabelled(distance.argmin(1)[inverse].reshape(rgb.shape[:2]))
+
+    def _distances(self, rgb: UInt8[np.ndarray, "h w 3"]) -> tuple[np.ndarray, np.ndarray]:
+        """The squared distance of each colour of an image to each known one, and which of the former each pixel has."""
         known = np.array([*self.colours, *self.unlabelled], np.int32)
         values, inverse = np.unique(packed_rgb(rgb), return_inverse=True)
         colours = np.stack([values >> 16, values >> 8 & 255, values & 255], -1)
-        distance = np.square(colours[:, None] - known).sum(-1)
-        far = (distance.min(1) > FAR**2)[inverse].mean()
-        if far > 0.5:
-            raise Unusable(f"has {far:.0%} of its pixels far from all {len(known)} colours of {OPTION}: must be a label map")
-        return self._without_unlabelled(distance.argmin(1)[inverse].reshape(rgb.shape[:2]))
+        return np.square(colours[:, None] - known).sum(-1), inverse
 
     def _without_unlabelled(self, index: np.ndarray) -> np.ndarray:
         return np.where(index < len(self.colours), index, -1)
@@ -127,6 +137,22 @@ def of_config(data: DataConfig) -> Labels | None:
             f"data.input_channels is {data.input_channels}, but {OPTION} has {classes} classes: data.input_channels={classes} would do"
         )
     return labels
+
+
+def of_option(option: str) -> tuple[Labels, tuple[str, ...]]:
+    """Returns how files store the classes of label maps by a value of `data.input_labels`, and the name of each class.
+
+    Raises:
+        ConfigError: if the value is not valid, or its file cannot be read.
+    """
+    content = _content(option) if option else ""
+    if not content:
+        raise ConfigError(f"{OPTION} is empty: {FORMS}")
+    if content in PALETTES:
+        names = tuple(PALETTES[content].classes)
+    else:
+        names = tuple(map(str, range(int(content)))) if content.isdecimal() else tuple(_palette(content))
+    return _parsed(content), names
 
 
 def resolved(config: Config, *, kept: str = "") -> Config:

@@ -1,13 +1,13 @@
 """How folders of pairs are laid out: which files belong to which split and side, and which to none."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
 from i2i_jax.data import listing, pair_list
 from i2i_jax.data.listing import FolderError, Side
 
-SPLITS = ("train", "val", "test")
-SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+SPLITS = tuple(listing.SPLITS)
 TWO_FOLDERS = (("{}A", "{}B"), ("A/{}", "B/{}"))  # in the order in which they are looked for, with the split for {}
 MORE_TWO_FOLDERS = (("{}_A", "{}_B"), ("{}/A", "{}/B"))
 SUITABLE = (
@@ -18,14 +18,62 @@ SUITABLE = (
 Layout = dict[str, tuple[Path, ...]]
 
 
-def layout(root: Path) -> Layout:
-    """Returns the folders of each split in `root`: those of A and B, or one folder, or the list that names the pairs.
+class Listing:
+    """The files of a folder of pairs, listed when they are first needed, and not again.
+
+    Args:
+        root: the folder, or a list of pairs (.csv).
+
+    Attributes:
+        layout: the folders of each split: those of A and B, or one folder, or the list that names the pairs.
 
     Raises:
-        FolderError: if `root` does not exist, holds no layout or several, or only one of the folders A and B.
+        FolderError: if `root` does not exist, holds no layout or several, or only one of the folders A and B; or from `pair_list.read`.
     """
-    if file := pair_list.find(root):
-        return dict.fromkeys(pair_list.read(file), (file,))
+
+    def __init__(self, root: Path):
+        self.root, self.list_file = root, pair_list.find(root)
+        self._pairs = pair_list.read(self.list_file) if self.list_file else {}
+        self.layout: Layout = dict.fromkeys(self._pairs, (self.list_file,)) if self.list_file else _layout(root)
+        self.sides = functools.cache(self._sides)
+
+    def _sides(self, split: str) -> list[Side]:
+        """Lists the files of a split: those of all sides, inputs first, or one list of side-by-side files.
+
+        Raises:
+            FolderError: if a folder has no images, or two of the same name.
+        """
+        places = self.layout[split]
+        if len(places) == 2:
+            return [Side(folder, listing.by_name(folder)) for folder in places]
+        if not self.list_file:
+            return listing.one_folder(places[0])
+        pairs = self._pairs[split]
+        count = len(next(iter(pairs.values())))
+        return [Side(self.list_file, {name: files[index] for name, files in pairs.items()}) for index in range(count)]
+
+    def unused(self) -> str:
+        """Returns what `root` holds beside its pairs, as one line: other files by extension, and folders; "" if there is nothing."""
+        used = {file for split in self.layout for side in self.sides(split) for file in side.files.values()}
+        base = self.list_file.parent if self.list_file else self.root
+        parents = {folder for parent in {file.parent for file in used} for folder in (parent, *parent.parents)}
+        folders = {base} | {folder for folder in parents if base in folder.parents}
+        known = used | folders | {self.list_file}
+        return listing.contents([entry for folder in folders for entry in folder.iterdir() if entry not in known], base)
+
+
+def layout(root: Path) -> Layout:
+    """Returns the folders of each split in `root`, as `Listing.layout`. Raises FolderError."""
+    return Listing(root).layout
+
+
+def unused(root: Path) -> str:
+    """Returns what `root` holds beside its pairs, as `Listing.unused`. Raises FolderError."""
+    return Listing(root).unused()
+
+
+def _layout(root: Path) -> Layout:
+    """The folders of each split in a folder without a list."""
     if not root.is_dir():
         raise FolderError(f"{root}: no such folder")
     for patterns in TWO_FOLDERS:
@@ -48,36 +96,6 @@ def layout(root: Path) -> Layout:
     return single
 
 
-def sides(split: str, places: tuple[Path, ...]) -> list[Side]:
-    """Lists the files of a split: those of both sides, or one list of side-by-side files.
-
-    Args:
-        split: the split.
-        places: its folders, or the list that names its pairs, as `layout` returns them.
-
-    Raises:
-        FolderError: if a folder has no images, or two of the same name.
-    """
-    if len(places) == 2:
-        return [Side(folder, listing.by_name(folder)) for folder in places]
-    (place,) = places
-    if place.is_dir():
-        return listing.one_folder(place)
-    pairs = pair_list.read(place)[split]
-    return [Side(place, {name: files[index] for name, files in pairs.items()}) for index in range(2)]
-
-
-def unused(root: Path) -> str:
-    """Returns what `root` holds beside its pairs, as one line: other files by extension, and folders; "" if there is nothing."""
-    used = {file for split, places in layout(root).items() for side in sides(split, places) for file in side.files.values()}
-    file = pair_list.find(root)
-    base = file.parent if file else root
-    parents = {folder for parent in {file.parent for file in used} for folder in (parent, *parent.parents)}
-    folders = {base} | {folder for folder in parents if base in folder.parents}
-    known = used | folders | {file}
-    return listing.contents([entry for folder in folders for entry in folder.iterdir() if entry not in known], base)
-
-
 def is_renamed(places: tuple[Path, ...], root: Path) -> bool:
     """Whether the folders of the val split are called validation, which earlier versions did not read."""
     return "validation" in str(places[0].relative_to(root))
@@ -86,7 +104,7 @@ def is_renamed(places: tuple[Path, ...], root: Path) -> bool:
 def _present(root: Path, patterns: Sequence[str]) -> Layout:
     """The folders of each split by patterns of their names; validation is read only beside another split."""
     present = {}
-    for split, names in SPLIT_FOLDERS.items():
+    for split, names in listing.SPLITS.items():
         for name in names:
             folders = tuple(root / pattern.format(name) for pattern in patterns)
             if any(folder.is_dir() for folder in folders) and (name == split or _can_be_read(folders)):

@@ -11,6 +11,7 @@ from i2i_jax.data import images
 
 SHOWN = 3  # names in an error message
 NAMED = 10  # folders and kinds of files in a message
+SPLITS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}  # and what each may be called
 
 
 class FolderError(ValueError):

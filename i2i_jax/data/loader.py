@@ -196,13 +196,4 @@ def _bytes(pair: Pair) -> int:
 
 def _stack(pairs: Sequence[Pair], rows: np.ndarray) -> RawBatch:
     inputs, targets = zip(*pairs, strict=True)
-    return RawBatch(_stack_widened(inputs), _stack_widened(targets), rows.astype(np.int32))
-
-
-def _stack_widened(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Stacks images; if some have 16 bits, those of 8 bits are scaled to 16; if some are floats, the others are scaled to [-1, 1]."""
-    if len({image.dtype for image in images}) > 1:
-        if any(image.dtype.kind == "f" for image in images):
-            return np.stack([values.to_floats(image) for image in images])
-        images = [image if image.dtype == np.uint16 else image.astype(np.uint16) * 257 for image in images]
-    return np.stack(images)
+    return RawBatch(np.stack(values.widened(inputs)), np.stack(values.widened(targets)), rows.astype(np.int32))

@@ -32,7 +32,7 @@ def pillow_header(image: Image.Image) -> Header:
     mode, orientation = _mode(image), _orientation(image)
 
     def decode() -> np.ndarray:
-        pixels = np.asarray(image if mode.startswith("I;16") else image.convert(mode))
+        pixels = np.asarray(image if mode.startswith("I;16") or mode == image.mode else image.convert(mode))
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         return UPRIGHT[orientation](native.reshape(*pixels.shape[:2], -1))
 

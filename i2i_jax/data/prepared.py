@@ -71,7 +71,7 @@ def pairs(
     prepared_ns = (Path(builder.data_path) / "dataset_info.json").stat().st_mtime_ns
     identity = str(builder.data_path), prepared_ns, split, len(source), reading
     source = dataclasses.replace(source, fingerprint=fingerprint_of(identity))
-    return checks.usable(source, fingerprint=identity, skip_bad=skip_bad)
+    return checks.usable(source, fingerprint=source.fingerprint, skip_bad=skip_bad)
 
 
 def _read(builder: tfds.core.DatasetBuilder, split: str, max_pairs: int | None, **reading) -> SideBySide:

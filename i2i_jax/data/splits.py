@@ -33,11 +33,11 @@ class Splits:
     target_type: SampleType = SampleType()
 
 
-def of_folder(root: Path, *, val_fraction: float, before: Splits | None) -> Splits:
+def of_folder(root: Path | folder.Listing, *, val_fraction: float, before: Splits | None) -> Splits:
     """Returns the current splits of a folder.
 
     Args:
-        root: the folder.
+        root: the folder, or its Listing.
         val_fraction: as in `folder.pairs`.
         before: the splits of the run so far, whose held-out pairs stay held out; None for a new run.
 

@@ -47,7 +47,7 @@ def spread(image: Num[np.ndarray, "h w c"], scale: Scale) -> Spread:
 
 
 def lines(side: str, spreads: Sequence[Spread], scale: Scale) -> Iterator[str]:
-    """Yields the report on one side, "A" or "B", of all pairs."""
+    """Yields the report on one side of all pairs: "A" or "B", or "A1", "A2" ... for the files of A."""
     for dtype in sorted({each.dtype for each in spreads}):
         alike = [each for each in spreads if each.dtype == dtype]
         low, high = min(each.low for each in alike), max(each.high for each in alike)
@@ -81,8 +81,8 @@ def _percent(share: float) -> str:
 
 def _advice(side: str, dtype: str, spreads: Sequence[Spread], low: float, high: float) -> Iterator[str]:
     """A line if the values use a small part of the range of their type, as 12-bit data in 16-bit files do, or the type has no range."""
-    option, reverse = OPTIONS[side]
-    reversed_option = f"(with data.direction=BtoA: {reverse})"
+    option, reverse = OPTIONS[side[0]]
+    reversed_option = f"(with data.direction=BtoA: {reverse}{'' if len(side) == 1 else '; one range for all files of A'})"
     if dtype not in LIMITS:
         limits = "0,1" if low >= 0 and DARK < high <= 1 else _outward(low, high) if low < high else "LOW,HIGH"
         yield f"{side} has floats, which have no range of their own: --config.{option}={limits} would do {reversed_option}"

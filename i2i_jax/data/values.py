@@ -2,7 +2,7 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -143,6 +143,15 @@ def to_uint16(images: Float[ArrayLike, "..."]) -> UInt16[np.ndarray, "..."]:
 def to_floats(scaled: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Converts samples that `Scale.applied` returned to floats in [-1, 1]."""
     return scaled if scaled.dtype.kind == "f" else scaled.astype(np.float32) / np.float32(np.iinfo(scaled.dtype).max / 2) - 1
+
+
+def widened(images: Sequence[Shaped[np.ndarray, "..."]]) -> Sequence[Shaped[np.ndarray, "..."]]:
+    """Converts images that `Scale.applied` returned to one type: floats if one of them has floats, else 16 bits if one has 16."""
+    if len({image.dtype for image in images}) == 1:
+        return images
+    if any(image.dtype.kind == "f" for image in images):
+        return [to_floats(image) for image in images]
+    return [image if image.dtype == np.uint16 else image.astype(np.uint16) * 257 for image in images]
 
 
 def to_8_bits(scaled: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:

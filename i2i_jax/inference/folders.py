@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from i2i_jax import build
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError
-from i2i_jax.data import images, labels, loader, values
+from i2i_jax.data import concatenated, images, labels, loader, values
 from i2i_jax.inference import band_files, image_files, jobs, model, size_change, tiling, translation, video
 from i2i_jax.inference.jobs import Job, Size
 from i2i_jax.pages import grids
@@ -33,7 +33,7 @@ class Request:
 
     Attributes:
         run: the trained run: its folder, a packed file, hf://USER/NAME, or the name of a model in the package.
-        input: an image, or a folder of images; or a film, which `film.translate` translates.
+        input: an image, a folder of images or a list of inputs, see `jobs.plan`; or a film, which `film.translate` translates.
         output: the folder to write to, created if it does not exist; of a film, the .mp4 file to write.
         step: the checkpoint; defaults to the newest.
         samples: translations of each input.
@@ -138,12 +138,12 @@ def _source(
     request: Request, job: Job, size: Size, generator: Any, config: Config, unreadable: Unreadable, clipped: Clipped, *, npy: bool
 ) -> translation.Source:
     """A source for `translation.run`, its latents keyed by the relative path; an input that cannot be read goes into `unreadable`."""
-    input_labels, target_scale = labels.of_config(config.data), values.of_config(config.data, "target")
+    target_scale = values.of_config(config.data, "target")
 
     def read() -> np.ndarray | images.Tiled | None:
         with values.counting() as counts:
             try:
-                image = _read(request, job.source, config)
+                image = _read(request, job.files, config)
             except images.ImageError as error:
                 unreadable[job.source] = error
                 return None
@@ -160,26 +160,38 @@ def _source(
             files.atomic_write(path, image_files.encode(pixels, geo_tags=job.geo_tags, npy=npy))
         for path, pixels in zip(job.output_previews, outputs, strict=False):
             files.atomic_write(path, image_files.encode(to_preview(pixels)))
-        shown = input_labels.painted(preview) if input_labels else values.to_8_bits(preview)
-        files.atomic_write(job.preview, image_files.encode(shown))
+        files.atomic_write(job.preview, image_files.encode(_shown(preview, job, config)))
 
     def write_bands(image: Any, bands: Iterator[np.ndarray]) -> None:
         band_files.write(job.outputs, job.output_previews, bands, size=size, to_preview=to_preview, geo_tags=job.geo_tags)
         write(image, np.empty((0, 0, 0, 0), np.uint8))
 
-    path = job.source.relative_to(request.input) if request.input.is_dir() else job.source.name
     grid, change = tile_grid(request, config, size, generator), size_change_of(request, config, size)
     is_large = request.samples * math.prod(size) * config.data.target_channels > STREAMED and not (
         change.changes or request.size or request.video or npy
     )
-    key = zlib.crc32(os.fsencode(path))
+    key = zlib.crc32(os.fsencode(job.name))
     return translation.Source(key, grid, read, write, size_change=change, write_bands=write_bands if is_large and grid.number > 1 else None)
 
 
-def _read(request: Request, file: Path, config: Config) -> np.ndarray | images.Tiled:
+def _shown(image: np.ndarray, job: Job, config: Config) -> np.ndarray:
+    """The preview of an input: of a label map the classes' colours, of several files all of them side by side."""
+    if input_labels := labels.of_config(config.data):
+        return input_labels.painted(image)
+    if len(job.files) == 1:
+        return values.to_8_bits(image)
+    counts = concatenated.file_channels(job.files, channels=image.shape[2], max_pixels=config.data.max_pixels)
+    return np.concatenate([grids.to_rgb8(values.to_8_bits(part)) for part in np.split(image, np.cumsum(counts)[:-1], 2)], 1)
+
+
+def _read(request: Request, image_paths: Sequence[Path], config: Config) -> np.ndarray | images.Tiled:
     """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
     data, input_labels, scale = config.data, labels.of_config(config.data), values.of_config(config.data, "input")
     channels, max_pixels = data.input_channels, data.max_pixels
+    if len(image_paths) > 1:
+        image = concatenated.read(image_paths, channels=channels, max_pixels=max_pixels, scale=scale)
+        return loader.resize(image, request.size or 1) if squares(request, config) else image
+    (file,) = image_paths
     by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels or data.resize in ("width", "pad"))
     if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels, scale=scale)):
         _ = tiled.thinned  # decodes every tile, so that damage is found before anything is translated

@@ -12,7 +12,7 @@ from gradio import processing_utils  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from i2i_jax.config import ConfigError, has_encoder
-from i2i_jax.data import values
+from i2i_jax.data import labels, values
 from i2i_jax.data.images import EXTENSIONS, ImageError
 from i2i_jax.inference.model import Model
 from i2i_jax.studio import session
@@ -212,7 +212,8 @@ def _brush(model: Model) -> gr.Brush:
 def _read(upload: str, model: Model, side: Literal["input", "target"]) -> session.Picture:
     """An uploaded picture; the page warns about values that are clipped to the run's range."""
     with values.counting() as counts:
-        picture = session.read(upload, values.of_config(model.config.data, side))
+        input_labels = labels.of_config(model.config.data) if side == "input" else None
+        picture = session.read(upload, values.of_config(model.config.data, side), input_labels=input_labels)
     for message in values.clipped(counts):
         gr.Warning(message)
     return picture

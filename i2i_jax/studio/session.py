@@ -11,7 +11,7 @@ from PIL import Image
 
 from i2i_jax import sampling
 from i2i_jax.config import Config, ConfigError, has_encoder, sides
-from i2i_jax.data import images, loader, values
+from i2i_jax.data import images, labels, loader, values
 from i2i_jax.data.palettes import PALETTES
 from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.inference import translation
@@ -33,13 +33,11 @@ def opened(run: str | Path) -> Model:
         run: the run's folder, a packed file, hf://USER/NAME, or the name of a model in the package.
 
     Raises:
-        ConfigError: if `run` is not a run, or its images are neither grey nor RGB; and whatever `load` raises.
+        ConfigError: if `run` is not a run, or its images are neither grey nor RGB nor label maps; and whatever `load` raises.
     """
     model = load(run)
     data = model.config.data
-    if data.input_labels:
-        raise ConfigError(f"{run}: its inputs are label maps (data.input_labels), which the studio cannot draw: use i2i translate")
-    if not {data.input_channels, data.target_channels} <= {1, 3}:
+    if not {3 if data.input_labels else data.input_channels, data.target_channels} <= {1, 3}:
         channels = f"{data.input_channels} and {data.target_channels} channels"
         raise ConfigError(f"{run}: its images have {channels}: the studio shows 1 (grey) or 3 (colour)")
     blank = np.full((*sides(data.crop_size), 3), 255, np.uint8)
@@ -49,25 +47,31 @@ def opened(run: str | Path) -> Model:
     return model
 
 
-def read(path: str | Path, scale: Scale = BY_TYPE) -> Picture:
-    """Reads an uploaded file as RGB, shrunk to at most MAX_SIDE pixels; `scale` says which values become 0 and 255.
+def read(path: str | Path, scale: Scale = BY_TYPE, *, input_labels: labels.Labels | None = None) -> Picture:
+    """Reads an uploaded file as RGB, shrunk to at most MAX_SIDE pixels.
+
+    Args:
+        path: the file.
+        scale: which values become 0 and 255.
+        input_labels: if the file is a label map, how it stores classes; the picture then has their colours.
 
     Raises:
-        ImageError: if the file is not an image, or has more than MAX_PIXELS pixels; the latter before it is decoded.
+        ImageError: if the file is not an image or not such a label map, or has more than MAX_PIXELS pixels, which is found first.
     """
     upload = Path(path)
-    pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name, scale=scale)
-    picture = Image.fromarray(values.to_8_bits(pixels))
-    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BICUBIC)
+    pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name, labels=input_labels, scale=scale)
+    picture = Image.fromarray(input_labels.painted(pixels) if input_labels else values.to_8_bits(pixels))
+    picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.NEAREST if input_labels else Image.Resampling.BICUBIC)
     return np.asarray(picture)
 
 
 def colours(config: Config) -> list[str]:
     """The colours to draw inputs with: those of the labels if the inputs are label maps, else black."""
-    data = config.data
-    if data.name not in PALETTES or data.direction != "BtoA":
+    data, input_labels = config.data, labels.of_config(config.data)
+    if not input_labels and (data.name not in PALETTES or data.direction != "BtoA"):
         return INK
-    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in PALETTES[data.name].classes.values()]
+    of_classes = input_labels.colours if input_labels else PALETTES[data.name].classes.values()
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in of_classes]
 
 
 def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]:
@@ -88,13 +92,13 @@ def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[O
     """`number` random translations of a picture, which differ by their latents or, if the model has none, by dropout."""
     if model.networks.latent_dim:
         return [translated(model, picture, z) for z in latents(model, seed=seed, number=number)]
-    resized = _resized(picture, model.config, "input")
+    resized = _resized_input(picture, model.config)
     return [_in_proportion(_shown(model(resized, seed=seed + i)[0], model.config), picture) for i in range(number)]
 
 
 def translated(model: Model, picture: Picture, z: Z) -> Output:
     """Translates a picture with the latent `z`. The result has its proportions and the size of training (the shorter side)."""
-    return _in_proportion(_shown(model(_resized(picture, model.config, "input"), z=z)[0], model.config), picture)
+    return _in_proportion(_shown(model(_resized_input(picture, model.config), z=z)[0], model.config), picture)
 
 
 def encoded(model: Model, target: Picture) -> Z:
@@ -110,6 +114,15 @@ def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
     """Interpolates spherically between two latents; the `number` results include both."""
     fractions = jnp.linspace(0, 1, number)
     return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), fractions))
+
+
+def _resized_input(picture: Picture, config: Config) -> Num[np.ndarray, "_h _w c"]:
+    """Resizes an input as `_resized` does; a picture in the colours of classes becomes one channel for each class."""
+    input_labels = labels.of_config(config.data)
+    if input_labels is None:
+        return _resized(picture, config, "input")
+    resized = loader.resize_labels(picture, sides(config.data.crop_size)) if config.data.resize == "square" else picture
+    return input_labels.of_drawing(resized)
 
 
 def _resized(picture: Picture, config: Config, side: Literal["input", "target"]) -> Num[np.ndarray, "_h _w c"]:

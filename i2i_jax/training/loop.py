@@ -87,7 +87,7 @@ def _introduce(pieces: Pieces, state: TrainState) -> None:
         processes.print_once(f"resumes after step {start} of {config.train.steps}")
         _announce_learning_rate(pieces, start)
     else:
-        run_folder.announce_pairs(config, pieces.train_pairs)
+        run_folder.announce_pairs(config, pieces.train_pairs, pieces.listing)
 
 
 def _announce_learning_rate(pieces: Pieces, start: int) -> None:

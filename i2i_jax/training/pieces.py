@@ -14,6 +14,7 @@ from i2i_jax import build, optional
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.data import augment, crops, loader
+from i2i_jax.data.folder import Listing
 from i2i_jax.data.pairs import Pairs
 from i2i_jax.data.splits import Splits
 from i2i_jax.devices import parallel, processes
@@ -37,6 +38,7 @@ class Pieces:
     held_out: Pairs
     splits_before: Splits | None  # saved by earlier starts of the run; None for a new run, and unless data.name is folder
     splits: Splits | None  # those of this start; None unless data.name is folder
+    listing: Listing | None  # the files of data.path; None unless data.name is folder
     config_before: Config  # the one stored in the run's folder, or `config` for a new run
 
     @classmethod
@@ -51,10 +53,12 @@ class Pieces:
             return game, mesh
 
         def data() -> dict[str, Any]:
-            before, now = run_folder.splits_of(workdir, config)
+            listing = run_folder.listing_of(config)
+            before, now = run_folder.splits_of(workdir, config, listing)
             held_out_names = None if now is None else now.val.keys()
-            train, val = (build.pairs(config, split, held_out=held_out_names) for split in ("train", "val"))
-            return {"train_pairs": crops.usable(train, config), "held_out": val, "splits_before": before, "splits": now}
+            train, val = (build.pairs(config, split, held_out=held_out_names, listing=listing) for split in ("train", "val"))
+            pairs = {"train_pairs": crops.usable(train, config), "held_out": val}
+            return pairs | {"splits_before": before, "splits": now, "listing": listing}
 
         game, mesh = processes.on_all(checked)
         pairs = processes.first_then_others(data)

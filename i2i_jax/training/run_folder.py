@@ -12,7 +12,7 @@ from clu.parameter_overview import get_parameter_overview
 from i2i_jax import build
 from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.data import crops, images, labels, layouts, splits
+from i2i_jax.data import crops, folder, images, labels, splits
 from i2i_jax.data.crops import TrainingSize
 from i2i_jax.data.pairs import Pairs, size_of, target_type
 from i2i_jax.data.splits import Splits
@@ -87,12 +87,18 @@ def open_checkpoints(workdir: Path, config: Config) -> contextlib.closing[Checkp
     return contextlib.closing(Checkpoints(workdir / "checkpoints", keep=config.train.keep, best_metric=metric, higher_is_better=higher))
 
 
-def splits_of(workdir: Path, config: Config) -> tuple[Splits | None, Splits | None]:
-    """Which pairs the run in `workdir` has trained on and held out so far, and which it does now; None for datasets other than folders."""
-    if config.data.name != "folder" or not config.data.path:
+def listing_of(config: Config) -> folder.Listing | None:
+    """The files of the user's folder of pairs; None for datasets other than folders. Raises FolderError."""
+    is_folder = config.data.name == "folder" and config.data.path
+    return folder.Listing(Path(config.data.path).expanduser()) if is_folder else None
+
+
+def splits_of(workdir: Path, config: Config, listing: folder.Listing | None) -> tuple[Splits | None, Splits | None]:
+    """Which pairs the run in `workdir` has trained on and held out so far, and which it does now; None without a listing."""
+    if listing is None:
         return None, None
     before = splits.read(workdir)
-    return before, splits.of_folder(Path(config.data.path).expanduser(), val_fraction=config.data.val_fraction, before=before)
+    return before, splits.of_folder(listing, val_fraction=config.data.val_fraction, before=before)
 
 
 def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Splits | None, pairs: Pairs) -> None:
@@ -109,11 +115,11 @@ def keep_splits(workdir: Path, config: Config, before: Splits | None, now: Split
     splits.keep(workdir, now, before)
 
 
-def announce_pairs(config: Config, pairs: Pairs) -> None:
+def announce_pairs(config: Config, pairs: Pairs, listing: folder.Listing | None) -> None:
     """Prints what the user's folder holds beside the pairs, and which images are grey but read as colour."""
-    if config.data.name != "folder" or jax.process_index() != 0:
+    if listing is None or jax.process_index() != 0:
         return
-    if unused := layouts.unused(Path(config.data.path).expanduser()):
+    if unused := listing.unused():
         processes.print_once(f"{config.data.path}: not used: {unused}")
     indices = np.unique(np.linspace(0, len(pairs) - 1, GREY_PAIRS).astype(int)).tolist()
     channels, training_size = (
