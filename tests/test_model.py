@@ -33,6 +33,10 @@ def pixels(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
+def test_a_model_prints_as_one_line(bicycle):
+    assert repr(bicycle) == "Model(bicycle_gan, unet_64, data.crop_size 64, step 2)"
+
+
 def test_documentation(trained, tmp_path, monkeypatch):
     """The docstrings' examples, with the quickstart's run."""
     (tmp_path / "runs").mkdir()

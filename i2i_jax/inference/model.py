@@ -43,7 +43,7 @@ def load(path: str | Path, *, step: int | Literal["best"] | None = None) -> "Mod
     return Model(build.read_config(path), game.networks, state, build.target_type(path))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """Translates images of any size: one image [h, w, c], or several images of one size, as [b, h, w, c] or a list.
 
@@ -74,6 +74,10 @@ class Model:
     networks: models.Networks
     state: TrainState
     target_type: SampleType = SampleType()
+
+    def __repr__(self) -> str:
+        config = self.config
+        return f"Model({config.objective}, {config.model.generator}, data.crop_size {config.data.crop_size}, step {int(self.state.step)})"
 
     def __call__(
         self, inputs: Images, n: int | None = None, *, z: Float[np.ndarray, "... d"] | None = None, seed: int = 0
