@@ -19,22 +19,17 @@ def main(argv: Sequence[str]) -> None:
     with app.ignore_closed_pipe():
         print(pretrained.card(_CARD.value).strip() if _CARD.value else "\n\n".join(map(_described, pretrained.NAMES)))
         if not _CARD.value:
-            print("\nA name is a run: i2i demo --model=NAME, i2i translate --run=NAME ...; i2i models --card=NAME tells more.")
+            print(
+                "\nA name is a run: i2i demo --model=NAME, i2i translate --run=NAME ...; i2i models --card=NAME prints data, figures and limits."
+            )
 
 
 def _described(name: str) -> str:
-    """Name, system, size, what it does and figures, in three lines."""
+    """Name, system and size, and what it does."""
     from i2i_jax import build
 
     config, megabytes = build.read_config(name), pretrained.file(name).stat().st_size / 1e6
-    description, figures = pretrained.summary(name)
-    return "\n  ".join(
-        [
-            f"{name}: {config.objective}, {config.data.crop_size} px, {megabytes:.1f} MB",
-            description,
-            ", ".join(f"{figure} {value}" for figure, value in figures.items()),
-        ]
-    )
+    return f"{name}: {config.objective}, {config.data.crop_size} px, {megabytes:.1f} MB\n  {pretrained.description(name)}"
 
 
 def cli() -> None:

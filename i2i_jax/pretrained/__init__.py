@@ -1,7 +1,6 @@
 """Trained models that come with the package: NAME.safetensors, a packed model, and NAME.md, its card."""
 
 import functools
-import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -18,12 +17,9 @@ def card(name: str) -> str:
     return (FOLDER / f"{name}.md").read_text("utf-8")
 
 
-def summary(name: str) -> tuple[str, dict[str, str]]:
-    """Returns what a model does, in one line, and its figures by name, both as its card states them."""
-    text = card(name)
-    description = text.split("\n\n")[1].replace("\n", " ")
-    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]+?) \|", text.partition("## Figures")[2], re.MULTILINE)
-    return description, dict(rows)
+def description(name: str) -> str:
+    """Returns what a model does, in one line, as its card begins."""
+    return card(name).split("\n\n")[1].replace("\n", " ")
 
 
 def resolve(run: str | Path) -> str | Path:
