@@ -19,9 +19,7 @@ def main(argv: Sequence[str]) -> None:
     with app.ignore_closed_pipe():
         print(pretrained.card(_CARD.value).strip() if _CARD.value else "\n\n".join(map(_described, pretrained.NAMES)))
         if not _CARD.value:
-            print(
-                "\nA name is a run: i2i demo --model=NAME, i2i translate --run=NAME ...; i2i models --card=NAME prints data, figures and limits."
-            )
+            print("\nA name is a run: i2i translate --run=NAME; i2i models --card=NAME prints data, figures and limits.")
 
 
 def _described(name: str) -> str:
