@@ -443,7 +443,7 @@ def _validate_data(config: Config) -> None:
     data = config.data
     _validate_ranges(data)
     if data.path and data.name != "folder":
-        train_there = f"data.name=folder trains on the pairs in {data.path}, data.prepared_dir says where {data.name} is kept"
+        train_there = f"data.name=folder trains on the pairs there, data.prepared_dir says where {data.name} is kept"
         raise ConfigError(f"data.path is {data.path!r}, but data.name {data.name!r}: {train_there}")
     if data.input_labels and data.name != "folder" and (data.name != data.input_labels or data.direction != "BtoA"):
         known = data.name in OPTIONS["data.palette"].choices

@@ -420,7 +420,7 @@ def test_a_run_of_each_kind(resize, options, evaluated, tmp_path, command, shall
 def assert_evaluated_as_trained(model, pairs, scale):
     """Examples have the scale and the proportions of training, and their padding is cut off after the networks."""
     networks, mode = model.networks, build.mode(model.config)
-    translate = evaluate.translations(networks, mode, pairs, size=scale.crop, samples=2, batch_size=2, scale=scale)
+    translate = evaluate.translations(networks, mode, pairs, size=scale.crop, samples=2, batch_size=2, training_size=scale)
     batches = [(batch.examples, i) for batch in translate(model.state, range(4)) for i in range(batch.count)]
     assert len(batches) == 4
     for index, (examples, i) in enumerate(batches):
