@@ -50,7 +50,7 @@ class Tags(html.parser.HTMLParser):
 def site(tmp_path_factory) -> Path:
     """The folder of the built site."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     build = subprocess.run(command, cwd=ROOT, env=os.environ | {"REPO_URL": REPOSITORY}, capture_output=True, text=True)
     assert build.returncode == 0, build.stderr
     return folder

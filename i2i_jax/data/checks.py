@@ -72,7 +72,7 @@ def usable(pairs: Pairs, *, fingerprint: str, skip_bad: bool) -> Pairs:
     Args:
         pairs: the pairs to check.
         fingerprint: a `pairs.fingerprint_of`, which changes whenever one of the pairs does; the result of an earlier check with the same
-          fingerprint is reused, except that pairs which were refused are read again.
+            fingerprint is reused, except that pairs which were refused are read again.
         skip_bad: whether to leave out unreadable pairs, with a warning.
 
     Raises:

@@ -159,7 +159,7 @@ def pairs(
         input_channels: 1 for grey, 3 for RGB, or the number of channels in the files.
         target_channels: likewise.
         val_fraction: share of train to hold out without a val split, in [0, 1]; which pairs depends on their names only. With 0,
-          train is returned for val.
+            train is returned for val.
         held_out: the names of the pairs to hold out, in place of `val_fraction`.
         max_pairs: return only the first pairs, at most so many; None returns all.
         max_pixels: the most pixels an image may have.

@@ -52,10 +52,10 @@ class Header(NamedTuple):
         alpha: whether the last channel is alpha.
         decode: decodes the upright image.
         bands: the header of the same image with its bands as they are stored, if `decode` converts them: Pillow does so with CMYK, and
-          drops the fourth band of RGB.
+            drops the fourth band of RGB.
         pages: number of pages in which the channels are stored.
         ids: decodes the upright image to the values that the file stores, [h, w, 1], without a palette; None if it is neither a grey
-          nor a palette image, or is lossy.
+            nor a palette image, or is lossy.
         palette: whether the pixels are indices into a palette, whose colours `decode` returns.
         lossy: whether the file is compressed with loss, as JPEG.
         npy: whether the file is a NumPy array.

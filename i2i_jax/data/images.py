@@ -43,7 +43,7 @@ def read(
     Args:
         source: the path of a file, or the content of one.
         channels: 1 for grey or 3 for RGB, to which grey, RGB, palette and CMYK images are converted, transparency composited over
-          white. Any other number must be the file's own. Ignored for label maps.
+            white. Any other number must be the file's own. Ignored for label maps.
         max_pixels: the most pixels an image may have; checked before it is decoded.
         name: names the image in errors where `source` is bytes.
         labels: how the classes of a label map are stored; None for other images.
@@ -55,7 +55,7 @@ def read(
 
     Raises:
         ImageError: if the file cannot be read, is too large, has another number of channels or another type of samples, has NaN or
-          Inf, or is a palette image of which different entries become the same grey.
+            Inf, or is a palette image of which different entries become the same grey.
     """
     with _opened(source, () if labels else (channels,), max_pixels, name) as header:
         return _scaled(_converted(header, channels, labels), None if labels else scale)

@@ -41,11 +41,11 @@ class Request:
         seed: seed of the latents and of dropout.
         style: a target image whose latent is used instead of random ones.
         size: resize the inputs to a square of this many pixels first; for runs with `data.resize` width or pad, this takes the place of
-          `data.load_size`, and outputs have the size of their inputs.
+            `data.load_size`, and outputs have the size of their inputs.
         tile: translate in overlapping square tiles of this many pixels.
         max_pixels: refuse larger images; defaults to the run's `data.max_pixels`.
         pairs: whether the inputs are side-by-side pairs, of which the input half is translated; if None, images that look like pairs
-          are refused.
+            are refused.
         video: write a video instead of images: mp4, gif or webp.
         frames: of a video, frames from one sample to the next.
     """

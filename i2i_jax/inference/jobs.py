@@ -54,7 +54,7 @@ def plan(
 
     Args:
         source: an image, or a folder, of which hidden files and files that are not images are ignored; or a list of inputs (.csv), see
-          `pair_list.read_inputs`; or several files of one image, as a.png|b.png.
+            `pair_list.read_inputs`; or several files of one image, as a.png|b.png.
         output: the folder to write to.
         samples: translations of each input.
         config: the config of the run; its numbers of channels determine the file format.
