@@ -61,7 +61,7 @@ def test_channels_are_those_of_the_files_in_order(tmp_path, dtype):
     assert_pairs(folder.pairs(tmp_path, "all", input_channels=6), expected)
     reverse = folder.pairs(tmp_path, "all", input_channels=3, target_channels=6, direction="BtoA")
     assert_pairs(reverse, {name: pair[::-1] for name, pair in expected.items()})
-    assert layouts.unused(tmp_path) == ""
+    assert layouts.Listing(tmp_path).unused() == ""
 
 
 def test_grey_and_colour_transparency_palettes_and_exif(tmp_path):

@@ -55,7 +55,7 @@ def test_splits_in_two_folders(tmp_path, paths, name, val):
     assert {name: pair for pairs in splits_of_pairs.values() for name, pair in pairs.items()} == {
         name: (i, 100 + i) if lossless else (i, pytest.approx(100 + i, abs=2)) for i, name in enumerate(names)
     }
-    assert layouts.unused(tmp_path) == ""
+    assert layouts.Listing(tmp_path).unused() == ""
 
 
 def test_side_by_side_files_in_subfolders_of_a_split(tmp_path):
@@ -75,7 +75,7 @@ def test_files_beside_subfolders_are_read_without_these(tmp_path):
     for name in ("1", "2", "old/3"):
         save_two(tmp_path / "A" / f"{name}.png", tmp_path / "B" / f"{name}.png", 1)
     assert list(contents(folder.pairs(tmp_path, "all"))) == ["1", "2"]
-    assert layouts.unused(tmp_path) == "A/old/ (1 image), B/old/ (1 image)"
+    assert layouts.Listing(tmp_path).unused() == "A/old/ (1 image), B/old/ (1 image)"
 
 
 def test_names_that_end_in_a_and_b(tmp_path):
@@ -83,7 +83,7 @@ def test_names_that_end_in_a_and_b(tmp_path):
         save_two(tmp_path / f"x{i}_A.png", tmp_path / f"x{i}_B.png", i)
     save(tmp_path / "preview.png")
     assert contents(folder.pairs(tmp_path, "all", direction="BtoA")) == {f"x{i}": (100 + i, i) for i in range(3)}
-    assert layouts.unused(tmp_path) == "1 .png file"
+    assert layouts.Listing(tmp_path).unused() == "1 .png file"
     assert not splits.of_folder(tmp_path, val_fraction=0.5, before=None).side_by_side
     save(tmp_path / "alone_B.png")
     assert reason(tmp_path, "all") == "ROOT/*_A and ROOT/*_B: 'alone' without a partner (1 of 4 names)"
@@ -113,7 +113,7 @@ def test_lists_of_pairs(tmp_path, text, named):
     (tmp_path / "pairs.csv").write_text(LISTS[text].format("a, 1.png" if text == "quoted" else "1.png", "one.png"), encoding="utf-8")
     name = "in/a, 1" if text == "quoted" else "in/1"
     assert contents(folder.pairs(tmp_path / "pairs.csv" if named else tmp_path, "train")) == {name: (1, 101)}
-    assert layouts.unused(tmp_path) == "1 .png file"
+    assert layouts.Listing(tmp_path).unused() == "1 .png file"
 
 
 def test_splits_in_a_list(tmp_path):
@@ -216,7 +216,7 @@ def test_test_inputs_without_targets_are_not_used(tmp_path):
     for side in ("train_A", "train_B", "test_A"):
         save(tmp_path / side / "x.png")
     assert layouts.layout(tmp_path).keys() == {"train"}
-    assert layouts.unused(tmp_path) == "test_A/ (1 image)"
+    assert layouts.Listing(tmp_path).unused() == "test_A/ (1 image)"
 
 
 def test_a_refusal_names_what_is_there_and_what_would_do(tmp_path):
@@ -233,11 +233,11 @@ def test_what_is_not_used(tmp_path):
     save(tmp_path / "masks" / "x.png")
     for i in range(12):
         (tmp_path / f"empty{i:02d}").mkdir()
-    text = layouts.unused(tmp_path)
+    text = layouts.Listing(tmp_path).unused()
     assert text == ", ".join(f"empty{i:02d}/" for i in range(10)) + " and 6 more"
     for i in range(12):
         (tmp_path / f"empty{i:02d}").rmdir()
-    assert layouts.unused(tmp_path) == "masks/ (1 image), 1 .npy file, 2 .txt files, 1 other file"
+    assert layouts.Listing(tmp_path).unused() == "masks/ (1 image), 1 .npy file, 2 .txt files, 1 other file"
 
 
 def test_a_run_from_before_keeps_what_it_holds_out_beside_validation(tmp_path):
@@ -256,7 +256,7 @@ def test_an_empty_folder_named_validation_is_not_read(tmp_path):
         save(tmp_path / "train" / f"{i}.png")
     (tmp_path / "validation").mkdir()
     assert len(folder.pairs(tmp_path, "train")) == 3
-    assert layouts.unused(tmp_path) == "validation/"
+    assert layouts.Listing(tmp_path).unused() == "validation/"
 
 
 def test_links_to_folders_end(tmp_path):

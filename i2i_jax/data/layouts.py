@@ -67,11 +67,6 @@ def layout(root: Path) -> Layout:
     return Listing(root).layout
 
 
-def unused(root: Path) -> str:
-    """Returns what `root` holds beside its pairs, as `Listing.unused`. Raises FolderError."""
-    return Listing(root).unused()
-
-
 def _layout(root: Path) -> Layout:
     """The folders of each split in a folder without a list."""
     if not root.is_dir():

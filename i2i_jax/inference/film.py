@@ -108,10 +108,11 @@ def _check_request(request: Request, config: Config) -> None:
 
 def _translated(request: Request, trained: model.Model, config: Config, film: Film, decoded: Iterator[Frame]) -> Iterator[Frame]:
     """The translated frames, as RGB."""
+    side = folders.square_side(request, config)
 
     def prepared(frame: Frame) -> Frame:
         image = image_header.with_channels(frame, frame.shape[2] == 4, config.data.input_channels)
-        return loader.resize(image, request.size or 1) if folders.squares(request, config) else image
+        return loader.resize(image, side) if side else image
 
     size = film.height, film.width
     outputs = translation.stream(

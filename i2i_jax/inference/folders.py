@@ -81,7 +81,7 @@ def translate(request: Request) -> None:
     config = build.read_config(request.run)
     config.data.max_pixels = request.max_pixels or config.data.max_pixels
     _check_request(request, config)
-    same_size = not (squares(request, config) or request.pairs or request.video)
+    same_size = not (square_side(request, config) or request.pairs or request.video)
     target_type = build.target_type(request.run)
     options = {"samples": request.samples, "config": config, "same_size": same_size, "target_type": target_type}
     planned = jobs.plan(request.input, request.output, **options)
@@ -116,14 +116,15 @@ def _check_request(request: Request, config: Config) -> None:
         raise ConfigError("--interpolate walks from sample to sample: give --samples=2 or more, and no --style")
 
 
-def squares(request: Request, config: Config) -> bool:
-    """Whether the inputs are resized to squares, the size of the outputs."""
-    return bool(request.size) and config.data.resize not in ("width", "pad")
+def square_side(request: Request, config: Config) -> int | None:
+    """The side in pixels of the squares that inputs are resized to, and that outputs are; None if outputs have the size of their inputs."""
+    return None if config.data.resize in ("width", "pad") else request.size
 
 
 def size_change_of(request: Request, config: Config, size: Size) -> size_change.SizeChange:
     """Returns the change of size of an input of this height and width, which is undone in the outputs."""
-    size = (request.size, request.size) if request.size and squares(request, config) else size
+    side = square_side(request, config)
+    size = (side, side) if side else size
     return size_change.of_image(config, size, load_size=request.size)
 
 
@@ -187,10 +188,10 @@ def _shown(image: np.ndarray, job: Job, config: Config) -> np.ndarray:
 def _read(request: Request, image_paths: Sequence[Path], config: Config) -> np.ndarray | images.Tiled:
     """The image to translate; with --tile, a tiled TIFF is not decoded as a whole. Raises ImageError."""
     data, input_labels, scale = config.data, labels.of_config(config.data), values.of_config(config.data, "input")
-    channels, max_pixels = data.input_channels, data.max_pixels
+    channels, max_pixels, side = data.input_channels, data.max_pixels, square_side(request, config)
     if len(image_paths) > 1:
         image = concatenated.read(image_paths, channels=channels, max_pixels=max_pixels, scale=scale)
-        return loader.resize(image, request.size or 1) if squares(request, config) else image
+        return loader.resize(image, side) if side else image
     (file,) = image_paths
     by_tiles = request.tile and not (request.size or request.video or request.pairs or input_labels or data.resize in ("width", "pad"))
     if by_tiles and (tiled := images.tiled(file, channels=channels, max_pixels=max_pixels, scale=scale)):
@@ -198,7 +199,7 @@ def _read(request: Request, image_paths: Sequence[Path], config: Config) -> np.n
         return tiled
     options: dict[str, Any] = {"max_pixels": max_pixels, "labels": input_labels, "scale": scale}
     image = _input_half(file, config) if request.pairs else images.read(file, channels=channels, **options)
-    return (loader.resize_labels if input_labels else loader.resize)(image, request.size or 1) if squares(request, config) else image
+    return (loader.resize_labels if input_labels else loader.resize)(image, side) if side else image
 
 
 def _input_half(file: Path, config: Config) -> np.ndarray:
