@@ -91,8 +91,8 @@ def squeezenet_caffe(folder: str | Path = "") -> Distance:
     """Loads a distance like LPIPS, but without learned channel weights, on the SqueezeNet 1.1 that its authors trained in Caffe.
 
     It is the squared distance between the unit feature vectors at each position, averaged over positions, then over the 7 feature maps:
-    0 to 2. Images are resized to 227 x 227, the size that the network was trained on: at 64 x 64 its features rank a blur above a sharp
-    image. The file of weights is squeezenet1_1_caffe.npz.
+    0 to 2. Images are resized to 227 x 227, the size that the network was trained on. The file of weights is
+    squeezenet1_1_caffe.npz.
 
     Args:
         folder: the folder of weights; empty: the user's cache, see `weights.locate`.
