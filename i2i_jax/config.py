@@ -215,8 +215,9 @@ class ModelConfig(Section):
     )
     upsample: str = option(
         "transposed",
-        "upsampling layers: transposed convolution, or bilinear resize and convolution, which leaves no checkerboards",
-        choices=("transposed", "bilinear"),
+        "upsampling layers: transposed convolution, as the originals; or a resize, bilinear or nearest, and a convolution, which leaves no "
+        "checkerboards (nearest is as fast as transposed)",
+        choices=("transposed", "bilinear", "nearest"),
     )
     dropout: bool = option(False, "drop half the activations in the decoder (U-Net) or blocks (ResNet)")
     encoder: str = option(

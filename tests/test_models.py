@@ -193,6 +193,16 @@ def test_bilinear_upsampling_has_half_pixel_centres():
     np.testing.assert_allclose(L.upsample_bilinear(jnp.float32(x)), along(along(x, 1), 2), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 5)])
+def test_nearest_upsampling_is_a_repetition_and_a_convolution(height, width):
+    layer, plain = L.NearestConv(3), L.Conv(3, 3, padding=1)
+    with jax.enable_x64(True):
+        x = jnp.asarray(RNG.normal(size=(2, height, width, 4)))
+        params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), layer.init(jax.random.key(0), x))
+        expected = plain.apply(params, x.repeat(2, 1).repeat(2, 2))
+        np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-12, atol=1e-12)
+
+
 def test_downscale_does_not_count_the_padding():
     x = RNG.normal(size=(1, 6, 6, 2))
     framed = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=np.nan)

@@ -102,7 +102,7 @@ def local_network(norm: str, upsample: str):
     return network, jax.jit(lambda image: network.apply(variables, image[None], use_running_average=True)[0])
 
 
-@pytest.mark.parametrize(("norm", "upsample"), [("none", "transposed"), ("batch", "transposed"), ("none", "bilinear")])
+@pytest.mark.parametrize(("norm", "upsample"), [("none", "transposed"), ("batch", "transposed"), ("none", "bilinear"), ("none", "nearest")])
 def test_tiles_of_a_local_network_equal_the_whole_image(norm, upsample):
     network, run = local_network(norm, upsample)
     image = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
@@ -119,7 +119,7 @@ def test_tiles_of_a_local_network_equal_the_whole_image(norm, upsample):
     assert np.abs(other - whole).max() > 1e-3
 
 
-@pytest.mark.parametrize("upsample", ["transposed", "bilinear"])
+@pytest.mark.parametrize("upsample", ["transposed", "bilinear", "nearest"])
 def test_receptive_radius_of_a_resnet(upsample):
     network, _ = local_network("none", upsample)
     image = jnp.full((1, 120, 8, 3), 1e-3)

@@ -53,6 +53,8 @@ def layers(module: nn.Module) -> Iterator[Layer]:
 
 
 def _unet(module: UNet) -> Iterator[Layer]:
+    if module.upsample not in ("transposed", "bilinear"):
+        raise StateDictError(f"no PyTorch layout is known for a U-Net with {module.upsample} upsampling")
     nested = module.latent_at == "all" and module.skip_order == "decoder_first"
     levels = _nested_levels(module) if nested else _sequential_levels(module)
     for level, (down, down_norm, up, up_norm) in enumerate(levels):
@@ -97,7 +99,7 @@ def _resnet(module: ResNet) -> Iterator[Layer]:
             yield Layer((f"{path}_norm", "batch_norm"), f"{key}{index + 1}", "norm")
 
     if module.upsample != "transposed":
-        raise StateDictError("no PyTorch layout is known for a ResNet with bilinear upsampling")
+        raise StateDictError(f"no PyTorch layout is known for a ResNet with {module.upsample} upsampling")
     for path, index in (("first", 1), ("down_1", 4), ("down_2", 7)):
         yield from normed(path, "model.", index)
     for i in range(module.blocks):

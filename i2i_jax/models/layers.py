@@ -1,5 +1,6 @@
 """Convolutions, normalisation and initialisers, with the same arithmetic as the original PyTorch code."""
 
+import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -103,12 +104,35 @@ class TransposedConv(nn.Module):
         return x if bias is None else x + bias[None, None, None]
 
 
+class NearestConv(nn.Module):
+    """Nearest-neighbour upsampling by 2, then a 3 x 3 convolution with zero padding (Odena 2016). The attributes are those of `Conv`.
+
+    Both are one transposed convolution, whose 4 x 4 kernel is the 3 x 3 kernel convolved with a 2 x 2 box: no more work than
+    `TransposedConv`, but no checkerboards. Parameters: kernel [3, 3, i, o], bias [o].
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: DTypeLike | None = None
+    kernel_size = 3
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
+        kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        shifts = itertools.product((0, 1), repeat=2)
+        boxed = sum(jnp.pad(kernel, ((down, 1 - down), (right, 1 - right), (0, 0), (0, 0))) for down, right in shifts)
+        x = checkpoint_name(transposed_convolve(x, boxed, 0), CONVOLVED)
+        return x if bias is None else x + bias[None, None, None]
+
+
 def _swapped(init: Callable) -> Callable:
     """The initialiser with fan-in and fan-out exchanged, as PyTorch counts them for a transposed convolution."""
     return lambda key, shape: init(key, (*shape[:2], shape[3], shape[2])).swapaxes(2, 3)
 
 
-def _parameters(conv: Conv | TransposedConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
+def _parameters(conv: Conv | TransposedConv | NearestConv, channels: int, init: Callable) -> tuple[Array, Array | None]:
     """The kernel and bias (None without one) of a convolution of `channels` input channels."""
     if not conv.is_initializing():  # conv.param would trace the initialisers again to compare shapes
         params = conv.variables["params"]
@@ -129,6 +153,9 @@ class BilinearConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
         conv = Conv(self.features, 3, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name="conv")
         return conv(reflect_pad(upsample_bilinear(x), 1))
+
+
+RESIZE_CONVOLUTIONS = {"bilinear": BilinearConv, "nearest": NearestConv}  # without checkerboards, unlike TransposedConv
 
 
 class BatchNorm(nn.Module):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, reflect_pad
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Normalize, TransposedConv, reflect_pad
 from i2i_jax.types import Image, Latent
 
 
@@ -21,7 +21,7 @@ class ResNet(nn.Module):
         blocks: residual blocks.
         width: features of the first convolution; the residual blocks have 4 times as many.
         norm: normalisation: batch, instance or none.
-        upsample: transposed (convolutions) or bilinear (upsampling, then a convolution).
+        upsample: transposed (convolutions), or bilinear or nearest (upsampling, then a convolution).
         dropout: whether the residual blocks have dropout of rate 0.5.
         kernel_init: initialiser of the convolution kernels.
         scale_init: initialiser of the scale of batch normalisation.
@@ -49,7 +49,7 @@ class ResNet(nn.Module):
 
         Normalisation by the statistics of the image depends on the whole image and is not counted.
         """
-        return 8 * self.blocks + (12 if self.upsample == "transposed" else 18)
+        return 8 * self.blocks + {"transposed": 12, "nearest": 15, "bilinear": 18}[self.upsample]
 
     @nn.compact
     def __call__(
@@ -81,9 +81,9 @@ class ResNet(nn.Module):
         return Conv(features, kernel_size, stride, padding, **self._common(name))
 
     def _up(self, features: int, name: str) -> nn.Module:
-        if self.upsample == "bilinear":
-            return BilinearConv(features, **self._common(name))
-        return TransposedConv(features, 3, output_padding=1, **self._common(name))
+        if self.upsample == "transposed":
+            return TransposedConv(features, 3, output_padding=1, **self._common(name))
+        return RESIZE_CONVOLUTIONS[self.upsample](features, **self._common(name))
 
     def _common(self, name: str) -> dict:
         return {"use_bias": False, "kernel_init": self.kernel_init, "dtype": self.dtype, "name": name}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import BilinearConv, Conv, Normalize, TransposedConv, leaky_relu
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Normalize, TransposedConv, leaky_relu
 from i2i_jax.types import Image, Latent
 
 
@@ -22,7 +22,7 @@ class UNet(nn.Module):
         latent_at: where the latent is tiled and concatenated: the input of every down convolution (all) or the image only (input).
         skip: whether there are skip connections.
         skip_order: which features come first in a skip connection: encoder_first (pix2pix) or decoder_first (BicycleGAN).
-        upsample: transposed (convolutions) or bilinear (upsampling, then a convolution).
+        upsample: transposed (convolutions), or bilinear or nearest (upsampling, then a convolution).
         dropout: whether the inner up layers have dropout of rate 0.5.
         kernel_init: initialiser of the convolution kernels.
         scale_init: initialiser of the scale of batch normalisation.
@@ -85,7 +85,7 @@ class UNet(nn.Module):
         if self.upsample == "transposed":
             x = TransposedConv(features, 4, use_bias=use_bias, **common)(nn.relu(x))
         else:
-            x = BilinearConv(features, use_bias=use_bias, **common)(nn.relu(x))
+            x = RESIZE_CONVOLUTIONS[self.upsample](features, use_bias=use_bias, **common)(nn.relu(x))
         if level == 0:
             return x
         x = self._normalize(x, f"up_norm_{level}", use_running_average)
