@@ -4,7 +4,7 @@ Options that are names (a generator, a GAN loss, an initialiser) are looked up h
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -120,6 +120,15 @@ def learning_rate(config: Config) -> optax.Schedule:
     return rate
 
 
+def factors(config: Config) -> Callable[[Any], dict[str, Any]]:
+    """Returns the factors of loss terms at a step: that of mode seeking falls linearly to 0 at `weights.mode_seeking_until`."""
+    until = round(config.weights.mode_seeking_until * config.train.steps)
+    if not until:
+        return lambda step: {}
+    schedule = optax.linear_schedule(1.0, 0.0, until)
+    return lambda step: {"mode_seeking": schedule(step)}
+
+
 def optimizer(config: Config) -> optax.GradientTransformation:
     """Returns Adam (Kingma 2015) with the learning rate schedule of `config`. Each network has its own optimizer state."""
     return optax.adam(learning_rate(config), b1=config.optimizer.beta1, b2=config.optimizer.beta2)
@@ -136,7 +145,7 @@ def game(config: Config) -> Game:
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
         shard=Shard(microbatches=config.train.microbatches), rematerialize=config.train.rematerialize,
-        ema=config.train.ema,
+        ema=config.train.ema, factors=factors(config),
     )  # fmt: skip
 
 

@@ -252,6 +252,12 @@ class WeightsConfig(Section):
     )
     kl: float = option(0.01, "weight of the KL divergence of the encoder's posterior from N(0, I)", low=0)
     latent: float = option(0.5, "weight of the L1 distance between a random z and the z that the encoder recovers from its image", low=0)
+    mode_seeking: float = option(
+        0.0, "weight of the mode seeking loss (Mao 2019), which makes the images of one input from two latents differ", low=0
+    )
+    mode_seeking_until: float = option(
+        0.0, "the weight of mode seeking falls linearly to 0 over this first fraction of the steps; 0: it is constant", low=0, high=1
+    )
     gradient_penalty: float = option(10.0, "weight of the gradient penalty, with gan_loss=wgan", low=0)
 
 
@@ -292,7 +298,8 @@ class TrainConfig(Section):
     parallel: str = option("shard_map", "how the step is mapped over devices: shard_map, or the older pmap", choices=("shard_map", "pmap"))
     microbatches: int = option(
         1,
-        "number of parts in which each device computes its batch: less memory; the same step, except with dropout or batch norm",
+        "number of parts in which each device computes its batch: less memory; the same step, except with dropout, batch norm or mode "
+        "seeking",
         low=1,
     )
     debug_nans: bool = option(False, "check for NaN and Inf after every step, and name the gradient they come from", resumable=True)

@@ -30,7 +30,7 @@ class Losses(NamedTuple):
     """The weighted loss terms of each player by name. A player's loss is the sum of its terms.
 
     Attributes:
-        generator: terms that generator and encoder minimise: gan, l1, kl, gan_prior, latent or cross_entropy.
+        generator: terms that generator and encoder minimise: gan, l1, kl, gan_prior, latent, mode_seeking or cross_entropy.
         discriminator: terms that the discriminators minimise: gan and gan_prior.
     """
 
@@ -60,6 +60,14 @@ class ObjectiveOptions(NamedTuple):
     palette: Palette = PALETTES["facades"]
 
 
+class _Generated(NamedTuple):
+    """Images G(A, z) with their inputs A and latents z."""
+
+    input: Image
+    z: Latent
+    image: Image
+
+
 def pix2pix(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
     """pix2pix (Isola 2017, eq. 4).
 
@@ -74,9 +82,11 @@ def pix2pix_noise(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> L
     """pix2pix + noise: pix2pix with a random latent (Zhu 2017, section 3.1).
 
     min_G max_D  GAN(G, D) + l1 |B - G(A, z)|,  z ~ N(0, I)
+
+    With weights.mode_seeking it is the MSGAN of Mao 2019.
     """
-    z = standard_normal(nets, (len(batch.input), nets.latent_dim))
-    return _one_image(nets, batch, nets.generator(batch.input, z), options)
+    random = _generate(nets, batch.input, standard_normal(nets, (len(batch.input), nets.latent_dim)))
+    return _one_image(nets, batch, random.image, options) | _mode_seeking(nets, random, options)
 
 
 def cae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
@@ -88,7 +98,7 @@ def cae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
         ValueError: if the batch of a device cannot be split into two halves.
     """
     pairs, _ = _halves(batch)
-    return _reconstruct(nets, pairs, nets.encoder(pairs.target).mean, options)
+    return _reconstruct(nets, pairs, nets.encoder(pairs.target).mean, options)[0]
 
 
 def cvae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
@@ -99,54 +109,35 @@ def cvae_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses
     Raises:
         ValueError: if the batch of a device cannot be split into two halves.
     """
-    pairs, _ = _halves(batch)
-    posterior = nets.encoder(pairs.target)
-    terms = _reconstruct(nets, pairs, _sample(nets, posterior), options)
-    if options.weights.kl:
-        kl = losses.kl(posterior)
-        terms.generator["kl"] = options.weights.kl * kl.mean() * (len(kl) * parallel.shard_count(nets.shard) if options.sum_kl else 1)
-    return terms
+    return _posterior_branch(nets, batch, options)[0]
 
 
-def clr_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions, *, train_encoder: bool = True) -> Losses:
+def clr_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
     """cLR-GAN: the prior branch (Zhu 2017, eq. 8 and 9).
 
     min_{G,E} max_D  GAN(G, D) + latent |z - E(G(A, z)).mean|,  z ~ N(0, I)
 
-    Args:
-        nets: the bound networks.
-        batch: image pairs. Images are generated from the inputs of the first half; D compares them with the second half.
-        options: weights and options of the loss terms.
-        train_encoder: whether the latent term trains the encoder as well as the generator.
+    Images are generated from the inputs of the first half; D compares them with the second half.
 
     Raises:
         ValueError: if the batch of a device cannot be split into two halves.
     """
-    pairs, other_pairs = _halves(batch)
-    # Drawn even if no term uses it, so that the random stream does not depend on the weights.
-    z = standard_normal(nets, (len(pairs.input), nets.latent_dim))
-    if not (options.weights.gan_prior or options.weights.latent):
-        return Losses({}, {})
-    fake = nets.generator(pairs.input, z)
-    terms = _gan(
-        nets, nets.discriminator_prior, other_pairs, Batch(pairs.input, fake), options, name="gan_prior", weight=options.weights.gan_prior
-    )
-    if options.weights.latent:
-        recovered = (_apply if train_encoder else _apply_frozen)(nets.encoder, fake).mean
-        terms.generator["latent"] = options.weights.latent * losses.l1(recovered, z)
-    return terms
+    terms, random = _prior_branch(nets, batch, options)
+    return terms | _mode_seeking(nets, random, options)
 
 
 def bicycle_gan(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
     """BicycleGAN: the sum of cVAE-GAN and cLR-GAN (Zhu 2017, eq. 10).
 
     The latent term trains only the generator by default. If it trained the encoder too, the two could hide the latent in the image
-    (section 4, training details).
+    (section 4, training details). The mode seeking term compares the images of the two branches, which have the same inputs.
 
     Raises:
         ValueError: if the batch of a device cannot be split into two halves.
     """
-    return cvae_gan(nets, batch, options) | clr_gan(nets, batch, options, train_encoder=options.latent_trains_encoder)
+    posterior_terms, encoded = _posterior_branch(nets, batch, options)
+    prior_terms, random = _prior_branch(nets, batch, options, train_encoder=options.latent_trains_encoder)
+    return posterior_terms | prior_terms | _mode_seeking(nets, random, options, other=encoded)
 
 
 def segmenter(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> Losses:
@@ -184,6 +175,10 @@ def _sample(nets: nn.Module, q: Gaussian) -> Latent:
     return q.mean + jnp.exp(q.log_var / 2) * standard_normal(nets, q.mean.shape)
 
 
+def _generate(nets: nn.Module, inputs: Image, z: Latent) -> _Generated:
+    return _Generated(inputs, z, nets.generator(inputs, z))
+
+
 def _halves(batch: Batch) -> tuple[Batch, Batch]:
     """The first and the second half of a batch."""
     n = len(batch.input)
@@ -200,6 +195,29 @@ def _apply(encoder: nn.Module, image: Image) -> Gaussian:
 _apply_frozen = nn.map_variables(_apply, "params", trans_in_fn=jax.lax.stop_gradient)
 
 
+def _posterior_branch(nets: nn.Module, batch: Batch, options: ObjectiveOptions) -> tuple[Losses, _Generated]:
+    """The terms of cVAE-GAN, and the images that it generates."""
+    pairs, _ = _halves(batch)
+    posterior = nets.encoder(pairs.target)
+    terms, encoded = _reconstruct(nets, pairs, _sample(nets, posterior), options)
+    if options.weights.kl:
+        kl = losses.kl(posterior)
+        terms.generator["kl"] = options.weights.kl * kl.mean() * (len(kl) * parallel.shard_count(nets.shard) if options.sum_kl else 1)
+    return terms, encoded
+
+
+def _prior_branch(nets: nn.Module, batch: Batch, options: ObjectiveOptions, *, train_encoder: bool = True) -> tuple[Losses, _Generated]:
+    """The GAN and latent terms of cLR-GAN, and the images that it generates; the latent term trains the encoder if `train_encoder`."""
+    pairs, other_pairs = _halves(batch)
+    random = _generate(nets, pairs.input, standard_normal(nets, (len(pairs.input), nets.latent_dim)))
+    pair, weight = Batch(pairs.input, random.image), options.weights.gan_prior
+    terms = _gan(nets, nets.discriminator_prior, other_pairs, pair, options, name="gan_prior", weight=weight)
+    if options.weights.latent:
+        recovered = (_apply if train_encoder else _apply_frozen)(nets.encoder, random.image).mean
+        terms.generator["latent"] = options.weights.latent * losses.l1(recovered, random.z)
+    return terms, random
+
+
 def _one_image(nets: nn.Module, batch: Batch, fake: Image, options: ObjectiveOptions) -> Losses:
     """The terms of pix2pix for the generated images `fake`."""
     terms = _gan(nets, nets.discriminator, batch, Batch(batch.input, fake), options, name="gan", weight=options.weights.gan)
@@ -207,16 +225,29 @@ def _one_image(nets: nn.Module, batch: Batch, fake: Image, options: ObjectiveOpt
     return halved | _distance(fake, batch, options)
 
 
-def _reconstruct(nets: nn.Module, pairs: Batch, z: Latent, options: ObjectiveOptions) -> Losses:
-    """The GAN and L1 terms of the posterior branch, which reconstructs the targets of `pairs` from their latents `z`."""
-    fake = nets.generator(pairs.input, z)
-    terms = _gan(nets, nets.discriminator, pairs, Batch(pairs.input, fake), options, name="gan", weight=options.weights.gan)
-    return terms | _distance(fake, pairs, options)
+def _reconstruct(nets: nn.Module, pairs: Batch, z: Latent, options: ObjectiveOptions) -> tuple[Losses, _Generated]:
+    """The GAN and L1 terms of the posterior branch, which reconstructs the targets of `pairs` from their latents `z`, and its images."""
+    encoded = _generate(nets, pairs.input, z)
+    pair = Batch(pairs.input, encoded.image)
+    terms = _gan(nets, nets.discriminator, pairs, pair, options, name="gan", weight=options.weights.gan)
+    return terms | _distance(encoded.image, pairs, options), encoded
 
 
 def _distance(fake: Image, batch: Batch, options: ObjectiveOptions) -> Losses:
     """l1 |B - fake|."""
     return Losses({"l1": options.weights.l1 * losses.l1(fake, batch.target)} if options.weights.l1 else {}, {})
+
+
+def _mode_seeking(nets: nn.Module, random: _Generated, options: ObjectiveOptions, other: _Generated | None = None) -> Losses:
+    """mode_seeking |z - z'| / |G(A, z) - G(A, z')|  (Mao 2019, section 3, as its code minimises it).
+
+    z and G(A, z) are `random`, z' and G(A, z') are `other`; without it, z' ~ N(0, I).
+    """
+    if not options.weights.mode_seeking:
+        return Losses({}, {})
+    other = other or _generate(nets, random.input, standard_normal(nets, random.z.shape))
+    term = losses.mode_seeking(random.image, other.image, random.z, other.z)
+    return Losses({"mode_seeking": options.weights.mode_seeking * term}, {})
 
 
 def _gan(

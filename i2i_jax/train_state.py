@@ -70,6 +70,7 @@ class Game:
             accumulated over `shard.microbatches` microbatches on each device; the result is the gradient of the whole batch.
         rematerialize: whether the backward pass recomputes activations, all but the outputs of convolutions, to save memory.
         ema: decay of the exponential moving average of the generator's and the encoder's parameters; 0 for no average.
+        factors: `factors(step)` returns what terms of the generator's loss are multiplied by, by name; all others by 1.
     """
 
     networks: Networks
@@ -79,6 +80,7 @@ class Game:
     shard: Shard = Shard()
     rematerialize: bool = False
     ema: float = 0.0
+    factors: Callable[[Any], dict[str, Any]] = lambda step: {}
 
     def init(self, key: jax.Array, batch: Batch) -> TrainState:
         """Initialises the training state at step 0.
@@ -171,7 +173,9 @@ class Game:
         def losses_of_params(params: dict[str, Params]) -> tuple[Losses, dict]:
             run = nn.apply(self.objective, self.networks.clone(players=players, shard=shard), mutable=["batch_stats"])
             losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
-            return losses, updated.get("batch_stats", {})
+            terms = losses.generator
+            scaled = {name: factor * terms[name] for name, factor in self.factors(state.step).items() if name in terms}
+            return losses | Losses(scaled, {}), updated.get("batch_stats", {})
 
         return losses_of_params
 

@@ -208,6 +208,14 @@ def test_training_over_epochs_is_pytorchs(project):
             np.testing.assert_allclose(ours, parameter.detach().numpy(), rtol=1e-12, atol=1e-16)
 
 
+def test_mode_seeking_falls_linearly_to_zero():
+    config = Config()
+    config.train.steps, config.weights.mode_seeking_until = 100, 0.4
+    factors = build.factors(config)
+    assert [float(factors(jnp.int32(step))["mode_seeking"]) for step in (0, 10, 40, 99)] == [1, 0.75, 0, 0]
+    assert build.factors(Config())(jnp.int32(5)) == {}
+
+
 def test_learning_rate_without_decay_is_constant():
     config = Config()
     config.optimizer.decay_fraction = 0.0

@@ -64,6 +64,37 @@ def test_the_latent_loss_can_reach_the_encoder():
     assert reached(gradient) == {G, E}
 
 
+MODE_SEEKING_TRAINS = {"pix2pix_noise": {G}, "clr_gan": {G}, "bicycle_gan": {G, E}}
+
+
+@pytest.mark.parametrize("objective", MODE_SEEKING_TRAINS)
+def test_mode_seeking_is_one_more_term(objective):
+    """It leaves all other terms as they are to the last bit, since its latent is drawn after theirs."""
+    config, seeking = config_of(objective), config_of(objective)
+    seeking.weights.mode_seeking = 2.0
+    params, run = parameters(config), compiled_objective(seeking)
+    without, found = compiled_objective(config)(params, BATCH), run(params, BATCH)
+    assert found.generator.pop("mode_seeking") > 0
+    assert found == without
+    gradient = jax.jit(jax.grad(lambda params: run(params, BATCH).generator["mode_seeking"]))(params)
+    assert reached(gradient) == MODE_SEEKING_TRAINS[objective]
+
+
+def test_mode_seeking_of_bicycle_gan_compares_its_two_branches(monkeypatch):
+    config = config_of("bicycle_gan")
+    config.weights.mode_seeking = 2.0
+    noise, z = jax.random.normal(jax.random.key(3), (2, 2, 5))
+    params, nets, queue = parameters(config), game_of(config).networks, [noise, z]
+    monkeypatch.setattr(objectives, "standard_normal", lambda nets, shape: queue.pop(0))
+    found = compiled_objective(config)(params, BATCH).generator["mode_seeking"]
+    pairs = Batch(*(x[:2] for x in BATCH))
+    posterior = nets.encoder.apply({"params": params[E]}, pairs.target)
+    encoded = posterior.mean + jnp.exp(posterior.log_var / 2) * noise
+    image, other = (nets.generator.apply({"params": params[G]}, pairs.input, latent) for latent in (z, encoded))
+    expected = 2 / (jnp.abs(image - other).mean() / jnp.abs(z - encoded).mean() + 1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_the_segmenter_learns_the_classes_of_its_palette():
     """Its loss is the cross-entropy of its scores; its output has the colours of the classes with the highest scores."""
     config = config_of("segmenter")

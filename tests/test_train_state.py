@@ -11,8 +11,8 @@ import optax
 import pytest
 
 from i2i_jax.objectives import Losses
-from i2i_jax.types import PLAYERS, Batch
-from tiny import batch_of, config_of, game_of, state_of
+from i2i_jax.types import PLAYERS, Batch, Shard
+from tiny import KEY, batch_of, config_of, game_of, state_of
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +35,15 @@ def differ(a, b):
 def bicycle():
     game = game_of(config_of("bicycle_gan"))
     return step_of(game), state_of(game, BATCH)
+
+
+def test_terms_are_multiplied_by_their_factors():
+    plain = game_of(config_of("pix2pix"))
+    scaled = dataclasses.replace(plain, factors=lambda step: {"l1": 0.5 * step, "of another objective": 3.0})
+    state = dataclasses.replace(state_of(plain, BATCH), step=jnp.int32(3))
+    (expected, _), (found, _) = (jax.jit(game.losses_of(state, KEY, PLAYERS, Shard(), BATCH))(state.params) for game in (plain, scaled))
+    np.testing.assert_allclose(found.generator.pop("l1"), 1.5 * expected.generator.pop("l1"), rtol=1e-6)
+    assert found == expected
 
 
 def test_same_key_gives_the_same_state_bit_by_bit(bicycle):
