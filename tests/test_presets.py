@@ -80,7 +80,9 @@ def test_the_datasets_are_those_of_the_papers():
 
 def test_the_originals_options():
     bicycle, pix = runs.get_config("bicycle", "facades"), runs.get_config("pix2pix", "facades")
-    assert dataclasses.asdict(bicycle.weights) == {"gan": 1, "gan_prior": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
+    weights = {"gan": 1, "gan_prior": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
+    assert dataclasses.asdict(bicycle.weights) == weights | {"mode_seeking": 0, "mode_seeking_until": 0}
+    assert (bicycle.model.upsample, pix.model.upsample, bicycle.train.ema, pix.train.ema) == ("transposed", "transposed", 0, 0)
     assert (bicycle.gan_loss, bicycle.update, bicycle.model.norm, bicycle.model.latent_dim) == ("lsgan", "simultaneous", "instance", 8)
     assert (bicycle.model.conditional, bicycle.model.discriminator_scales, bicycle.sampling.dropout) == (False, 2, False)
     assert (pix.gan_loss, pix.update, pix.model.norm, pix.weights.l1) == ("vanilla", "alternating", "batch", 100)
@@ -121,7 +123,7 @@ def test_every_system_trains(trained, name):
     terms = {term for term in rows[0] if term.startswith("generator/")}
     assert terms == {f"generator/{term}" for term in {
         "pix2pix": {"gan", "l1"}, "pix2pix_noise": {"gan", "l1"}, "cae_gan": {"gan", "l1"}, "cvae_gan": {"gan", "l1", "kl"},
-        "clr_gan": {"gan_prior", "latent"}, "bicycle_gan": {"gan", "l1", "kl", "gan_prior", "latent"},
+        "clr_gan": {"gan_prior", "latent"}, "bicycle_gan": {"gan", "l1", "kl", "gan_prior", "latent", "mode_seeking"},
     }[config.objective]}  # fmt: skip
     game, state = build.load(run)
     assert int(state.step) == 2
