@@ -216,7 +216,7 @@ class ModelConfig(Section):
     upsample: str = option(
         "transposed",
         "upsampling layers: transposed convolution, as the originals; or a resize, bilinear or nearest, and a convolution, which leaves no "
-        "checkerboards (nearest is as fast as transposed)",
+        "checkerboards (nearest is computed as one transposed convolution)",
         choices=("transposed", "bilinear", "nearest"),
     )
     dropout: bool = option(False, "drop half the activations in the decoder (U-Net) or blocks (ResNet)")

@@ -41,23 +41,16 @@ def kl(q: Gaussian) -> Float[Array, " b"]:
     return -0.5 * (1 + q.log_var - jnp.square(q.mean) - jnp.exp(q.log_var)).sum(-1)
 
 
-def mode_seeking(
-    fake: Float[Array, "b h w c"], other: Float[Array, "b h w c"], z: Float[Array, "b d"], other_z: Float[Array, "b d"]
-) -> Scalar:
-    """How little two images of one input differ for the difference of their latents (Mao 2019, section 3).
+def mode_seeking(between_images: Scalar, between_latents: Scalar) -> Scalar:
+    """How little images of one input differ for the difference of their latents (Mao 2019, section 3).
 
-    1 / (mean |fake - other| / mean |z - other_z| + 1e-5): the paper maximises the ratio, its code minimises this inverse.
+    1 / (mean |G(A, z) - G(A, z')| / mean |z - z'| + 1e-5): the paper maximises the ratio, its code minimises this inverse.
 
     Args:
-        fake: images generated from the latents `z`.
-        other: images generated from the same inputs and the latents `other_z`.
-        z: latents.
-        other_z: other latents.
-
-    Raises:
-        ValueError: if the shapes of the images, or of the latents, differ.
+        between_images: mean absolute difference of the images of two latents z and z'.
+        between_latents: mean absolute difference of the latents.
     """
-    return 1 / (l1(fake, other) / l1(z, other_z) + 1e-5)
+    return 1 / (between_images / between_latents + 1e-5)
 
 
 def cross_entropy(logits: Float[Array, "... k"], classes: Int[Array, "..."]) -> Scalar:

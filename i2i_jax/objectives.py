@@ -246,7 +246,8 @@ def _mode_seeking(nets: nn.Module, random: _Generated, options: ObjectiveOptions
     if not options.weights.mode_seeking:
         return Losses({}, {})
     other = other or _generate(nets, random.input, standard_normal(nets, random.z.shape))
-    term = losses.mode_seeking(random.image, other.image, random.z, other.z)
+    distances = losses.l1(random.image, other.image), losses.l1(random.z, other.z)
+    term = losses.mode_seeking(*(parallel.mean_over_devices(distance, nets.shard.axis) for distance in distances))
     return Losses({"mode_seeking": options.weights.mode_seeking * term}, {})
 
 

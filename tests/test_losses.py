@@ -47,17 +47,14 @@ def test_kl_refuses_to_broadcast():
 
 
 def test_mode_seeking_is_the_inverse_ratio_of_the_distances():
-    fake, other, z, other_z = (jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in (2 * [(2, 4, 5, 3)] + 2 * [(2, 8)]))
-    images, latents = (np.abs(np.float64(a) - np.float64(b)).mean() for a, b in ((fake, other), (z, other_z)))
-    np.testing.assert_allclose(losses.mode_seeking(fake, other, z, other_z), 1 / (images / latents + 1e-5), rtol=1e-5)
+    np.testing.assert_allclose(losses.mode_seeking(jnp.float32(0.5), jnp.float32(2.0)), 1 / 0.25001, rtol=1e-6)
 
 
 def test_mode_seeking_of_equal_images_is_finite():
     """At first the generator may ignore z: its images are equal."""
-    image, z = jnp.ones((1, 2, 2, 3)), jnp.ones((1, 8))
-    value, gradient = jax.value_and_grad(losses.mode_seeking)(image, image, z, -z)
+    value, gradient = jax.value_and_grad(losses.mode_seeking)(jnp.float32(0), jnp.float32(1))
     np.testing.assert_allclose(value, 1e5, rtol=1e-5)
-    assert np.isfinite(gradient).all()
+    assert np.isfinite(gradient)
 
 
 # name: (D on real, D on fake, G) as NumPy functions of the logits

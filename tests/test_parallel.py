@@ -36,6 +36,16 @@ def test_one_device_and_eight_give_the_same_step(eight_devices):
     assert float(jnp.abs(after.params["encoder"]["mean"]["kernel"] - state.params["encoder"]["mean"]["kernel"]).max()) > 1e-3
 
 
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+def test_mode_seeking_is_that_of_the_global_batch(mode):
+    game, batch = sgd_game("bicycle_gan", {"weights.mode_seeking": 0.5}), batch_of(8)
+    state = state_of(game, batch)
+    expected, expected_losses = jax.jit(game.train_step)(state, batch, KEY)
+    after, losses = mapped(game, 2, state, batch, mode=mode)
+    assert_close(losses, expected_losses)
+    assert_close(after.params, expected.params)
+
+
 def test_pmap_gives_the_step_of_shard_map(eight_devices):
     game, batch, state, (after, losses) = eight_devices
     by_pmap, losses_by_pmap = mapped(game, 8, state, batch, mode="pmap")

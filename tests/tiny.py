@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from i2i_jax import build
-from i2i_jax.config import Config
+from i2i_jax.config import Config, override
 from i2i_jax.devices import parallel
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
@@ -61,9 +61,9 @@ def batch_of(size: int, *, seed: int = 0, channels: int = 3) -> Batch:
     return Batch(*(jnp.asarray(rng.uniform(-1, 1, (size, SIDE, SIDE, c)), jnp.float32) for c in (channels, 3)))
 
 
-def sgd_game(objective, norm="instance"):
+def sgd_game(objective, options=None, *, norm="instance"):
     """A game with SGD, since Adam amplifies rounding errors."""
-    config = config_of(objective, norm=norm)
+    config = override(config_of(objective, norm=norm), options or {})
     config.kl_reduction = "sum"
     return dataclasses.replace(game_of(config), tx=optax.sgd(0.1))
 

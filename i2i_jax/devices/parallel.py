@@ -26,6 +26,15 @@ def mean(tree: Any, axis: str | None) -> Any:
     return tree if axis is None or lax.axis_size(axis) == 1 else lax.pmean(tree, axis)
 
 
+def mean_over_devices(value: jax.Array, axis: str | None) -> jax.Array:
+    """The mean of `value` over the devices, with the gradient of this device's own.
+
+    A function of it has the value of the global batch on every device, and the mean over the devices of its gradients is that of the global
+    batch too.
+    """
+    return value + lax.stop_gradient(mean(value, axis) - value)
+
+
 def shard_count(shard: Shard) -> int:
     """The number of shards of the global batch: devices times microbatches."""
     return shard.microbatches * (1 if shard.axis is None else lax.axis_size(shard.axis))
