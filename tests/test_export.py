@@ -11,11 +11,7 @@ import numpy as np
 import pytest
 
 import i2i_jax
-import runs
 import tiny
-from i2i_jax import build, presets
-from i2i_jax.config import override
-from i2i_jax.inference.model import Model
 from i2i_jax.interop import export, model_card
 from i2i_jax.interop.export import ExportError
 
@@ -54,12 +50,6 @@ def test_the_documented_script(name, trained, tmp_path, command):
     }
 
 
-def model_of(options):
-    config = override(presets.bicycle_family("bicycle_gan", "shapes"), runs.TINY | runs.TINY_NETWORKS | options)
-    game = build.game(config)
-    return Model(config, game.networks, tiny.state_of(game, build.example_batch(config)).replace(opt_state={}))
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -72,7 +62,7 @@ def model_of(options):
     ids=["unet", "resnet"],
 )  # fmt: skip
 def test_every_network_can_be_exported_for_any_size(options, tmp_path):
-    model = model_of(options)
+    model = tiny.model_of(options)
     assert export.to_stablehlo(model, tmp_path / "model") <= 1e-5
     inputs = json.loads((tmp_path / "model.json").read_text())["inputs"]
     multiple, channels = model.networks.generator.size_multiple, model.config.data.input_channels
@@ -94,6 +84,8 @@ def test_invalid_arguments(trained, tmp_path, command):
         ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is not a run: it has no config.json"),
         ([f"--run={trained('bicycle')}", f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
         ([f"--run={trained('bicycle')}"], 2, "--out"),
+        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--format=tflite"], 2, "value should be one of <stablehlo|onnx>"),
+        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--dtype=float16"], 2, "--dtype=float16 applies to --format=onnx only"),
     ):
         status, _, err = command("export", *options)
         assert (status, err.count("\n")) == (expected, 1) and message in err, err

@@ -32,6 +32,8 @@ OPTIONAL = {
     "wandb",
     "huggingface_hub",
     "imageio_ffmpeg",
+    "onnx",
+    "onnxruntime",
 }  # from extras, or present in notebooks
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from i2i_jax import build
+import runs
+from i2i_jax import build, presets
 from i2i_jax.config import Config, override
 from i2i_jax.devices import parallel
+from i2i_jax.inference.model import Model
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
@@ -44,6 +46,13 @@ def _shallow_label_maps(generator):
 
 def state_of(game: Game, batch: Batch) -> TrainState:
     """A state at step 0 with random values from NumPy, since compiling `game.init` takes as long as compiling a training step."""
+    shapes = jax.eval_shape(game.init, jax.random.key(0), batch)
+    params, stats = random_variables(shapes.params), random_variables(shapes.batch_stats)
+    return TrainState(jnp.int32(0), params, stats, {name: game.tx.init(leaves) for name, leaves in params.items()})
+
+
+def random_variables(shapes):
+    """Parameters or statistics of the given shapes with which features keep about the variance of the input."""
     rng = np.random.default_rng(0)
 
     def value(path, leaf):
@@ -51,9 +60,14 @@ def state_of(game: Game, batch: Batch) -> TrainState:
         spread = 0.0 if path[-1].key in ("mean", "var") else 0.1 if leaf.ndim == 1 else np.prod(leaf.shape[:-1]) ** -0.5
         return jnp.asarray(rng.normal(around, spread, leaf.shape), leaf.dtype)
 
-    shapes = jax.eval_shape(game.init, jax.random.key(0), batch)
-    params, stats = (jax.tree_util.tree_map_with_path(value, tree) for tree in (shapes.params, shapes.batch_stats))
-    return TrainState(jnp.int32(0), params, stats, {name: game.tx.init(leaves) for name, leaves in params.items()})
+    return jax.tree_util.tree_map_with_path(value, shapes)
+
+
+def model_of(options, objective="bicycle_gan"):
+    """A model of random networks of width 2 for 64 pixels."""
+    config = override(presets.bicycle_family(objective, "shapes"), runs.TINY | runs.TINY_NETWORKS | options)
+    game = build.game(config)
+    return Model(config, game.networks, state_of(game, build.example_batch(config)).replace(opt_state={}))
 
 
 def batch_of(size: int, *, seed: int = 0, channels: int = 3) -> Batch:

@@ -1,6 +1,11 @@
-"""Exports a generator as StableHLO, for programs that have jax but not this package: python -m i2i_jax export --run=RUN --out=FILE
+"""Exports a generator for programs that do not have this package: python -m i2i_jax export --run=RUN --out=FILE [--format=onnx]
+
+StableHLO is for programs with jax. ONNX is for onnxruntime and what else reads it; the encoder of a run that has one is written too, to
+FILE.encoder.onnx beside FILE.onnx.
 
 i2i export --run=runs/bicycle-shapes --out=shapes.stablehlo
+i2i export --run=runs/bicycle-shapes --format=onnx --out=shapes.onnx
+i2i export --run=runs/bicycle-shapes --format=onnx --dtype=float16 --out=shapes.onnx     half the size
 """
 
 from collections.abc import Sequence
@@ -14,17 +19,30 @@ from i2i_jax.config import ConfigError
 _RUN = flags.DEFINE_string("run", None, f"The trained run: {app.RUN}.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The file to write; FILE.json beside it describes how to use it.", required=True)
 _STEP = flags.DEFINE_string("step", None, "The checkpoint: a step or `best` (default: the newest).")
+_FORMAT = flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "onnx"], "stablehlo, or onnx (extra `onnx`).")
+_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "The numbers in an ONNX file; float16 halves it.")
 
 
 def main(argv: Sequence[str]) -> None:
     from i2i_jax.inference import model
-    from i2i_jax.interop import export
+    from i2i_jax.interop import export, export_onnx
 
     out = Path(_OUT.value or "")
     if out.is_dir():
         raise ConfigError(f"--out: {out} is a folder: name a file in it")
-    difference = export.to_stablehlo(model.load(_RUN.value or "", step=app.parse_step(_STEP.value)), out)
-    print(f"exported to {out}, {out.stat().st_size / 1e6:.1f} MB; its images differ from the model's by at most {difference:.2g}")
+    if _FORMAT.value == "stablehlo" and _DTYPE.value != "float32":
+        raise ConfigError(f"--dtype={_DTYPE.value} applies to --format=onnx only")
+    loaded = model.load(_RUN.value or "", step=app.parse_step(_STEP.value))
+    if _FORMAT.value == "stablehlo":
+        difference = export.to_stablehlo(loaded, out)
+        print(f"exported to {out}, {_megabytes(out)}; its images differ from the model's by at most {difference:.2g}")
+        return
+    for file, difference in export_onnx.to_onnx(loaded, out, dtype=_DTYPE.value).items():
+        print(f"exported to {file}, {_megabytes(file)}; its numbers differ from the model's by at most {difference:.2g} of the largest")
+
+
+def _megabytes(file: Path) -> str:
+    return f"{file.stat().st_size / 1e6:.1f} MB"
 
 
 def cli() -> None:
