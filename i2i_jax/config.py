@@ -16,6 +16,7 @@ DATASETS = ("shapes", "folder", "facades", "maps", "cityscapes", "edges2shoes", 
 OBJECTIVES = ("pix2pix", "pix2pix_noise", "cae_gan", "cvae_gan", "clr_gan", "bicycle_gan", "segmenter")
 WITHOUT_LATENT = ("pix2pix", "segmenter")
 WITH_ENCODER = ("cae_gan", "cvae_gan", "clr_gan", "bicycle_gan")  # these split a batch in two halves
+WITH_PRIOR = ("pix2pix_noise", "clr_gan", "bicycle_gan")  # these generate images from a random z
 
 PERCEPTUAL = (*(f"lpips_{v}_{net}" for v in ("v0.0", "v0.1") for net in ("alex", "vgg", "squeeze")), "squeezenet_caffe")
 
@@ -462,6 +463,8 @@ def _validate_data(config: Config) -> None:
     _validate_resize(data)
     if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
+    if config.weights.mode_seeking and config.objective not in WITH_PRIOR:
+        raise ConfigError(f"weights.mode_seeking is {config.weights.mode_seeking}: {config.objective} draws no random z: must be 0")
     if config.objective == "segmenter" and data.target_channels != 3:
         raise ConfigError(f"data.target_channels is {data.target_channels}: label maps are told apart by colour: must be 3")
 

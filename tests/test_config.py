@@ -74,6 +74,14 @@ def test_options_that_do_not_go_together(options, message):
         validate(with_option(name, value))
 
 
+@pytest.mark.parametrize("objective", ["pix2pix", "cae_gan", "cvae_gan", "segmenter"])
+def test_mode_seeking_needs_a_random_z(objective):
+    config = Config(objective=objective)
+    config.weights.mode_seeking = 0.5
+    with pytest.raises(ConfigError, match=f"^weights.mode_seeking is 0.5: {objective} draws no random z: must be 0$"):
+        validate(config)
+
+
 @pytest.mark.parametrize("objective", ["pix2pix", "pix2pix_noise"])
 def test_systems_of_one_branch_take_any_batch(objective):
     single = with_option("data.batch_size", 1)
