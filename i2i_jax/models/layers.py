@@ -1,6 +1,5 @@
 """Convolutions, normalisation and initialisers, with the same arithmetic as the original PyTorch code."""
 
-import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -107,8 +106,8 @@ class TransposedConv(nn.Module):
 class NearestConv(nn.Module):
     """Nearest-neighbour upsampling by 2, then a 3 x 3 convolution with zero padding (Odena 2016). The attributes are those of `Conv`.
 
-    Both are one transposed convolution, whose 4 x 4 kernel is the 3 x 3 kernel convolved with a 2 x 2 box: no more work than
-    `TransposedConv`, but no checkerboards. Parameters: kernel [3, 3, i, o], bias [o].
+    Both are one transposed convolution (`nearest_kernel`): no more work than `TransposedConv`, but no checkerboards. Parameters: kernel
+    [3, 3, i, o], bias [o].
     """
 
     features: int
@@ -121,10 +120,15 @@ class NearestConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        shifts = itertools.product((0, 1), repeat=2)
-        boxed = sum(jnp.pad(kernel, ((down, 1 - down), (right, 1 - right), (0, 0), (0, 0))) for down, right in shifts)
-        x = checkpoint_name(transposed_convolve(x, boxed, 0), CONVOLVED)
+        x = checkpoint_name(transposed_convolve(x, nearest_kernel(kernel), 0), CONVOLVED)
         return x if bias is None else x + bias[None, None, None]
+
+
+def nearest_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "4 4 i o"]:
+    """The kernel of the transposed convolution that `NearestConv` is: `kernel`, convolved with a 2 x 2 box."""
+    padded = jnp.pad(kernel, ((1, 1), (1, 1), (0, 0), (0, 0)))
+    rows = padded[1:] + padded[:-1]
+    return rows[:, 1:] + rows[:, :-1]
 
 
 def _swapped(init: Callable) -> Callable:
