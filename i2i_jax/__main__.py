@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("i2i_jax.main", "train a model, or resume a run that was stopped"),
     "translate": ("i2i_jax.commands.translate", "translate images with a trained run"),
     "evaluate": ("i2i_jax.commands.evaluate", "evaluate a trained run on held-out pairs, or images of another model"),
+    "compare": ("i2i_jax.commands.compare", "compare runs on one page: options, curves and samples"),
     "studio": ("i2i_jax.commands.studio", "draw in a browser and see how trained runs translate it"),
     "models": ("i2i_jax.commands.models", "list the trained models that come with the package"),
     "config": ("i2i_jax.commands.config", "show the options of a config: values, types, meaning"),

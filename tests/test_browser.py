@@ -135,7 +135,7 @@ def test_samples_by_slider_buttons_and_arrows(opened):
     tab = opened()
 
     def shown() -> str:
-        return Path(tab.locator("#sample-image").get_attribute("src")).stem
+        return Path(tab.locator("#samples img").get_attribute("src")).stem
 
     assert shown() == "00003000"
     tab.locator("#sample").focus()
@@ -146,9 +146,18 @@ def test_samples_by_slider_buttons_and_arrows(opened):
     assert shown() == "00001000" and tab.locator("#previous").is_disabled()
     tab.locator("#next").click()
     assert shown() == "00002000"
-    assert tab.locator("#sample-image").evaluate("image => image.naturalWidth") > 0
+    assert tab.locator("#samples img").evaluate("image => image.naturalWidth") > 0
     tab.reload()
     assert shown() == "00002000"  # a reload keeps the sample
+
+
+def test_samples_as_a_film(opened):
+    tab = opened()
+    tab.locator("#play").click()
+    tab.wait_for_function("document.getElementById('sample').value === '0'")
+    assert tab.locator("#play").text_content() == "Stop"
+    tab.wait_for_function("document.getElementById('play').textContent === 'Play'")
+    assert tab.locator("#sample-count").text_content() == "step 3,000 · 3 of 3"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -97,8 +97,9 @@ def test_the_page_of_a_run(tmp_path):
     }
     assert page.data["charts"][0]["terms"][1]["values"] == [float(i) for i in range(1, 31)]
     assert page.data["charts"][0]["terms"][0]["colour"] == page.data["charts"][1]["terms"][0]["colour"]
-    assert [sample["step"] for sample in page.data["samples"]] == [1000, 2000]
-    assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in page.data["samples"])
+    (sheet,) = page.data["sheets"]
+    assert [sample["step"] for sample in sheet["samples"]] == [1000, 2000]
+    assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in sheet["samples"])
     assert page.data["finished"] is False
 
 
@@ -121,7 +122,7 @@ def test_a_page_loads_nothing_from_elsewhere(tmp_path, name):
 def test_an_empty_folder_has_a_page(tmp_path):
     page = page_of(tmp_path)
     assert "none yet" in page.text
-    assert page.data["charts"] == page.data["figures"] == page.data["samples"] == []
+    assert page.data["charts"] == page.data["figures"] == page.data["sheets"] == []
 
 
 def test_unreadable_files_are_left_out(tmp_path):
@@ -134,8 +135,9 @@ def test_unreadable_files_are_left_out(tmp_path):
         file.write('{"step": 3100, "gen')
     page = page_of(tmp_path)
     assert page.data["charts"][0]["steps"][-1] == 3000
-    assert [sample["step"] for sample in page.data["samples"]] == [1000, 2000, 3000]
-    assert page.data["sample_size"] is None
+    (sheet,) = page.data["sheets"]
+    assert [sample["step"] for sample in sheet["samples"]] == [1000, 2000, 3000]
+    assert sheet["size"] is None
 
 
 def test_everything_from_files_is_escaped(tmp_path):
@@ -148,7 +150,7 @@ def test_everything_from_files_is_escaped(tmp_path):
     with (workdir / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 3100, f"generator/{HOSTILE}": "NaN"}) + "\n")
     page = page_of(workdir)
-    assert len(page.scripts) == 2
+    assert len(page.scripts) == 3
     assert page.text.count(HOSTILE) == 7  # command; option name and value; data path; column and cell of the evaluation; warning
     assert "a<b>&c" in page.text
     assert HOSTILE in [term["name"] for term in page.data["charts"][0]["terms"]]
@@ -171,8 +173,8 @@ def test_the_page_of_a_run_links_to_its_evaluations(tmp_path):
     write_evaluation(tmp_path / "evaluation" / "00002000.html", EVALUATION, {}, title="x")
     page = page_of(tmp_path)
     assert "evaluation/00002000.html" in page.attributes("href")
-    columns = re.findall('<th scope="col">([^<]*)</th>', (tmp_path / "index.html").read_text())
-    assert columns == ["", "step", "split", "l1", "psnr", "lpips_v0.1_alex"]
+    rows = re.findall('<th scope="row">([^<]*)<', (tmp_path / "index.html").read_text())
+    assert rows == ["step", "split", "l1", "psnr", "lpips_v0.1_alex"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

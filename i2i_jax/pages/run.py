@@ -5,13 +5,13 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from PIL import Image
 
 from i2i_jax.config import HIGHER_IS_BETTER
-from i2i_jax.pages import render
+from i2i_jax.pages import meanings, render
 from i2i_jax.pages.formats import hours, short
 from i2i_jax.storage.metrics_file import parse_row
 
@@ -22,6 +22,37 @@ MEASURED = "eval/"  # prefix of the metrics in a row of metrics.jsonl; the other
 Row = dict[str, Any]
 
 
+class Record(NamedTuple):
+    """What the files in a run's folder tell.
+
+    Attributes:
+        name: the name of the folder.
+        config: the options by their dotted names.
+        rows: at most MAX_POINTS rows of metrics.jsonl, evenly spaced, and the last one.
+        every: one of how many rows these are.
+        evaluated: likewise, of the rows with metrics.
+    """
+
+    name: str
+    config: dict[str, Any]
+    rows: list[Row]
+    every: int
+    evaluated: list[Row]
+
+    @property
+    def step(self) -> int:
+        """The last step that was logged."""
+        return self.rows[-1]["step"] if self.rows else 0
+
+
+def read(workdir: Path) -> Record:
+    """Reads the folder of a run; what is missing or cannot be read is left out."""
+    lines = _lines(workdir / "metrics.jsonl")
+    rows, every = _thinned(lines)
+    evaluated, _ = _thinned([line for line in lines if MEASURED.encode() in line])
+    return Record(workdir.resolve().name, render.flat(_read_json(workdir / "config.json")), rows, every, evaluated)
+
+
 def write_run(workdir: str | os.PathLike) -> None:
     """Writes the page of a run from the files in its folder. Files that are missing or cannot be read are left out.
 
@@ -29,30 +60,29 @@ def write_run(workdir: str | os.PathLike) -> None:
         OSError: if the page cannot be written.
     """
     workdir = Path(workdir)
-    config = render.flat(_read_json(workdir / "config.json"))
-    lines = _lines(workdir / "metrics.jsonl")
-    rows, every = _thinned(lines)
-    evaluated, _ = _thinned([line for line in lines if MEASURED.encode() in line])
-    total, name = config.get("train.steps"), workdir.resolve().name
-    step = rows[-1]["step"] if rows else 0
-    finished = total is not None and step >= total
-    percent = 100 * step / total if total else 0.0
-    data = {"charts": _curves(rows), "figures": _figures(evaluated), **_samples(workdir), "finished": finished, "written": time.time()}
+    run = read(workdir)
+    total = run.config.get("train.steps")
+    finished = total is not None and run.step >= total
+    percent = 100 * run.step / total if total else 0.0
+    data = {"charts": _curves(run.rows), "figures": _figures(run.evaluated), "sheets": _sheets(workdir), "finished": finished}
     render.write(
         workdir / "index.html",
         "run.html",
-        title=f"{percent:.0f} % · {name}",
-        name=name,
-        subtitle=[*(config[option] for option in ("objective", "data.name") if option in config), "finished" if finished else "training"],
+        title=f"{percent:.0f} % · {run.name}",
+        name=run.name,
+        subtitle=[
+            *(run.config[option] for option in ("objective", "data.name") if option in run.config),
+            "finished" if finished else "training",
+        ],
         percent=f"{percent:.2f}",
-        progress=_progress(rows, total, config.get("data.batch_size")),
-        not_finite=_not_finite(rows),
-        every=every,
-        evaluations=_evaluations(workdir / "evaluation"),
+        progress=_progress(run.rows, total, run.config.get("data.batch_size")),
+        not_finite=_not_finite(run.rows),
+        every=run.every,
+        evaluations=evaluation_table(evaluations(workdir)),
         command=_read_text(workdir / "command.txt"),
         parameters=_read_text(workdir / "parameters.txt"),
-        config=config,
-        data=data,
+        config=run.config,
+        data=data | {"written": time.time()},
     )
 
 
@@ -86,40 +116,62 @@ def _terms(row: Row) -> list[str]:
     return [name for name in row if "/" in name]
 
 
+def losses(rows: list[Row]) -> list[str]:
+    """The loss terms in the rows, as PLAYER/TERM."""
+    return [name for name in dict.fromkeys(name for row in rows for name in _terms(row)) if not name.startswith(MEASURED)]
+
+
+def figures(rows: list[Row]) -> list[str]:
+    """The figures in the rows, without MEASURED."""
+    return [name.removeprefix(MEASURED) for name in dict.fromkeys(name for row in rows for name in row) if name.startswith(MEASURED)]
+
+
 def _curves(rows: list[Row]) -> list[dict[str, Any]]:
     """One chart for each player, with one curve for each of its loss terms."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in _terms(row)) if not name.startswith(MEASURED)]
+    names = losses(rows)
     colours = {term: i % COLOURS for i, term in enumerate(dict.fromkeys(name.partition("/")[2] for name in names))}
     charts: dict[str, list] = {}
     for name in names:
         player, _, term = name.partition("/")
-        charts.setdefault(player, []).append(_curve(rows, name) | {"name": term, "colour": colours[term]})
+        charts.setdefault(player, []).append(
+            curve(rows, name) | {"name": term, "colour": colours[term], "meaning": meanings.TERMS.get(term, "")}
+        )
     steps = [row["step"] for row in rows]
     return [{"name": player.capitalize(), "steps": steps, "terms": terms, "measured": False} for player, terms in charts.items()]
 
 
 def _figures(rows: list[Row]) -> list[dict[str, Any]]:
-    """One chart for each metric that was evaluated during training, with the information whether higher is better."""
+    """One chart for each metric that was evaluated during training."""
     charts = []
-    for name in dict.fromkeys(name for row in rows for name in row if name.startswith(MEASURED)):
-        figure, evaluated = name.removeprefix(MEASURED), [row for row in rows if name in row]
-        curve = _curve(evaluated, name) | {"name": figure, "colour": 0}
-        steps = [row["step"] for row in evaluated]
-        charts.append({"name": figure, "steps": steps, "terms": [curve], "measured": True, "higher": HIGHER_IS_BETTER.get(figure)})
+    for figure in figures(rows):
+        evaluated = [row for row in rows if MEASURED + figure in row]
+        terms = [curve(evaluated, MEASURED + figure) | {"name": figure, "colour": 0}]
+        charts.append(chart_of_figure(figure) | {"steps": [row["step"] for row in evaluated], "terms": terms})
     return charts
 
 
-def _curve(rows: list[Row], name: str) -> dict[str, Any]:
+def chart_of_figure(figure: str) -> dict[str, Any]:
+    """What the chart of a figure says beside its curves: its name and meaning, and whether higher is better."""
+    return {"name": figure, "meaning": meanings.of_figure(figure), "measured": True, "higher": HIGHER_IS_BETTER.get(figure)}
+
+
+def curve(rows: list[Row], name: str) -> dict[str, Any]:
     """The values of a curve; NaN and Inf become gaps."""
     values = [render.number(row.get(name)) for row in rows]
     return {"values": [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]}
 
 
-def _samples(workdir: Path) -> dict[str, Any]:
-    """The sample grids RUN/samples/{step}.png by step, and the (width, height) of the newest."""
-    paths = sorted((path for path in workdir.glob("samples/*.png") if path.stem.isdecimal()), key=lambda path: int(path.stem))
-    samples = [{"step": int(path.stem), "source": f"samples/{quote(path.name)}"} for path in paths]
-    return {"samples": samples, "sample_size": _size(paths[-1]) if paths else None}
+def sample_grids(workdir: Path) -> dict[int, Path]:
+    """The sample grids RUN/samples/{step}.png by step."""
+    paths = [path for path in workdir.glob("samples/*.png") if path.stem.isdecimal()]
+    return {int(path.stem): path for path in sorted(paths, key=lambda path: int(path.stem))}
+
+
+def _sheets(workdir: Path) -> list[dict[str, Any]]:
+    """The sheet of sample grids, with the (width, height) of the newest; none if there are no samples."""
+    grids = sample_grids(workdir)
+    samples = [{"step": step, "source": f"samples/{quote(path.name)}"} for step, path in grids.items()]
+    return [{"samples": samples, "size": _size(list(grids.values())[-1])}] if grids else []
 
 
 def _size(path: Path) -> tuple[int, int] | None:
@@ -163,16 +215,29 @@ def _not_finite(rows: list[Row]) -> tuple[int, list[str]] | None:
     return None
 
 
-def _evaluations(folder: Path) -> dict[str, Any]:
-    """A table with one row for each RUN/evaluation/*.json, newest step first, and one column for each scalar in them."""
-    evaluations = {path.stem: _scalars(_read_json(path)) for path in sorted(folder.glob("*.json"))}
-    order = sorted(evaluations, key=lambda name: (render.number(evaluations[name].get("step", 0)), name), reverse=True)
-    columns = list(dict.fromkeys(column for name in order for column in evaluations[name]))
+class Evaluation(NamedTuple):
+    """The scalars of RUN/evaluation/NAME.json, and the address of its page, if it has one."""
+
+    name: str
+    page: str | None
+    scalars: dict[str, Any]
+
+
+def evaluations(workdir: Path) -> list[Evaluation]:
+    """The evaluations of a run, newest step first."""
+    folder = workdir / "evaluation"
+    found = [Evaluation(path.stem, _page(path.with_suffix(".html")), _scalars(_read_json(path))) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda evaluation: (render.number(evaluation.scalars.get("step", 0)), evaluation.name), reverse=True)
+
+
+def evaluation_table(shown: list[Evaluation]) -> dict[str, Any] | None:
+    """A table with one column for each evaluation and one row for each scalar in them; None if there are none."""
+    names = dict.fromkeys(name for evaluation in shown for name in evaluation.scalars)
     rows = [
-        {"name": name, "page": _page(folder / f"{name}.html"), "cells": [evaluations[name].get(column, "") for column in columns]}
-        for name in order
+        {"name": name, "meaning": meanings.of_figure(name), "cells": [evaluation.scalars.get(name, "") for evaluation in shown]}
+        for name in names
     ]
-    return {"columns": columns, "rows": rows}
+    return {"columns": [(evaluation.name, evaluation.page) for evaluation in shown], "rows": rows} if rows else None
 
 
 def _scalars(evaluation: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 "use strict";
 
-const RELOAD_AFTER = 30_000, QUIET_FOR = 5_000; // ms
+const FILM_PAUSE = 400; // ms
 const MARGIN = {left: 46, right: 10, top: 8, bottom: 22};
 const run = JSON.parse(document.getElementById("run-data").textContent);
 const by = (id) => document.getElementById(id);
@@ -8,7 +8,7 @@ const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // ---- state that survives a reload
 
-const KEY = `i2i run ${location.pathname}`;
+const KEY = `i2i ${location.pathname}`;
 const state = {smoothing: 0.6, log: false, zoom: null, hidden: [], sample: null, config: false, scroll: 0};
 try { Object.assign(state, JSON.parse(sessionStorage.getItem(KEY))); } catch { /* no storage: use the defaults */ }
 function keep() {
@@ -83,26 +83,37 @@ function zoomTo(low, high) {
   drawAll();
 }
 
+function alone(chart) { // the only curve of its chart, which needs no legend: its value stands beside the title
+  return chart.measured && chart.terms.length === 1;
+}
+
+function breakable(name) { // a name that breaks after its underscores only
+  return name.split(/(?<=_)/).flatMap((part, i) => i ? [document.createElement("wbr"), part] : [part]);
+}
+
 function build(chart) {
   const figure = document.createElement("figure");
   figure.className = "chart";
-  figure.innerHTML = '<div class="top"><h3></h3><span class="soft small" aria-live="polite"></span></div><div class="legend"></div><svg tabindex="0" role="img"></svg>';
+  figure.innerHTML = '<div class="top"><h3></h3><span class="soft small" aria-live="polite"></span></div><p class="soft small"></p><div class="legend"></div><svg tabindex="0" role="img"></svg>';
   [chart.title, chart.readout] = figure.firstChild.children;
-  [, chart.legend, chart.svg] = figure.children;
-  chart.title.textContent = chart.name + ({true: " ↑", false: " ↓"}[chart.higher] ?? "");
+  [, chart.meant, chart.legend, chart.svg] = figure.children;
+  chart.title.append(...breakable(chart.name + ({true: " ↑", false: " ↓"}[chart.higher] ?? "")));
+  chart.meant.textContent = chart.meaning ?? "";
   chart.svg.setAttribute("aria-label", `${chart.name} over training steps`);
   for (const term of chart.terms) {
+    term.steps ??= chart.steps;
     term.id = `${chart.name}/${term.name}`;
     term.colour = `var(--series-${term.colour})`;
     term.button = document.createElement("button");
     term.button.type = "button";
+    term.button.title = term.meaning ?? "";
     term.button.style.setProperty("--series", term.colour);
     term.button.append(term.name, document.createElement("span"));
     term.button.onclick = () => {
       state.hidden = state.hidden.includes(term.id) ? state.hidden.filter((id) => id !== term.id) : [...state.hidden, term.id];
       draw(chart);
     };
-    if (!chart.measured) chart.legend.append(term.button);
+    if (!alone(chart)) chart.legend.append(term.button);
   }
   listen(chart);
   by(chart.measured ? "figures" : "charts").append(figure);
@@ -156,11 +167,11 @@ function listen(chart) {
   };
 }
 
-function bounds(shown, from, to, log) { // y axis: all smoothed values, and the raw values without the extreme 1 % at either end
-  const visible = (values) => values.slice(from, to + 1).filter((y) => y !== null && Number.isFinite(y));
-  const raw = shown.flatMap((term) => visible(term.raw)).sort((a, b) => a - b);
+function bounds(shown, log) { // y axis: all smoothed values, and the raw values without the extreme 1 % at either end
+  const visible = (term, values) => values.slice(term.from, term.to + 1).filter((y) => y !== null && Number.isFinite(y));
+  const raw = shown.flatMap((term) => visible(term, term.raw)).sort((a, b) => a - b);
   if (!raw.length) return [0, 1];
-  const curve = shown.flatMap((term) => visible(term.curve));
+  const curve = shown.flatMap((term) => visible(term, term.curve));
   let low = raw[Math.floor(raw.length * 0.01)], high = raw[Math.ceil(raw.length * 0.99) - 1];
   for (const y of curve) { low = Math.min(low, y); high = Math.max(high, y); }
   if (!log && low > 0 && low < high / 2) low = 0;
@@ -179,20 +190,23 @@ function draw(chart) {
   }
   const shown = chart.terms.filter((term) => !state.hidden.includes(term.id));
   const [x0, x1] = view();
-  const from = Math.max(0, nearest(steps, x0) - 1), to = Math.min(steps.length - 1, nearest(steps, x1) + 1);
-  const [y0, y1] = bounds(shown, from, to, log);
+  for (const term of chart.terms) {
+    term.from = Math.max(0, nearest(term.steps, x0) - 1);
+    term.to = Math.min(term.steps.length - 1, nearest(term.steps, x1) + 1);
+  }
+  const [y0, y1] = bounds(shown, log);
   const inner = {width: size.width - MARGIN.left - MARGIN.right, height: size.height - MARGIN.top - MARGIN.bottom};
   const x = (step) => MARGIN.left + (step - x0) / (x1 - x0) * inner.width;
   const y = (value) => size.height - MARGIN.bottom - (value - y0) / (y1 - y0) * inner.height;
-  const index = nearest(steps, cursor ?? x1);
+  const step = steps[nearest(steps, cursor ?? x1)];
   const clip = `clip-${charts.indexOf(chart)}`;
   // The clip path is wider than the axis, so that dots at the ends are not cut.
   const frame = `x="${MARGIN.left - 3}" y="${MARGIN.top}" width="${Math.max(0, inner.width + 6)}" height="${inner.height}"`;
   chart.svg.innerHTML = `<clipPath id="${clip}"><rect ${frame}/></clipPath>`
     + yAxis(y, log ? logTicks(y0, y1) : ticks(y0, y1, chart.measured ? 4 : 5), size, log)
     + xAxis(x, ticks(x0, x1, Math.max(3, size.width / 110)), size)
-    + `<g clip-path="url(#${clip})">${curves(chart, shown, {x, y, from, to, index, smoothing, height: inner.height})}</g>`;
-  showValues(chart, shown, index);
+    + `<g clip-path="url(#${clip})">${curves(chart, shown, {x, y, step, smoothing, height: inner.height})}</g>`;
+  showValues(chart, shown, step);
 }
 
 function yAxis(y, values, {width}, log) {
@@ -208,36 +222,35 @@ function xAxis(x, values, {height}) {
   return values.map((value) => `<text x="${x(value)}" y="${height - 5}" text-anchor="middle">${shortStep(value)}</text>`).join("");
 }
 
-function curves(chart, shown, {x, y, from, to, index, smoothing, height}) {
-  const {steps} = chart;
-  const path = (values) => {
+function curves(chart, shown, {x, y, step, smoothing, height}) {
+  const path = (term, values) => {
     let line = "", pen = "M";
-    for (let i = from; i <= to; i++) {
+    for (let i = term.from; i <= term.to; i++) {
       if (values[i] === null) { pen = "M"; continue; }
-      line += `${pen}${x(steps[i]).toFixed(1)} ${y(values[i]).toFixed(1)}`;
+      line += `${pen}${x(term.steps[i]).toFixed(1)} ${y(values[i]).toFixed(1)}`;
       pen = "L";
     }
     return line;
   };
-  const dot = (term, i, r) => term.curve[i] === null ? "" : `<circle r="${r}" fill="${term.colour}" cx="${x(steps[i])}" cy="${y(term.curve[i])}"/>`;
+  const dot = (term, i, r) => term.curve[i] === null ? "" : `<circle r="${r}" fill="${term.colour}" cx="${x(term.steps[i])}" cy="${y(term.curve[i])}"/>`;
   let svg = "";
-  for (const term of shown) if (smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term.raw)}"/>`;
-  for (const term of shown) svg += `<path class="curve" stroke="${term.colour}" d="${path(term.curve)}"/>`;
+  for (const term of shown) if (smoothing > 0) svg += `<path class="raw" stroke="${term.colour}" d="${path(term, term.raw)}"/>`;
+  for (const term of shown) svg += `<path class="curve" stroke="${term.colour}" d="${path(term, term.curve)}"/>`;
   if (chart.band) svg += `<rect class="band" x="${x(chart.band[0])}" y="${MARGIN.top}" width="${x(chart.band[1]) - x(chart.band[0])}" height="${height}"/>`;
-  if (chart.measured && to - from < 100) for (let i = from; i <= to; i++) svg += dot(chart.terms[0], i, 2.2);
+  if (chart.measured) for (const term of shown) if (term.to - term.from < 100) for (let i = term.from; i <= term.to; i++) svg += dot(term, i, 2.2);
   if (cursor !== null) {
-    svg += `<line class="cursor" x1="${x(steps[index])}" x2="${x(steps[index])}" y1="${MARGIN.top}" y2="${MARGIN.top + height}"/>`;
-    for (const term of shown) svg += dot(term, index, 3.5);
+    svg += `<line class="cursor" x1="${x(step)}" x2="${x(step)}" y1="${MARGIN.top}" y2="${MARGIN.top + height}"/>`;
+    for (const term of shown) svg += dot(term, nearest(term.steps, step), 3.5);
   }
   return svg;
 }
 
-function showValues(chart, shown, index) {
-  const value = chart.measured ? `${format(chart.terms[0].values[index])} · ` : "";
-  chart.readout.textContent = `${value}step ${chart.steps[index].toLocaleString("en")}`;
+function showValues(chart, shown, step) {
+  const valueOf = (term) => format(term.smoothed[nearest(term.steps, step)]);
+  chart.readout.textContent = `${alone(chart) ? `${valueOf(chart.terms[0])} · ` : ""}step ${step.toLocaleString("en")}`;
   for (const term of chart.terms) {
     term.button.setAttribute("aria-pressed", String(shown.includes(term)));
-    term.button.lastChild.textContent = format(term.smoothed[index]);
+    term.button.lastChild.textContent = valueOf(term);
   }
 }
 
@@ -262,60 +275,80 @@ function startCharts() {
   drawAll();
 }
 
-// ---- samples
+// ---- samples: one sheet for each run, all at the same step
+
+const sampled = [...new Set(run.sheets.flatMap(({samples}) => samples.map(({step}) => step)))].sort((a, b) => a - b);
+let film = null; // the timer of the film, while it plays
+
+function sampleAt(sheet, step) { // the newest sample up to the step, or the first
+  return sheet.samples.findLast((sample) => sample.step <= step) ?? sheet.samples[0];
+}
 
 function showSample(index) {
-  const last = run.samples.length - 1, sample = run.samples[index = clamp(index, 0, last)];
-  state.sample = index === last ? null : sample.step; // null: always show the newest, also when more samples arrive
-  const [slider, image] = [by("sample"), by("sample-image")];
+  const last = sampled.length - 1, step = sampled[index = clamp(index, 0, last)];
+  state.sample = index === last ? null : step; // null: always show the newest, also when more samples arrive
+  const slider = by("sample");
   slider.value = index;
-  slider.setAttribute("aria-valuetext", `step ${sample.step}`);
-  by("sample-link").href = image.src = sample.source;
-  image.alt = `Sample grid of step ${sample.step}`;
-  by("sample-count").textContent = `step ${sample.step.toLocaleString("en")} · ${index + 1} of ${last + 1}`;
+  slider.setAttribute("aria-valuetext", `step ${step}`);
+  for (const sheet of run.sheets) {
+    const sample = sampleAt(sheet, step);
+    sheet.link.href = sheet.image.src = sample.source;
+    sheet.image.alt = `Sample grid of step ${sample.step}`;
+    if (sheet.caption) sheet.caption.textContent = `${sheet.name} · step ${sample.step.toLocaleString("en")}`;
+  }
+  by("sample-count").textContent = `step ${step.toLocaleString("en")} · ${index + 1} of ${last + 1}`;
   by("previous").disabled = index === 0;
   by("next").disabled = index === last;
-  for (const near of [index - 1, index + 1]) if (run.samples[near]) new Image().src = run.samples[near].source;
+  for (const near of [index - 1, index + 1]) if (sampled[near]) preload(sampled[near]);
+}
+
+function preload(step) {
+  for (const sheet of run.sheets) new Image().src = sampleAt(sheet, step).source;
+}
+
+function play() { // one sample after the other, from the first one if the last is shown
+  const slider = by("sample");
+  if (film !== null) return stopFilm();
+  sampled.forEach(preload);
+  if (+slider.value === sampled.length - 1) showSample(0);
+  by("play").textContent = "Stop";
+  film = setInterval(() => {
+    showSample(+slider.value + 1);
+    if (+slider.value === sampled.length - 1) stopFilm();
+  }, FILM_PAUSE);
+}
+
+function stopFilm() {
+  clearInterval(film);
+  film = null;
+  by("play").textContent = "Play";
 }
 
 function startSamples() {
-  if (!run.samples.length) return;
-  const slider = by("sample"), move = (change) => showSample(+slider.value + change);
+  if (!sampled.length) return;
+  const slider = by("sample"), move = (change) => { stopFilm(); showSample(+slider.value + change); };
   by("samples").hidden = false;
-  if (run.sample_size) [by("sample-image").width, by("sample-image").height] = run.sample_size;
-  slider.max = run.samples.length - 1;
+  document.querySelectorAll("#samples a").forEach((link, i) => {
+    const sheet = run.sheets[i];
+    [sheet.link, sheet.image, sheet.caption] = [link, link.firstChild, link.nextElementSibling];
+    if (sheet.size) [sheet.image.width, sheet.image.height] = sheet.size;
+  });
+  slider.max = sampled.length - 1;
   slider.oninput = () => move(0);
   by("previous").onclick = () => move(-1);
   by("next").onclick = () => move(1);
+  by("play").onclick = play;
+  by("play").disabled = sampled.length < 2;
   addEventListener("keydown", (event) => {
     const change = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     if (change && document.activeElement === document.body && !event.altKey && !event.ctrlKey && !event.metaKey) move(change);
   });
-  const kept = run.samples.findIndex((sample) => sample.step === state.sample);
-  showSample(kept < 0 ? run.samples.length - 1 : kept);
-}
-
-// ---- reloading
-
-let active = -Infinity;
-for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchmove"]) {
-  addEventListener(kind, () => { active = performance.now(); }, {passive: true});
-}
-
-function showAge() {
-  const minutes = Math.floor((Date.now() / 1000 - run.written) / 60);
-  by("news").textContent = run.finished || minutes < 5 ? "" : `· no update for ${minutes < 120 ? `${minutes} minutes` : `${Math.floor(minutes / 60)} hours`}`;
-}
-
-function reloadWhenQuiet() {
-  showAge();
-  const now = performance.now();
-  if (now > RELOAD_AFTER && !document.hidden && now - active > QUIET_FOR) location.reload();
+  const kept = sampled.indexOf(state.sample);
+  showSample(kept < 0 ? sampled.length - 1 : kept);
 }
 
 startCharts();
 startSamples();
-showAge();
 by("written").textContent = new Date(run.written * 1000).toLocaleString();
 const config = by("config");
 if (config) {
@@ -324,4 +357,3 @@ if (config) {
 }
 scrollTo(0, state.scroll);
 addEventListener("pagehide", keep);
-if (!run.finished) setInterval(reloadWhenQuiet, 2_000);
