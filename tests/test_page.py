@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from i2i_jax.config import Config, to_json
-from i2i_jax.pages import grids
+from i2i_jax.pages import grids, meanings
 from i2i_jax.pages.evaluation import write_evaluation
 from i2i_jax.pages.run import MAX_POINTS, write_run
 from i2i_jax.pages.translation import ROWS, Translated, write_translation
@@ -160,7 +160,8 @@ def test_the_page_of_an_evaluation(tmp_path):
     path, sheet = tmp_path / "00002000.html", tmp_path / "00002000" / "first.png"
     write_evaluation(path, EVALUATION, {"best by l1": sheet}, title="<run>")
     page = Page(path)
-    for text in ("<run>", "step2000", "splittest", "l10.1250± 0.0625↓", "psnrInfinity↑", "lpips_v0.1_alex0.5000↓", "<few> images", "5eed"):
+    l1 = f"l1 ↓{meanings.FIGURES['l1']}0.1250 ± 0.0625"
+    for text in ("<run>", "step2000", "splittest", l1, "lpips_v0.1_alex ↓LPIPS to the target0.5000", "<few> images", "5eed"):
         assert text in page.text
     assert "kl_by_dimension" not in page.text
     assert page.attributes("src") == ["00002000/first.png"]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_jax.config import HIGHER_IS_BETTER
-from i2i_jax.pages import render
+from i2i_jax.pages import meanings, render
 
 
 def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path], *, title: str) -> None:
@@ -21,7 +21,13 @@ def write_evaluation(path: Path, written: dict[str, Any], sheets: dict[str, Path
     """
     errors = written["standard_errors"]
     rows = [
-        {"name": name, "value": value, "error": errors.get(name), "higher_is_better": HIGHER_IS_BETTER.get(name)}
+        {
+            "name": name,
+            "meaning": meanings.of_figure(name),
+            "value": value,
+            "error": errors.get(name),
+            "higher_is_better": HIGHER_IS_BETTER.get(name),
+        }
         for name, value in written["figures"].items()
         if not isinstance(value, list)
     ]
