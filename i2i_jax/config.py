@@ -303,6 +303,7 @@ class TrainConfig(Section):
         "seeking",
         low=1,
     )
+    profile: str = option("", "START:COUNT: write a trace of COUNT steps from step START on to RUN/profile, such as 100:20", resumable=True)
     debug_nans: bool = option(False, "check for NaN and Inf after every step, and name the gradient they come from", resumable=True)
     rematerialize: bool = option(False, "keep only the convolutions' outputs for the backward pass and recompute the rest: less memory")
 
@@ -408,6 +409,7 @@ def validate(config: Config) -> Config:
             raise ConfigError(f"unknown {name} {value!r}: {known.allowed()}{nearest(str(value), known.choices)}")
         if not known.allows(value):
             raise ConfigError(f"{name} is {value}: must be {known.allowed()}")
+    profiled_steps(config.train.profile)
     _validate_data(config)
     _validate_batch(config)
     _validate_sizes(config)
@@ -437,6 +439,16 @@ def value_range(name: str, text: str) -> tuple[float, float] | None:
     except ValueError:
         pass
     raise ConfigError(f"{name} is {text!r}: must be auto, or LOW,HIGH in the files' units with LOW below HIGH, such as 0,4095")
+
+
+def profiled_steps(text: str) -> range:
+    """The steps of train.profile, START:COUNT; none if it is empty. Raises ConfigError."""
+    if not text:
+        return range(0)
+    start, _, count = text.partition(":")
+    if start.isdecimal() and count.isdecimal() and int(start) > 0 and int(count) > 0:
+        return range(int(start), int(start) + int(count))
+    raise ConfigError(f"train.profile is {text!r}: must be START:COUNT, the first step to trace and how many, such as 100:20")
 
 
 def _validate_ranges(data: DataConfig) -> None:

@@ -1,5 +1,6 @@
 """The training loop: resume, step, report, save."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from i2i_jax import build
 from i2i_jax.config import Config
 from i2i_jax.devices import processes
 from i2i_jax.train_state import TrainState
-from i2i_jax.training import nonfinite, run_folder, stop
+from i2i_jax.training import nonfinite, profile, run_folder, stop
 from i2i_jax.training.pieces import Pieces, newest_state, training_step
 from i2i_jax.training.report import Report, is_due, progress, terms
 from i2i_jax.training.stop import Stopped
@@ -54,8 +55,9 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
         processes.on_all(lambda: _introduce(pieces, state))
         key, step_fn = jax.random.key(config.train.seed), training_step(config, pieces.game, pieces.mesh)
         batches = pieces.batches(start)
-        with processes.on_all(lambda: Report(pieces, start)) as report:
-            for step in progress(start, total):
+        steps = profile.traced(progress(start, total), config, workdir, wait=lambda: jax.block_until_ready(state))
+        with processes.on_all(lambda: Report(pieces, start)) as report, contextlib.closing(steps):
+            for step in steps:
                 batch = next(batches)
                 previous = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
                 state, losses = step_fn(state, batch, key)
