@@ -6,8 +6,9 @@
     python benchmarks/paper_tables.py --scale=facades256 --data=FACADES       256 x 256, on a GPU
 
 (a) realism against diversity of the BicycleGAN family (figure 6 and table 1 of Zhu 2017); (b) pix2pix's losses (table 1 of Isola
-2017); (c) the discriminator's receptive field (table 3 there); (d) BicycleGAN ablations. FACADES is a folder with train/ and test/,
-photo left, labels right. Runs are kept in --workdir: interrupted ones are resumed, finished ones are only measured.
+2017); (c) the discriminator's receptive field (table 3 there); (d) BicycleGAN ablations; (e) what each setting of `shapes` changes.
+FACADES is a folder with train/ and test/, photo left, labels right. Runs are kept in --workdir: interrupted ones are resumed, finished
+ones are only measured.
 """
 
 import contextlib
@@ -29,7 +30,8 @@ from i2i_jax.config import Config, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades128", "facades256"], "Dataset and image size.")
-_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d"], "Tables to make.")
+_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d", "e"], "Tables to make; e is of shapes only.")
+_SYSTEMS = flags.DEFINE_list("systems", None, "Rows to make (default: all of the tables).")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 _DATA = flags.DEFINE_string("data", None, "Folder of the facades.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe.npz: adds figures of its features, except on shapes.")
@@ -58,6 +60,10 @@ def _family(objective: str, options: Options | None = None) -> System:
     return System(partial(presets.bicycle_family, objective), options or {})
 
 
+# `shapes` before its discriminators saw the whole image.
+ORIGINAL = {
+    "model.discriminator_layers": 2, "model.upsample": "transposed", "weights.mode_seeking": 0.0, "optimizer.learning_rate": 5e-4,
+}  # fmt: skip
 SYSTEMS = {
     SEGMENTER: System(presets.segmenter, {"optimizer.learning_rate": 1e-3}),
     "pix2pix+noise": _family("pix2pix_noise"),
@@ -65,6 +71,7 @@ SYSTEMS = {
     "cVAE-GAN": _family("cvae_gan"),
     "cLR-GAN": _family("clr_gan"),
     "BicycleGAN": _family("bicycle_gan"),
+    "MSGAN": _family("pix2pix_noise", {"weights.mode_seeking": 1.0}),
     "D sees B alone": _family("bicycle_gan", {"model.conditional": False}),
     "one D": _family("bicycle_gan", {"model.shared_discriminator": True}),
     "latent loss reaches E": _family("bicycle_gan", {"latent_trains_encoder": True}),
@@ -72,6 +79,12 @@ SYSTEMS = {
     "nz 8": _family("bicycle_gan", {"model.latent_dim": 8}),
     "nz 64": _family("bicycle_gan", {"model.latent_dim": 64}),
     "z at the input": _family("bicycle_gan", {"model.latent_at": "input"}),
+    "original settings": _family("bicycle_gan", ORIGINAL),
+    "D of 34 pixels": _family("bicycle_gan", {"model.discriminator_layers": 2}),
+    "transposed convolutions": _family("bicycle_gan", {"model.upsample": "transposed"}),
+    "no mode seeking": _family("bicycle_gan", {"weights.mode_seeking": 0.0}),
+    "learning rate 5e-4": _family("bicycle_gan", {"optimizer.learning_rate": 5e-4}),
+    "average of weights": _family("bicycle_gan", {"train.ema": 0.999}),
     "L1": System(presets.pix2pix, {"weights.gan": 0.0}),
     "GAN": System(presets.pix2pix, {"weights.l1": 0.0, "model.conditional": False}),
     "cGAN": System(presets.pix2pix, {"weights.l1": 0.0}),
@@ -120,17 +133,20 @@ def layout(scale: str) -> dict[str, tables.Table]:
     plane = ("modes", "valid") if known else ((DIVERSITY, REALISM[0]) if diversity else None)
     family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, *diversity)), "l1", "l1_encoded")
     pix2pix_figures = ("valid", "l1", "ssim") if known else (*realism, "iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
-    family = ("pix2pix+noise", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
+    family = ("pix2pix+noise", "MSGAN", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
     ceiling = () if known else (REAL,)
+    recipe = ("BicycleGAN", "original settings", "D of 34 pixels", "transposed convolutions", "no mode seeking", "learning rate 5e-4")
     ablations = ("BicycleGAN", "D sees B alone", "one D", "latent loss reaches E", "nz 2", "nz 8", "nz 64", "z at the input")
-    return {
+    shown = {
         "a": tables.Table("(a) Realism against diversity", family, family_figures, plane),
         "b": tables.Table("(b) pix2pix's losses", (*losses, *ceiling), pix2pix_figures),
         "c": tables.Table("(c) The discriminator's receptive field, pixels", (*fields, *ceiling), pix2pix_figures),
         "d": tables.Table("(d) BicycleGAN ablations", ablations, family_figures, plane),
     }
+    of_shapes = {"e": tables.Table("(e) What the settings of shapes change", (*recipe, "average of weights"), family_figures, plane)}
+    return shown | (of_shapes if known else {})
 
 
 def config_of(name: str, seed: int) -> Config:
@@ -232,10 +248,15 @@ def scores_of_real(measured: dict[Run, dict[str, Any]]) -> dict[str, Any]:
     return {name.removesuffix("_real"): value for name, value in figures.items() if name.endswith("_real")}
 
 
+def _only_wanted(table: tables.Table) -> tables.Table:
+    """The table with the rows of --systems."""
+    return table._replace(systems=tuple(system for system in table.systems if system in (_SYSTEMS.value or table.systems)))
+
+
 def main(argv: list[str]) -> None:
     if _SCALE.value != "shapes" and not _DATA.value:
         raise app.UsageError("--data: name the folder of the facades")
-    shown = {name: table for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
+    shown = {name: _only_wanted(table) for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
     configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
     needs_segmenter = any("segmentation" in metrics_of(config) for config in configs.values())
