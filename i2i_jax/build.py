@@ -145,7 +145,7 @@ def game(config: Config) -> Game:
     return Game(
         networks(config), objective(config), optimizer(config), update=config.update,
         shard=Shard(microbatches=config.train.microbatches), rematerialize=config.train.rematerialize,
-        ema=config.train.ema, factors=factors(config),
+        ema=config.train.ema, factors=factors(config), norm_over=config.model.norm_over,
     )  # fmt: skip
 
 

@@ -206,6 +206,11 @@ class ModelConfig(Section):
     )
     width: int = option(64, "channels of the generator's first layer, and of networks whose own width is None", low=1)
     norm: str = option("instance", "normalization of all networks; instance: each image by itself", choices=("batch", "instance", "none"))
+    norm_over: str = option(
+        "device",
+        "batch norm's statistics are those of each device's rows, or of the whole batch over all devices",
+        choices=("device", "batch"),
+    )
     latent_dim: int = option(8, "dimensions of z; systems without z ignore it", low=0)
     latent_at: str = option("all", "z is fed to every down-convolution, or to the first only", choices=("all", "input"))
     skip: bool = option(True, "skip connections of the U-Net; False: the encoder-decoder of pix2pix's ablation")
@@ -475,6 +480,9 @@ def _validate_data(config: Config) -> None:
     _validate_resize(data)
     if config.objective not in WITHOUT_LATENT and config.model.latent_dim == 0:
         raise ConfigError(f"model.latent_dim is 0: {config.objective} needs at least 1")
+    if config.model.norm_over == "batch" and config.model.norm != "batch":
+        found = f"model.norm_over is 'batch', but model.norm {config.model.norm!r} has no statistics of several images"
+        raise ConfigError(f"{found}: model.norm_over=device would do")
     if config.weights.mode_seeking and config.objective not in WITH_PRIOR:
         raise ConfigError(f"weights.mode_seeking is {config.weights.mode_seeking}: {config.objective} draws no random z: must be 0")
     if config.objective == "segmenter" and data.target_channels != 3:

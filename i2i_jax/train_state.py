@@ -16,7 +16,7 @@ from flax import struct
 
 from i2i_jax.devices import parallel
 from i2i_jax.models import Networks
-from i2i_jax.models.layers import CONVOLVED
+from i2i_jax.models.layers import CONVOLVED, batch_norm_over
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch, Params, Shard
 
@@ -70,6 +70,7 @@ class Game:
             accumulated over `shard.microbatches` microbatches on each device; the result is the gradient of the whole batch.
         rematerialize: whether the backward pass recomputes activations, all but the outputs of convolutions, to save memory.
         ema: decay of the exponential moving average of the generator's and the encoder's parameters; 0 for no average.
+        norm_over: device or batch: the rows of which batch norm takes the statistics, a device's or those of all devices.
         factors: `factors(step)` returns what terms of the generator's loss are multiplied by, by name; all others by 1.
     """
 
@@ -80,6 +81,7 @@ class Game:
     shard: Shard = Shard()
     rematerialize: bool = False
     ema: float = 0.0
+    norm_over: str = "device"
     factors: Callable[[Any], dict[str, Any]] = lambda step: {}
 
     def init(self, key: jax.Array, batch: Batch) -> TrainState:
@@ -172,7 +174,8 @@ class Game:
 
         def losses_of_params(params: dict[str, Params]) -> tuple[Losses, dict]:
             run = nn.apply(self.objective, self.networks.clone(players=players, shard=shard), mutable=["batch_stats"])
-            losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
+            with batch_norm_over(shard.axis if self.norm_over == "batch" else None):
+                losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
             terms = losses.generator
             scaled = {name: factor * terms[name] for name, factor in self.factors(state.step).items() if name in terms}
             return losses | Losses(scaled, {}), updated.get("batch_stats", {})

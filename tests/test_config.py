@@ -64,6 +64,7 @@ def test_nan_is_out_of_bounds(name):
     [
         ({"data.load_size": 100}, "data.load_size 100 is smaller than data.crop_size 256"),
         ({"model.latent_dim": 0}, "model.latent_dim is 0: bicycle_gan needs at least 1"),
+        ({"model.norm_over": "batch"}, "model.norm_over is 'batch', but model.norm 'instance' has no .*: model.norm_over=device would do"),
         ({"data.batch_size": 3}, "data.batch_size is 3: bicycle_gan splits a batch in two halves: must be a multiple of 2"),
         ({"train.microbatches": 4}, "data.batch_size is 2: .* and train.microbatches is 4: must be a multiple of 8"),
     ],

@@ -83,6 +83,21 @@ def test_batch_statistics_are_averaged():
     assert_close(jax.jit(in_two_microbatches(game).train_step)(state, batch, KEY)[0].batch_stats, average)
 
 
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+@pytest.mark.parametrize("objective", ["pix2pix", "bicycle_gan"])
+def test_batch_norm_over_the_whole_batch_gives_the_step_of_one_device(objective, mode):
+    game, batch = sgd_game(objective, {"model.norm_over": "batch"}, norm="batch"), batch_of(8)
+    state = state_of(game, batch)
+    expected, expected_losses = jax.jit(game.train_step)(state, batch, KEY)
+    after, losses = mapped(game, 4, state, batch, mode=mode)
+    assert_close(losses, expected_losses)
+    assert_close(after.params, expected.params)
+    assert_close(after.batch_stats, expected.batch_stats)
+    apart, _ = mapped(dataclasses.replace(game, norm_over="device"), 4, state, batch, mode=mode)
+    difference = jax.tree.map(lambda a, b: float(abs(a - b).max()), jax.device_get(apart.params), jax.device_get(expected.params))
+    assert max(jax.tree.leaves(difference)) > 1e-3
+
+
 # ---- rows
 
 

@@ -1,6 +1,8 @@
 """Convolutions, normalisation and initialisers, with the same arithmetic as the original PyTorch code."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import flax.linen as nn
 import jax
@@ -12,6 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from i2i_jax.devices import parallel
 from i2i_jax.models.convolutions import convolve, transposed_convolve
 
 EPSILON = 1e-5  # added to the variance in normalisation
@@ -162,11 +165,24 @@ class BilinearConv(nn.Module):
 RESIZE_CONVOLUTIONS = {"bilinear": BilinearConv, "nearest": NearestConv}  # without checkerboards, unlike TransposedConv
 
 
+_batch_norm_axis: ContextVar[str | None] = ContextVar("batch_norm_axis", default=None)
+
+
+@contextlib.contextmanager
+def batch_norm_over(axis: str | None) -> Iterator[None]:
+    """Networks that are called inside average the statistics of batch norm over the devices of the mesh axis `axis`; None: they do not."""
+    before = _batch_norm_axis.set(axis)
+    try:
+        yield
+    finally:
+        _batch_norm_axis.reset(before)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe 2015) as in PyTorch: eps 1e-5, momentum 0.1, unbiased running variance (Flax's is biased).
 
-    Statistics are computed in float32 or better, on each device separately. Parameters: scale [c], bias [c]. The collection
-    `batch_stats` holds the running mean [c] and var [c].
+    Statistics are computed in float32 or better, on each device separately unless `batch_norm_over` says otherwise. Parameters: scale
+    [c], bias [c]. The collection `batch_stats` holds the running mean [c] and var [c].
     """
 
     scale_init: Callable = nn.initializers.ones
@@ -181,9 +197,10 @@ class BatchNorm(nn.Module):
             mean, factor = (lax.broadcast_in_dim(v, x.shape, (3,)) for v in (running_mean.value, lax.rsqrt(running_var.value + EPSILON)))
             y = (x - mean) * factor
         else:
-            y, mean, var = _standardized(x, (3,))
+            axis = _batch_norm_axis.get()
+            y, mean, var = _standardized(x, (3,), axis)
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
-                count = x.size // x.shape[-1]
+                count = x.size // x.shape[-1] * (1 if axis is None else lax.axis_size(axis))
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
                 running_var.value = 0.9 * running_var.value + 0.1 * var * (count / max(count - 1, 1))
         scale, bias = (lax.broadcast_in_dim(v, x.shape, (3,)) for v in (scale, bias))
@@ -196,47 +213,51 @@ def instance_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
     It has no parameters; eps is 1e-5; statistics are computed in float32 or better.
     """
-    return _standardized(x, (0, 3))[0].astype(x.dtype)
+    return _standardized(x, (0, 3), None)[0].astype(x.dtype)
 
 
-def _standardize(x: Array, kept: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Returns y = (x - mean) / sqrt(var + eps), mean and var, over all axes except `kept`, in float32 or better.
+def _standardize(x: Array, kept: tuple[int, ...], axis: str | None) -> tuple[Array, Array, Array]:
+    """Returns y = (x - mean) / sqrt(var + eps), mean and var, over all axes except `kept` and over the devices of the mesh axis `axis`.
+
+    They are computed in float32 or better.
 
     Only y has a gradient, written out: dx = (dy - mean(dy) - y mean(y dy)) / sqrt(var + eps)  (Ioffe 2015, section 3). Automatic
     differentiation of the forward pass would take twice as many sums over the image.
     """
-    return _standardize_forward(x, kept)[0]
+    return _standardize_forward(x, kept, axis)[0]
 
 
-def _standardize_forward(x: Array, kept: tuple[int, ...]) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+def _standardize_forward(x: Array, kept: tuple[int, ...], axis: str | None) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
     """The forward pass of `_standardize`. Its broadcasts use no reshapes.
 
     XLA moves reshapes differently in a forward pass with and without a gradient. The two phases of pix2pix's step would then each
     compute the generator's forward pass, which they share as it is.
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = _mean(wide, kept)
+    mean = _mean(wide, kept, axis)
     centered = wide - lax.broadcast_in_dim(mean, x.shape, kept)
-    var = _mean(jnp.square(centered), kept)  # mean(x^2) - mean(x)^2 would cancel on flat maps
+    var = _mean(jnp.square(centered), kept, axis)  # mean(x^2) - mean(x)^2 would cancel on flat maps
     factor = lax.rsqrt(var + EPSILON)
     y = centered * lax.broadcast_in_dim(factor, x.shape, kept)
     return (y, mean, var), (y.astype(x.dtype), factor)
 
 
-def _standardize_backward(kept: tuple[int, ...], saved: tuple[Array, Array], gradients: tuple[Array, Array, Array]) -> tuple[Array]:
+def _standardize_backward(
+    kept: tuple[int, ...], axis: str | None, saved: tuple[Array, Array], gradients: tuple[Array, Array, Array]
+) -> tuple[Array]:
     (y, factor), (dy, _, _) = saved, gradients
-    mean_dy, mean_y_dy = (lax.broadcast_in_dim(_mean(v, kept), y.shape, kept) for v in (dy, y * dy))
+    mean_dy, mean_y_dy = (lax.broadcast_in_dim(_mean(v, kept, axis), y.shape, kept) for v in (dy, y * dy))
     dx = lax.broadcast_in_dim(factor, y.shape, kept) * (dy - mean_dy - y * mean_y_dy)
     return (dx.astype(y.dtype),)
 
 
-_standardized = jax.custom_vjp(_standardize, nondiff_argnums=(1,))
+_standardized = jax.custom_vjp(_standardize, nondiff_argnums=(1, 2))
 _standardized.defvjp(_standardize_forward, _standardize_backward)
 
 
-def _mean(x: Array, kept: tuple[int, ...]) -> Array:
-    """Mean over all axes except `kept`."""
-    return x.mean([axis for axis in range(x.ndim) if axis not in kept])
+def _mean(x: Array, kept: tuple[int, ...], axis: str | None) -> Array:
+    """Mean over all axes except `kept`, and over the devices of the mesh axis `axis`."""
+    return parallel.mean(x.mean([a for a in range(x.ndim) if a not in kept]), axis)
 
 
 class Normalize(nn.Module):
