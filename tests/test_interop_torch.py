@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from i2i_jax.interop.torch import StateDictError, batch_stats_from_state_dict, params_from_state_dict, state_dict_from_params
+from i2i_jax.interop.torch import (
+    StateDictError,
+    batch_stats_from_state_dict,
+    params_from_state_dict,
+    state_dict_from_params,
+    with_transposed_convolutions,
+)
 from i2i_jax.models import ConvEncoder, MultiScale, PatchGAN, PixelGAN, ResNet, ResNetEncoder, UNet
 
 IMAGE, LATENT = (1, 64, 64, 3), (1, 5)
@@ -32,7 +38,11 @@ each_norm = pytest.mark.parametrize("norm", NORMS)
 def filled(kind, norm):
     """A module and its variables, filled with random numbers."""
     make, inputs = KINDS[kind]
-    module, rng = make(norm), np.random.default_rng(0)
+    return filled_with(make(norm), inputs)
+
+
+def filled_with(module, inputs):
+    rng = np.random.default_rng(0)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.eval_shape(lambda: module.init(keys, *map(jnp.zeros, inputs)))
     variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), variables)
@@ -54,6 +64,19 @@ def test_round_trip(kind, norm):
     again = state_dict_from_params(module, params_from_state_dict(module, state), batch_stats_from_state_dict(module, state))
     assert set(again) == set(state)
     assert_same(again, state)
+
+
+@pytest.mark.slow
+@each_norm
+def test_nearest_upsampling_is_written_as_transposed_convolutions(norm):
+    module, params, stats = filled_with(UNet(2, 6, 2, norm, skip_order="decoder_first", upsample="nearest"), [IMAGE, LATENT])
+    transposed, converted = with_transposed_convolutions(module, params)
+    assert_same(params_from_state_dict(transposed, state_dict_from_params(transposed, converted, stats)), converted)
+    rng = np.random.default_rng(1)
+    inputs = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (IMAGE, LATENT)]
+    networks = ((module, params), (transposed, converted))
+    images = [jax.jit(network.apply)({"params": weights, "batch_stats": stats}, *inputs) for network, weights in networks]
+    np.testing.assert_allclose(images[1], images[0], atol=1e-6)
 
 
 @each_kind

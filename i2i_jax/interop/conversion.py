@@ -100,7 +100,7 @@ def to_torch(run: str | Path, out: Path, *, step: int | Literal["best"] | None =
     leftover_tensors = _leftover_tensors(Path(run))
     state_dicts = {}
     for role, params in state.params.items():
-        module = _module(game, role)
+        module, params = torch.with_transposed_convolutions(_module(game, role), params)
         with _naming(f"{run}: {role}"):
             refuse_foreign(module, latent_dim=game.networks.latent_dim)
         kept = {key.removeprefix(f"{role}/"): value for key, value in leftover_tensors.items() if key.startswith(f"{role}/")}

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax import traverse_util
 
 from i2i_jax.interop.layout import Layer, StateDictError, has_cancelled_biases, layers
 from i2i_jax.models import UNet
+from i2i_jax.models.layers import nearest_kernel
 
 Array = np.ndarray
 StateDict = Mapping[str, Array]
@@ -132,6 +134,18 @@ def state_dict_from_params(
         elif layer.normed and (bias in kept or has_cancelled_biases(module)):
             state[bias] = kept.get(bias, np.zeros(kernel.shape[-1], kernel.dtype))
     return state
+
+
+def with_transposed_convolutions(module: nn.Module, params: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """A U-Net with nearest upsampling as one with transposed convolutions, which computes the same; other networks unchanged."""
+    if not (isinstance(module, UNet) and module.upsample == "nearest"):
+        return module, params
+    ups = {
+        name: layer | {"kernel": nearest_kernel(jnp.asarray(layer["kernel"]))}
+        for name, layer in params.items()
+        if re.fullmatch(r"up_\d+", name)
+    }
+    return module.clone(upsample="transposed"), params | ups
 
 
 def _statistics(layer: Layer, stats: Mapping[tuple[str, ...], Array], kept: StateDict, bias_before: str) -> dict[str, Array]:
