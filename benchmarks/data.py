@@ -29,7 +29,7 @@ from PIL import Image
 
 from i2i_jax import training
 from i2i_jax.commands import app
-from i2i_jax.config import Config, override
+from i2i_jax.config import Config, ConfigError, override
 from i2i_jax.data import augment, folder, images, loader, pixel_cache, shapes
 from i2i_jax.data.pairs import SideBySide
 from i2i_jax.devices import parallel
@@ -180,7 +180,7 @@ def main(argv: list[str]) -> None:
         path = Path(_DATA.value) if _DATA.value else generate(Path(generated), _PAIRS.value)
         pairs = folder.pairs(path, "train")
         if not isinstance(pairs, SideBySide):
-            raise app.UsageError(f"--data: {_DATA.value} has no side-by-side pairs")
+            raise ConfigError(f"--data: {_DATA.value} has no side-by-side pairs")
         sets[path.name if _DATA.value else "generated"] = (pairs, _LOAD_SIZE.value)
         found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
     results: dict[str, Any] = {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from i2i_jax import build, presets, training
 from i2i_jax.commands import app
-from i2i_jax.config import Config, has_encoder, knows_modes, override
+from i2i_jax.config import Config, ConfigError, has_encoder, knows_modes, override
 from i2i_jax.evaluation import build_metrics, evaluate
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades128", "facades256"], "Dataset and image size.")
@@ -255,7 +255,7 @@ def _only_wanted(table: tables.Table) -> tables.Table:
 
 def main(argv: list[str]) -> None:
     if _SCALE.value != "shapes" and not _DATA.value:
-        raise app.UsageError("--data: name the folder of the facades")
+        raise ConfigError("--data: name the folder of the facades")
     shown = {name: _only_wanted(table) for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
     configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}

@@ -20,11 +20,12 @@ import tables
 import timing
 from absl import flags
 from compiled import collectives
+from data_sheets import PEAKS
 
 from i2i_jax import build, presets
 from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
-from i2i_jax.config import Config
+from i2i_jax.config import Config, ConfigError
 from i2i_jax.devices import parallel
 from i2i_jax.training.pieces import training_step
 
@@ -52,18 +53,6 @@ STEPS = {
     "bicycle_1024_2": Reference(bicycle, "facades", 1024, 2),
 }
 ON_CPU = ("quickstart", "pix2pix_256_1", "bicycle_256_2")  # the others take minutes there
-
-# Dense operations per second, from the manufacturers' data sheets.
-PEAKS = {
-    ("NVIDIA H100 80GB HBM3", "bfloat16"): 989e12,
-    ("NVIDIA H200", "bfloat16"): 989e12,
-    ("NVIDIA A100-SXM4-40GB", "bfloat16"): 312e12,
-    ("NVIDIA A100-SXM4-80GB", "bfloat16"): 312e12,
-    ("TPU v4", "bfloat16"): 275e12,
-    ("TPU v5 lite", "bfloat16"): 197e12,
-    ("TPU v5p", "bfloat16"): 459e12,
-    ("TPU v6 lite", "bfloat16"): 918e12,
-}
 
 ROUND_SECONDS = 0.5
 
@@ -135,7 +124,7 @@ def main(argv: list[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     names = _STEPS.value or (ON_CPU if on_cpu else list(STEPS))
     if unknown := set(names) - set(STEPS):
-        raise app.UsageError(f"--steps: unknown {min(unknown)!r}: one of {', '.join(STEPS)}")
+        raise ConfigError(f"--steps: unknown {min(unknown)!r}: one of {', '.join(STEPS)}")
     peak = peak_rate()
     results = {name: measure(STEPS[name], peak) for name in names}
     head = [

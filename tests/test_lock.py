@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("torch", "hub", "plots", "pairs", "studio", "video", "wandb", "browser", "onnx", "docs", "test", "dev")
+EXTRAS = ("torch", "hub", "plots", "pairs", "studio", "video", "wandb", "browser", "onnx", "aot", "docs", "test", "dev")
 REQUIREMENTS = [
     requirement
     for text in [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in PROJECT["optional-dependencies"][extra])]
