@@ -24,7 +24,7 @@ COMMANDS = {
     "check": ("i2i_jax.commands.check", "check a folder of pairs and report what it contains"),
     "convert": ("i2i_jax.commands.convert", "convert checkpoints of the original PyTorch projects to a run, or back"),
     "pack": ("i2i_jax.commands.pack", "pack a trained run into one file"),
-    "export": ("i2i_jax.commands.export", "export a trained generator as StableHLO or ONNX, for programs without this package"),
+    "export": ("i2i_jax.commands.export", "export a trained generator as StableHLO, as ONNX, or as a page to draw on in a browser"),
     "push": ("i2i_jax.commands.push", "upload a trained run, packed, to the Hugging Face hub"),
 }
 

@@ -84,8 +84,13 @@ def test_invalid_arguments(trained, tmp_path, command):
         ([f"--run={tmp_path}", f"--out={tmp_path / 'a'}"], 2, "is not a run: it has no config.json"),
         ([f"--run={trained('bicycle')}", f"--out={tmp_path}"], 2, f"--out: {tmp_path} is a folder: name a file in it"),
         ([f"--run={trained('bicycle')}"], 2, "--out"),
-        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--format=tflite"], 2, "value should be one of <stablehlo|onnx>"),
-        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--dtype=float16"], 2, "--dtype=float16 applies to --format=onnx only"),
+        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--format=tflite"], 2, "value should be one of <stablehlo|onnx|web>"),
+        ([f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--example=a.png"], 2, "--example=a.png applies to --format=web only"),
+        (
+            [f"--run={trained('bicycle')}", f"--out={tmp_path / 'a'}", "--dtype=float16"],
+            2,
+            "--dtype=float16 applies to --format=onnx and web only",
+        ),
     ):
         status, _, err = command("export", *options)
         assert (status, err.count("\n")) == (expected, 1) and message in err, err

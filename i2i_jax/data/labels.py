@@ -155,6 +155,18 @@ def of_option(option: str) -> tuple[Labels, tuple[str, ...]]:
     return _parsed(content), names
 
 
+def drawn_classes(data: DataConfig) -> dict[str, RGB]:
+    """Returns the colours to draw a run's inputs with, by class; none if the inputs are not label maps.
+
+    Raises:
+        ConfigError: if `data.input_labels` is not valid.
+    """
+    if data.input_labels:
+        labels, names = of_option(data.input_labels)
+        return dict(zip(names, labels.colours, strict=True))
+    return PALETTES[data.name].classes if data.name in PALETTES and data.direction == "BtoA" else {}
+
+
 def resolved(config: Config, *, kept: str = "") -> Config:
     """Returns a config that needs no other file: the content of a palette file replaces its path in `data.input_labels`.
 

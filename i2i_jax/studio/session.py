@@ -12,7 +12,6 @@ from PIL import Image
 from i2i_jax import sampling
 from i2i_jax.config import Config, ConfigError, has_encoder, sides
 from i2i_jax.data import images, labels, loader, values
-from i2i_jax.data.palettes import PALETTES
 from i2i_jax.data.values import BY_TYPE, Scale
 from i2i_jax.inference import translation
 from i2i_jax.inference.model import Model, load
@@ -67,11 +66,7 @@ def read(path: str | Path, scale: Scale = BY_TYPE, *, input_labels: labels.Label
 
 def colours(config: Config) -> list[str]:
     """The colours to draw inputs with: those of the labels if the inputs are label maps, else black."""
-    data, input_labels = config.data, labels.of_config(config.data)
-    if not input_labels and (data.name not in PALETTES or data.direction != "BtoA"):
-        return INK
-    of_classes = input_labels.colours if input_labels else PALETTES[data.name].classes.values()
-    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in of_classes]
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in labels.drawn_classes(config.data).values()] or INK
 
 
 def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]:
