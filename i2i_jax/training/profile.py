@@ -1,6 +1,6 @@
 """Traces some steps of a run with JAX's profiler."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import jax
@@ -9,7 +9,7 @@ from i2i_jax.config import Config, profiled_steps
 from i2i_jax.devices import processes
 
 
-def traced(steps: Iterable[int], config: Config, workdir: Path, *, wait: Callable[[], object]) -> Iterator[int]:
+def traced(steps: Iterable[int], config: Config, workdir: Path, *, wait: Callable[[], object]) -> Generator[int, None, None]:
     """Yields the steps, and traces those of train.profile in process 0, to RUN/profile.
 
     Args:
