@@ -111,3 +111,17 @@ def test_without_gradio_the_extra_is_named(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     status, _, err = command("studio", "--run=runs/x")
     assert (status, err) == (1, 'error: this needs gradio: pip install "i2i-jax[studio]"\n')
+
+
+def test_examples_are_drawn_or_held_out_inputs(tmp_path):
+    config = Config()
+    drawn = session.examples(config)
+    assert len(drawn) == session.EXAMPLES and {picture.shape for picture in drawn} == {(session.CANVAS, session.CANVAS, 3)}
+    config.data.name, config.data.path = "folder", str(tmp_path)
+    for index in range(20):
+        Image.fromarray(drawing(40, 80, seed=index)).save(tmp_path / f"{index:02}.png")
+    held_out = session.examples(config)
+    assert [picture.shape for picture in held_out] == [(40, 40, 3)] * 2
+    assert any(np.array_equal(held_out[0], drawing(40, 80, seed=index)[:, :40]) for index in range(20))
+    config.data.path = str(tmp_path / "moved")
+    assert session.examples(config) == []

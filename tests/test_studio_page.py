@@ -95,19 +95,47 @@ def put(page, button: str, file: Path) -> None:
     page.get_by_test_id(f"{button}-upload-button").set_input_files(file)
 
 
-def test_a_session(page, tmp_path):
-    page.get_by_role("button", name="Translate").click()
-    page.get_by_text("there is no input: draw one, or upload an image").first.wait_for()
-    draw(page)
-    page.get_by_role("button", name="Translate").click()
-    samples = page.locator(".grid-wrap img")
+SAMPLES = "#samples img"
+
+
+def test_the_page_opens_with_an_example_and_follows_the_drawing(page):
+    assert page.get_by_role("heading", name="Shapes").is_visible()
+    page.get_by_text("Draw the outline of one closed shape, and see how it could be filled.").wait_for()
+    samples = page.locator(SAMPLES)
     samples.nth(7).wait_for()
     page.locator("#picture img").wait_for()
     assert samples.count() == 8
 
     first = samples.first.get_attribute("src")
+    draw(page)
+    wait_for_another(page, first, SAMPLES)
+
+    page.get_by_label("Clear canvas").click()
+    samples.first.wait_for(state="detached")
+    draw(page)
+    samples.nth(7).wait_for()
+
+    drawn = samples.first.get_attribute("src")
+    page.locator("#examples img").nth(1).click()
+    wait_for_another(page, drawn, SAMPLES)
+
+
+def test_an_empty_field_is_named(page):
+    page.locator(SAMPLES).nth(7).wait_for()
+    page.get_by_label("Seed", exact=True).fill("")
+    page.get_by_role("button", name="Translate").click()
+    page.get_by_text("Seed is empty: type a whole number, at least 0").first.wait_for()
+    page.get_by_label("to sample").fill("12")
+    page.get_by_role("button", name="Walk").click()
+    page.get_by_text("there is no sample 12: there are samples 1 to 8").first.wait_for()
+
+
+def test_a_session(page, tmp_path):
+    samples = page.locator(SAMPLES)
+    samples.nth(7).wait_for()
+    first = samples.first.get_attribute("src")
     page.get_by_role("button", name="Another seed").click()
-    wait_for_another(page, first, ".grid-wrap img")
+    wait_for_another(page, first, SAMPLES)
 
     middle = shown(page)
     samples.nth(2).click()
@@ -126,7 +154,7 @@ def test_a_session(page, tmp_path):
     wait_for_another(page, moved)
 
     page.get_by_role("button", name="Walk").click()
-    page.locator(".grid-wrap").nth(1).locator("img").nth(7).wait_for()
+    page.locator("#between img").nth(7).wait_for()
 
 
 def test_uploads(page, tmp_path):
@@ -143,8 +171,8 @@ def test_uploads(page, tmp_path):
     zoom = page.get_by_text(re.compile(r"^\d+%$")).inner_text()
     put(page, "Upload an image", tmp_path / "wide.png")
     page.get_by_text(zoom, exact=True).wait_for(state="hidden")
-    page.get_by_role("button", name="Translate").click()
-    size = page.locator(".grid-wrap img").first.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
+    page.wait_for_function("what => document.querySelector(what)?.naturalWidth == 128", arg=SAMPLES)
+    size = page.locator(SAMPLES).first.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])")
     assert size == [128, 64]
 
 
@@ -152,9 +180,7 @@ def test_changing_to_a_run_without_latent(page):
     page.get_by_label("Run").click()
     page.get_by_role("option").nth(1).click()
     page.get_by_label("range slider for z1").wait_for(state="hidden")
-    draw(page)
-    page.get_by_role("button", name="Translate").click()
-    page.locator(".grid-wrap img").nth(7).wait_for()
+    page.locator(SAMPLES).nth(7).wait_for()
 
 
 @pytest.mark.parametrize("path", ["gradio_api/file=/etc/passwd", "gradio_api/file=../../../etc/passwd", "file=/etc/passwd"])

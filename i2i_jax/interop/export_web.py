@@ -3,15 +3,11 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-
-from i2i_jax.config import Config, sides
-from i2i_jax.data import facade_layouts, images, labels, loader, shapes
-from i2i_jax.data.palettes import RGB
-from i2i_jax.inference import image_files
+from i2i_jax.config import sides
+from i2i_jax.data import images, labels, loader, shapes
+from i2i_jax.inference import drawings, image_files
 from i2i_jax.inference.model import Model
 from i2i_jax.interop import export_onnx
 from i2i_jax.interop.export import ExportError
@@ -21,35 +17,6 @@ from i2i_jax.storage import files, onnxruntime_web
 
 ANSWERS = 4  # pictures of a drawing at a time
 EXAMPLES = 3  # drawings that the page offers
-EXAMPLE_SEEDS = {"facades": 60, "shapes": 378}  # the first inputs of `inference.demo`
-
-Drawing = UInt8[np.ndarray, "h w 3"]
-
-
-class Subject(NamedTuple):
-    """What a page is about.
-
-    Attributes:
-        title: its title.
-        instruction: one sentence that says what to draw.
-    """
-
-    title: str
-    instruction: str
-
-
-SUBJECTS = {
-    ("facades", "BtoA"): Subject("House fronts", "Paint a house front, its facade, windows and door, and see what it could look like."),
-    ("cityscapes", "BtoA"): Subject("Streets", "Paint a street, its road, buildings, cars and sky, and see what it could look like."),
-    ("shapes", "AtoB"): Subject("Shapes", "Draw the outline of one closed shape, and see how it could be filled."),
-    ("edges2shoes", "AtoB"): Subject("Shoes", "Draw the outlines of a shoe from the side, and see what it could look like."),
-    ("edges2handbags", "AtoB"): Subject("Handbags", "Draw the outlines of a handbag, and see what it could look like."),
-}
-INSTRUCTIONS = {
-    "classes": "Paint with the brushes, one for each class, and see what it could look like.",
-    "pen": "Draw with the pen, or upload a picture, and see what it could look like.",
-    "photo": "Upload a picture, and see what it could look like.",
-}
 
 
 def to_web(
@@ -60,7 +27,7 @@ def to_web(
     Args:
         model: the model to export; its inputs are label maps, or have 1 or 3 channels.
         out: the folder; must not exist, or be empty.
-        name: the run's name: the page's title if the run's dataset has none in SUBJECTS.
+        name: the run's name: the page's title if the run's dataset has none in `drawings.SUBJECTS`.
         runtime: a folder with onnxruntime-web; see `onnxruntime_web.folder`.
         example: the input that is shown when the page opens; by default one that the package draws, if it can.
         dtype: of the ONNX files: float32 or float16.
@@ -76,15 +43,15 @@ def to_web(
     """
     _refuse_other_pictures(model, name)
     with files.new_folder(out, error=ExportError) as folder:
-        drawings = _examples(model, example)
+        examples = _examples(model, example)
         shutil.copytree(onnxruntime_web.folder(runtime), folder / "onnxruntime", ignore=_except_runtime)
         differences = export_onnx.to_onnx(model, folder / "model.onnx", dtype=dtype)
         settings = _settings(model, json.loads((folder / "model.onnx.json").read_text("utf-8")))
-        for index, drawing in enumerate(drawings, 1):
+        for index, drawing in enumerate(examples, 1):
             (folder / f"example_{index}.png").write_bytes(image_files.encode(drawing))
-        data = model.config.data
-        subject = SUBJECTS.get((data.name, data.direction), Subject(name, INSTRUCTIONS[settings["kind"]]))
-        painter.write_painter(folder, **subject._asdict(), settings=settings | {"name": name, "examples": len(drawings)})
+        painter.write_painter(
+            folder, **drawings.subject(model.config, name=name)._asdict(), settings=settings | {"name": name, "examples": len(examples)}
+        )
     return {out / file.name: difference for file, difference in differences.items()}
 
 
@@ -103,7 +70,7 @@ def _except_runtime(folder: str, names: list[str]) -> set[str]:
 
 def _settings(model: Model, card: dict[str, Any]) -> dict[str, Any]:
     data, (height, width) = model.config.data, _size(model)
-    kind, brushes = _brushes(model.config)
+    kind, brushes = drawings.brushes(model.config)
     masks = {name: _mask_shape(kind_of, model) for name, kind_of in card["inputs"].items() if name.startswith("dropout")}
     return {
         "kind": kind,
@@ -128,15 +95,6 @@ def _size(model: Model) -> tuple[int, int]:
     return height, width
 
 
-def _brushes(config: Config) -> tuple[str, dict[str, RGB]]:
-    """What inputs are (classes to paint, lines to draw, photos), and the colours to draw with; the first is that of an empty canvas."""
-    data = config.data
-    if classes := labels.drawn_classes(data):
-        return "classes", classes
-    drawn = (data.name, data.direction) in SUBJECTS or data.name == "folder"
-    return ("pen" if drawn else "photo"), {"white": (255, 255, 255), "black": (0, 0, 0)}
-
-
 def _mask_shape(described: str, model: Model) -> list[int]:
     """[channels, height, width] of a dropout mask that the card describes as float32[batch, 16, 4*height, 4*width]."""
     _, channels, *described_sides = described.removesuffix("]").split(", ")
@@ -145,7 +103,7 @@ def _mask_shape(described: str, model: Model) -> list[int]:
     return [int(channels), *(factor * side // multiple for factor, side in zip(factors, _size(model), strict=True))]
 
 
-def _examples(model: Model, example: Path | None) -> list[Drawing]:
+def _examples(model: Model, example: Path | None) -> list[drawings.Drawing]:
     data, size = model.config.data, _size(model)
     input_labels = labels.of_config(data)
     if example is not None:
@@ -153,10 +111,5 @@ def _examples(model: Model, example: Path | None) -> list[Drawing]:
         if input_labels:
             return [loader.resize_labels(input_labels.painted(pixels), size)]
         return [loader.resize(pixels, size)]
-    seeds = range(EXAMPLE_SEEDS.get(data.name, 0), EXAMPLE_SEEDS.get(data.name, 0) + EXAMPLES)
-    if (data.name, data.direction) == ("facades", "BtoA"):
-        return [loader.resize_labels(facade_layouts.layout(seed), size) for seed in seeds]
-    if (data.name, data.direction) == ("shapes", "AtoB"):
-        outlines = [np.repeat(shapes.outline(np.random.RandomState(seed))[..., None], 3, 2) for seed in seeds]
-        return [loader.resize(outline, size) for outline in outlines]
-    return []
+    resize = loader.resize_labels if drawings.brushes(model.config)[0] == "classes" else loader.resize
+    return [resize(drawing, size) for drawing in drawings.examples(model.config, EXAMPLES)]

@@ -9,18 +9,22 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
-from i2i_jax import sampling
+from i2i_jax import build, sampling
 from i2i_jax.config import Config, ConfigError, has_encoder, sides
 from i2i_jax.data import images, labels, loader, values
 from i2i_jax.data.values import BY_TYPE, Scale
-from i2i_jax.inference import translation
+from i2i_jax.inference import drawings, translation
 from i2i_jax.inference.model import Model, load
+from i2i_jax.pages import grids
 
 MAX_PIXELS = 25_000_000  # larger uploads are refused
 MAX_SIDE = 1024  # pixels; larger uploads are shrunk to this
+CANVAS = 448  # height and width of an empty canvas in pixels
 INK = ["#000000"]
+EXAMPLES = 4
 
 Picture = UInt8[np.ndarray, "h w 3"]
+Resized = UInt8[np.ndarray, "new_h new_w 3"]
 Output = UInt8[np.ndarray, "out_h out_w 3"]  # in the proportions of the input
 Z = Float[np.ndarray, " d"]
 
@@ -59,7 +63,12 @@ def read(path: str | Path, scale: Scale = BY_TYPE, *, input_labels: labels.Label
     """
     upload = Path(path)
     pixels = images.read(upload.read_bytes(), channels=3, max_pixels=MAX_PIXELS, name=upload.name, labels=input_labels, scale=scale)
-    picture = Image.fromarray(input_labels.painted(pixels) if input_labels else values.to_8_bits(pixels))
+    return _shrunk(input_labels.painted(pixels) if input_labels else values.to_8_bits(pixels), input_labels)
+
+
+def _shrunk(pixels: Picture, input_labels: labels.Labels | None) -> Resized:
+    """The picture, with at most MAX_SIDE pixels a side."""
+    picture = Image.fromarray(pixels)
     picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.NEAREST if input_labels else Image.Resampling.BICUBIC)
     return np.asarray(picture)
 
@@ -67,6 +76,27 @@ def read(path: str | Path, scale: Scale = BY_TYPE, *, input_labels: labels.Label
 def colours(config: Config) -> list[str]:
     """The colours to draw inputs with: those of the labels if the inputs are label maps, else black."""
     return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in labels.drawn_classes(config.data).values()] or INK
+
+
+def examples(config: Config) -> list[Picture]:
+    """At most EXAMPLES inputs to begin with: drawn by this package, else from the folder of the run's pairs, if it is there."""
+    if drawn := drawings.examples(config, EXAMPLES):
+        return [_enlarged(drawing) for drawing in drawn]
+    if config.data.name != "folder" or not config.data.path:
+        return []
+    try:
+        pairs = build.pairs(config, "val")
+        inputs = [pairs[index].input for index in range(min(EXAMPLES, len(pairs)))]
+    except (ValueError, OSError):  # the folder has moved or changed since: there is nothing to begin with
+        return []
+    input_labels = labels.of_config(config.data)
+    return [_shrunk(input_labels.painted(pixels) if input_labels else grids.to_rgb8(pixels), input_labels) for pixels in inputs]
+
+
+def _enlarged(drawing: Picture) -> Resized:
+    """The drawing by a whole factor larger, up to the size of an empty canvas, so that the brush is as thick on both."""
+    factor = max(1, CANVAS // max(drawing.shape[:2]))
+    return drawing.repeat(factor, 0).repeat(factor, 1)
 
 
 def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]:
