@@ -13,6 +13,7 @@ from PIL import Image
 
 import tiny
 from i2i_jax.data import facade_layouts, palettes
+from i2i_jax.inference import drawings
 from i2i_jax.interop import export_onnx, export_web
 from i2i_jax.interop.export import ExportError
 from i2i_jax.pages import painter
@@ -112,7 +113,7 @@ def test_what_is_drawn_with(options, expected, tmp_path, runtime, without_onnx):
         assert list(brushes.items()) == list(palettes.PALETTES["facades"].classes.items())
         example = np.asarray(Image.open(tmp_path / "out" / "example_1.png"))
         np.testing.assert_array_equal(example, facade_layouts.layout(60)[2::4, 2::4])
-    named = (options.get("data.name", "shapes"), options.get("data.direction", "AtoB")) in export_web.SUBJECTS
+    named = (options.get("data.name", "shapes"), options.get("data.direction", "AtoB")) in drawings.SUBJECTS
     page = (tmp_path / "out" / "index.html").read_text()
     assert (f"<h1>{html.escape('my <run>')}</h1>" in page) != named and "<h1>my <run>" not in page
 
