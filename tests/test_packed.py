@@ -61,7 +61,7 @@ PRIVATE = {
     "data.path", "data.prepared_dir", "data.val_fraction", "data.max_pairs", "data.max_pixels", "data.skip_bad", "data.cache_gb",
     "data.disk_cache_gb",
     "train.log_every", "train.sample_every", "train.checkpoint_every", "train.eval_every", "train.keep", "train.samples", "train.seed",
-    "train.start_from", "train.adapt_channels", "train.wandb", "train.parallel", "train.debug_nans",
+    "train.start_from", "train.adapt_channels", "train.wandb", "train.parallel", "train.profile", "train.debug_nans",
     "eval.batch_size", "eval.pretrained_dir", "eval.segmenter",
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ import i2i_jax
 import tiny
 from i2i_jax.data import facade_layouts
 from i2i_jax.data.palettes import PALETTES
-from i2i_jax.inference import image_files, translation
+from i2i_jax.inference import drawings, image_files, translation
 from i2i_jax.interop import export_web
 from i2i_jax.storage import onnxruntime_web
 
@@ -167,7 +167,7 @@ def test_a_seeds_latents_are_those_of_the_package(seed, opened):
 
 def test_the_example_is_translated_when_the_page_opens(opened):
     tab = opened("facades")
-    example = facade_layouts.layout(export_web.EXAMPLE_SEEDS["facades"])
+    example = facade_layouts.layout(drawings.SEEDS["facades"])
     np.testing.assert_array_equal(drawing(tab), example[1::2, 1::2])
     assert_within_one_level(answers(tab), expected(i2i_jax.load("facades"), tab, seed=0))
     tab.locator("#example").click()
@@ -253,11 +253,12 @@ def test_latents_of_the_chosen_answer(opened):
     tab.locator("#sliders input").first.focus()
     tab.keyboard.press("Home")
     assert tab.locator("#sliders output").first.text_content() == "-3.00"
+    chosen = answers(tab)[2]
     with tab.expect_download() as download:
         tab.locator("#download").click()
     assert download.value.suggested_filename == "shapes-0-3.png"
     with Image.open(download.value.path()) as saved:
-        np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), answers(tab)[2])
+        np.testing.assert_array_equal(np.asarray(saved.convert("RGB")), chosen)
     tab.locator("#style").set_input_files({"name": "style.png", "mimeType": "image/png", "buffer": png(before[0])})
     style = model.encode(before[0])
     tab.locator("#sliders output").first.filter(has_text=f"{style[0]:.2f}").wait_for()
