@@ -7,8 +7,7 @@ import json
 import pytest
 from PIL import Image
 
-from i2i_jax.commands import compare
-from i2i_jax.config import HIGHER_IS_BETTER, METRICS, ConfigError
+from i2i_jax.config import HIGHER_IS_BETTER, METRICS
 from i2i_jax.pages import meanings
 from i2i_jax.pages.comparison import GRIDS, write_comparison
 from i2i_jax.storage import files
@@ -90,13 +89,12 @@ def test_the_command(tmp_path, runs, command):
     assert Page(tmp_path / "both.html").data["charts"]
 
 
-def test_what_is_no_run_is_refused(tmp_path, runs):
+def test_what_is_no_run_is_refused(tmp_path, runs, command):
     for arguments, message in (
         ([runs[0]], "1 runs: name 2 to 6 folders of runs"),
-        ([runs[0], tmp_path / "nowhere"], f"{tmp_path}/nowhere: has no metrics.jsonl: name the folder of a run"),
+        ([runs[0], tmp_path / "nowhere"], f"{tmp_path}/nowhere: has no metrics.jsonl: name the folder of a run, as given to --workdir"),
     ):
-        with pytest.raises(ConfigError, match=message):
-            compare.main(["i2i compare", *map(str, arguments)])
+        assert command("compare", *map(str, arguments)) == (2, "", f"error: {message}\n")
 
 
 def test_every_figure_has_a_meaning():

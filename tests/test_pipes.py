@@ -11,7 +11,14 @@ import pytest
 from i2i_jax.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
-NEEDS = {"exact_clr_gan": "torch", "exact_torch": "torch", "fuzz": "atheris", "studio": "playwright", "versus_torch": "torch"}
+NEEDS = {
+    "exact_clr_gan": "torch",
+    "exact_torch": "torch",
+    "fuzz": "atheris",
+    "painter": "playwright",
+    "studio": "playwright",
+    "versus_torch": "torch",
+}
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "app.start(main)" in path.read_text())
 
 

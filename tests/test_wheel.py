@@ -78,7 +78,12 @@ def test_the_wheel_is_the_package(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "i2i_jax").rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert names == files
-    assert {"i2i_jax/py.typed", "i2i_jax/configs/bicycle.py", "i2i_jax/pages/templates/run.js"} <= names
+    assert {
+        "i2i_jax/py.typed",
+        "i2i_jax/configs/bicycle.py",
+        "i2i_jax/pages/templates/run.html",
+        "i2i_jax/pages/templates/painter/index.html",
+    } <= names
     assert {f"i2i_jax/pretrained/{name}.{suffix}" for name in ("facades", "shapes") for suffix in ("safetensors", "md")} <= names
     assert wheel.name == f"i2i_jax-{VERSION}-py3-none-any.whl"
 

@@ -1,4 +1,4 @@
-"""Compares runs on one page: what differs in their options, curves overlaid, samples side by side: i2i compare RUN1 RUN2
+"""Compares runs on one page, curves overlaid and samples side by side: python -m i2i_jax compare RUN1 RUN2 [--output=FILE]
 
 i2i compare runs/plain runs/tuned                        writes comparison.html
 i2i compare runs/a runs/b runs/c --output=three.html
