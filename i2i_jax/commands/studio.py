@@ -1,5 +1,6 @@
 """Serves a web page where you draw inputs and see how trained runs translate them: python -m i2i_jax studio --run=RUN [--run=RUN2 ...]
 
+i2i studio                                         the facades of the package
 i2i studio --run=runs/bicycle-shapes
 i2i studio --run=RUN --run=RUN2 --port=8000        two runs to choose from
 
@@ -21,7 +22,7 @@ from i2i_jax.config import ConfigError
 
 MAX_UPLOAD_BYTES = 20 * 2**20
 
-_RUN = flags.DEFINE_multi_string("run", None, f"A trained run: {app.RUN}", required=True)
+_RUN = flags.DEFINE_multi_string("run", ["facades"], f"A trained run: {app.RUN}")
 _HOST = flags.DEFINE_string("host", "127.0.0.1", "The address to listen on; 0.0.0.0 lets everyone on the network use the page.")
 _PORT = flags.DEFINE_integer("port", 7860, "The port to listen on.", lower_bound=1, upper_bound=65535)
 
