@@ -155,3 +155,16 @@ def command(capsys, monkeypatch):
     app.define_help_flags()
     before = set(flags.FLAGS)
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    from chromium import CHROMIUM
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -1,27 +1,18 @@
 """The page of a run in a real browser, used by mouse, keyboard and phone."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from chromium import needs_chromium
 from i2i_jax import config
 from i2i_jax.pages import grids
 from i2i_jax.pages.run import write_run
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import http.server
 import io
 import os
 import re
-import shutil
 import threading
 from pathlib import Path
 
@@ -17,27 +16,19 @@ from PIL import Image
 
 import i2i_jax
 import tiny
+from chromium import needs_chromium
 from i2i_jax.data import facade_layouts
 from i2i_jax.data.palettes import PALETTES
 from i2i_jax.inference import drawings, image_files, translation
 from i2i_jax.interop import export_web
 from i2i_jax.storage import onnxruntime_web
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 pytest.importorskip("onnx", reason="needs the extra `onnx`")
 pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 FACADES = np.array([*PALETTES["facades"].classes.values()], np.uint8)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

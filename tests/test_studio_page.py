@@ -6,7 +6,6 @@ import math
 import os
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,10 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from chromium import needs_chromium
+
 pytest.importorskip("gradio", reason="needs the extra `studio`")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium or Chrome")
+pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+pytestmark = needs_chromium
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60_000  # milliseconds
@@ -48,14 +48,6 @@ def studio(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(studio):
     return studio[0]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -93,18 +93,18 @@ class Page:
 
     def __init__(self, models: Mapping[str, Model], blocks: gr.Blocks):
         self.models = models
+        self.drawings = {name: session.examples(model.config) for name, model in models.items()}  # read once, not at every visit
         name, first = next(iter(models.items()))
         self.title = gr.Markdown(_title(name, first))
         self.run = gr.Dropdown(list(models), label="Run", visible=len(models) > 1)
         with gr.Row():
             with gr.Column(scale=2, min_width=360, elem_id="input"):
-                self._lay_out_input(first)
+                self._lay_out_input(first, self.drawings[name])
             with gr.Column(scale=3, min_width=360, elem_id="output"):
                 self._lay_out_output(first)
         self._connect(blocks)
 
-    def _lay_out_input(self, first: Model) -> None:
-        examples = session.examples(first.config)
+    def _lay_out_input(self, first: Model, examples: list[session.Picture]) -> None:
         self.canvas = gr.ImageEditor(
             examples[0] if examples else None,
             label="Input", sources=(), image_mode="RGB", format="png", layers=False, transforms=(), buttons=[],
@@ -241,7 +241,7 @@ class Page:
         zeros = np.zeros(model.networks.latent_dim, np.float32)
         sliders = [gr.Slider(value=0, visible=i < model.networks.latent_dim) for i in range(len(self.sliders))]
         style = gr.UploadButton(visible=has_encoder(model.config))
-        examples = session.examples(model.config)
+        examples = self.drawings[run]
         canvas = gr.ImageEditor(examples[0] if examples else None, brush=_brush(model))
         known = _title(run, model), examples, gr.Column(visible=bool(examples))
         emptied = None, None, gr.Gallery(None, visible=False), None
@@ -249,12 +249,12 @@ class Page:
 
     def begin(self, run: str, *options: Any) -> tuple:
         """Handles the opening of the page: the translations of the first example, which is on the canvas."""
-        examples = session.examples(self.models[run].config)
+        examples = self.drawings[run]
         return self.follow(run, {"composite": examples[0]} if examples else None, *options)
 
     def take_example(self, run: str, chosen: gr.SelectData) -> session.Picture:
         """Handles a click on an example: its picture."""
-        return session.examples(self.models[run].config)[chosen.index]
+        return self.drawings[run][chosen.index]
 
 
 def _heading(text: str) -> None:
