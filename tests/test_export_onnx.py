@@ -62,6 +62,12 @@ def test_the_card(tmp_path, command):
     }
 
 
+def test_no_encoder_of_a_model_exported_before_is_left(trained, tmp_path, command):
+    for config in ("bicycle", "pix2pix"):
+        assert command("export", f"--run={trained(config)}", "--format=onnx", f"--out={tmp_path / 'model.onnx'}")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx.json"]
+
+
 @pytest.mark.parametrize(
     ("generator", "masks"),
     [

@@ -39,7 +39,9 @@ class Artifact(NamedTuple):
 
 
 def to_onnx(model: Model, out: Path, *, dtype: str = "float32") -> dict[Path, float]:
-    """Writes the generator to `out`, the encoder if there is one to `encoder_file(out)`, and before them a card to OUT.json.
+    """Writes the generator to `out`, the encoder to `encoder_file(out)`, and before them a card to OUT.json.
+
+    If the model has no encoder, `encoder_file(out)` is removed.
 
     Args:
         model: the model to export.
@@ -68,6 +70,8 @@ def to_onnx(model: Model, out: Path, *, dtype: str = "float32") -> dict[Path, fl
     card = model_card.card(model.config, model.networks, model.state) | main | {"encoder": next(iter(others), None)}
     card |= {"layout": "NCHW", "dtype": dtype, "opset": onnx_graph.OPSET, "onnxruntime": runtime.__version__}
     files.atomic_write(out.with_name(f"{out.name}.json"), (json.dumps(card, indent=2) + "\n").encode())
+    if encoder_file(out) not in artifacts:
+        encoder_file(out).unlink(missing_ok=True)  # that of a model exported to `out` before
     for path, artifact in artifacts.items():
         files.atomic_write(path, artifact.graph.SerializeToString())
     return {path: artifact.difference for path, artifact in artifacts.items()}
