@@ -157,6 +157,18 @@ def command(capsys, monkeypatch):
     return run
 
 
+@pytest.fixture(scope="session")
+def runtime() -> Path:
+    """The folder of onnxruntime-web: I2I_ONNXRUNTIME_WEB, or what npm downloads."""
+    from i2i_jax.storage import onnxruntime_web
+
+    try:
+        folder = os.environ.get("I2I_ONNXRUNTIME_WEB")
+        return onnxruntime_web.folder(Path(folder) if folder else None)
+    except onnxruntime_web.RuntimeMissing as error:
+        pytest.skip(f"{error}; or set I2I_ONNXRUNTIME_WEB")
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, driven by Playwright."""

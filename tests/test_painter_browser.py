@@ -2,13 +2,8 @@
 
 import base64
 import contextlib
-import functools
-import http.server
 import io
-import os
 import re
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +11,11 @@ from PIL import Image
 
 import i2i_jax
 import tiny
-from chromium import needs_chromium
+from chromium import needs_chromium, served
 from i2i_jax.data import facade_layouts
 from i2i_jax.data.palettes import PALETTES
 from i2i_jax.inference import drawings, image_files, translation
 from i2i_jax.interop import export_web
-from i2i_jax.storage import onnxruntime_web
 
 pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 pytest.importorskip("onnx", reason="needs the extra `onnx`")
@@ -32,35 +26,17 @@ FACADES = np.array([*PALETTES["facades"].classes.values()], np.uint8)
 
 
 @pytest.fixture(scope="module")
-def runtime() -> Path:
-    """The folder of onnxruntime-web: I2I_ONNXRUNTIME_WEB, or what npm downloads."""
-    try:
-        folder = os.environ.get("I2I_ONNXRUNTIME_WEB")
-        return onnxruntime_web.folder(Path(folder) if folder else None)
-    except onnxruntime_web.RuntimeMissing as error:
-        pytest.skip(f"{error}; or set I2I_ONNXRUNTIME_WEB")
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        """Prints nothing."""
-
-
-@pytest.fixture(scope="module")
 def site(tmp_path_factory, runtime):
     """A function that exports a model, under a name, to a folder that is served; returns the address of the page."""
     root = tmp_path_factory.mktemp("site")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=root))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with served(root) as home:
 
-    def address(name: str, model=None) -> str:
-        if not (root / name).exists():
-            export_web.to_web(model or i2i_jax.load(name), root / name, name=name, runtime=runtime)
-        return f"http://127.0.0.1:{server.server_port}/{name}/"
+        def address(name: str, model=None) -> str:
+            if not (root / name).exists():
+                export_web.to_web(model or i2i_jax.load(name), root / name, name=name, runtime=runtime)
+            return f"{home}{name}/"
 
-    yield address
-    server.shutdown()
-    server.server_close()
+        yield address
 
 
 @pytest.fixture

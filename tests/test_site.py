@@ -2,15 +2,19 @@
 
 import html.parser
 import importlib.util
+import logging
 import os
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from chromium import needs_chromium, served
+from i2i_jax import pretrained
 from i2i_jax.__main__ import COMMANDS
 from i2i_jax.config import OPTIONS
 
@@ -48,8 +52,8 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The folder of the built site."""
-    folder = tmp_path_factory.mktemp("site")
+    """The folder of the built site, whose name its addresses begin with as on GitHub's pages."""
+    folder = tmp_path_factory.mktemp("site") / "i2i_jax"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     build = subprocess.run(command, cwd=ROOT, env=os.environ | {"REPO_URL": REPOSITORY}, capture_output=True, text=True)
     assert build.returncode == 0, build.stderr
@@ -133,12 +137,50 @@ def test_fields_are_in_the_signature_of_their_class(site, pages):
     assert "i2i_jax.train_state.TrainState.params" not in pages[site / "api/train_state.html"].ids
 
 
-def test_without_an_address_of_the_repository(monkeypatch):
-    """A link to a file that the site does not have becomes its text."""
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+def hooks_of(name: str):
+    """The module docs/NAME.py."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     hooks = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_without_an_address_of_the_repository():
+    """A link to a file that the site does not have becomes its text."""
+    hooks = hooks_of("hooks")
     assert hooks.site_address("../colab/translate.ipynb", "docs/tpu.md", "tpu.md", None) is None
     assert hooks.site_address("../README.md#speed", "docs/tpu.md", "tpu.md", None) == "project/readme.md#speed"
     assert hooks.site_address("docs/tpu.md", "README.md", "project/readme.md", None) == "../tpu.md"
     assert hooks.site_address("https://example.org", "README.md", "project/readme.md", None) == "https://example.org"
+
+
+@needs_chromium
+def test_painters(runtime, site, pages, request):
+    """A visitor of the front page follows its links to a page to draw on for each model of the package."""
+    for library, extra in (("onnx", "onnx"), ("onnxruntime", "onnx"), ("playwright.sync_api", "browser")):
+        pytest.importorskip(library, reason=f"needs the extra `{extra}`")
+    tab, problems = request.getfixturevalue("browser").new_page(), []
+    with served(site.parent) as home:
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.on("response", lambda response: response.status < 400 or problems.append(response.url))
+        tab.on("request", lambda asked: asked.url.startswith((f"{home}i2i_jax/", "blob:", "data:")) or problems.append(asked.url))
+        for name in pretrained.NAMES:
+            tab.goto(f"{home}i2i_jax/index.html")
+            tab.locator(f"a[href='painter/{name}/index.html']").click()
+            tab.locator('#answers[aria-busy="false"]').wait_for()
+            assert tab.locator(".answer").count() == 4
+    assert problems == []
+    for page in ("painter.html", "models.html"):
+        assert {f"painter/{name}/index.html" for name in pretrained.NAMES} <= set(pages[site / page].links)
+
+
+def test_without_painters(monkeypatch, tmp_path, caplog):
+    """The site is built without them where there is no onnxruntime-web, and one line says so."""
+    hooks = hooks_of("painters")
+    monkeypatch.setenv(hooks.RUNTIME, str(tmp_path))
+    with caplog.at_level(logging.INFO):
+        assert hooks.painters() == {}
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"The site has no painters: I2I_ONNXRUNTIME_WEB: {tmp_path} has no ort.wasm.bundle.min.mjs and ")
+    page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="index.md"))
+    assert hooks.on_page_markdown(f"before\n\n{hooks.MARK}\n", page=page, config=None, files=None) == "before\n\n\n"

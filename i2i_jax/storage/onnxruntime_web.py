@@ -55,10 +55,11 @@ def _downloaded() -> dict[str, bytes]:
     if npm is None:
         raise RuntimeMissing(f"the page needs {package}, which npm downloads, and npm is not installed: install it, or {advice}")
     with tempfile.TemporaryDirectory() as temporary:
-        done = subprocess.run([npm, "pack", "--silent", package], cwd=temporary, capture_output=True, text=True)
+        command = [npm, "pack", "--loglevel=error", "--fetch-retries=0", package]  # more retries take minutes without a network
+        done = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
         archives = list(Path(temporary).glob("*.tgz"))
         if done.returncode or not archives:
-            reason = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+            reason = " ".join(done.stderr.partition("A complete log")[0].replace("npm error", "").split()) or f"exit status {done.returncode}"
             raise RuntimeMissing(f"npm pack {package} failed ({reason:.200}): try again, or {advice}")
         contents = _extracted(archives[0])
     for name, expected in CHECKSUMS.items():
