@@ -175,6 +175,24 @@ def test_lines_of_the_pen_are_smooth_and_do_not_get_darker(opened):
     np.testing.assert_array_equal(drawing(tab), once)
 
 
+def test_the_first_line_replaces_the_example(opened):
+    """Which undoing brings back; the eraser and later lines change what is there."""
+    tab = opened("shapes")
+    example = drawing(tab)
+    tab.get_by_role("button", name="Eraser").click()
+    draw(tab, (0.5, 0.1), (0.5, 0.9))
+    assert (drawing(tab) < example).sum() == 0 < (drawing(tab) < 128).sum()
+    tab.locator("#example").click()
+    tab.get_by_role("button", name="Pen").click()
+    draw(tab, (0.1, 0.1), (0.9, 0.1))
+    assert (drawing(tab)[12:] == 255).all()
+    draw(tab, (0.9, 0.1), (0.9, 0.9))
+    assert (drawing(tab)[:12] < 128).any() and (drawing(tab)[12:] < 128).any()
+    for _ in range(3):
+        tab.locator("#undo").click()
+    assert (drawing(tab)[12:] < 128).any() and not np.array_equal(drawing(tab), example)  # the second example
+
+
 def test_drawing_by_keyboard_alone(opened):
     tab = opened("facades")
     tab.locator("#clear").click()
@@ -278,6 +296,27 @@ def test_label_maps_as_one_channel_for_each_class(opened):
     one_hot = (drawing(tab)[:, :, None] == FACADES).all(-1).astype(np.uint8) * 255
     assert (one_hot.sum(-1) == 255).all()
     assert_within_one_level(answers(tab), model(one_hot, z=np.asarray(translation.synced(model.networks, samples=4, seed=0))))
+
+
+def test_ones_own_label_maps(opened, tmp_path):
+    """Brushes have the colours that are found in the inputs, though these are JPEG files; the most frequent is the empty canvas."""
+    colours = np.array([(10, 120, 30), (200, 200, 60), (60, 60, 200)], np.uint8)
+    classes = np.random.default_rng(0).choice(3, (6, 8, 8), p=[0.6, 0.3, 0.1]).repeat(16, 1).repeat(16, 2)
+    for index, label_map in enumerate(colours[classes]):
+        for side in "AB":
+            (tmp_path / f"train{side}").mkdir(exist_ok=True)
+            Image.fromarray(label_map).save(tmp_path / f"train{side}" / f"{index}.jpg", quality=75)
+    model = tiny.model_of({"data.name": "folder", "data.path": str(tmp_path), "eval.best_metric": "l1"})
+    tab = opened("own", model)
+    names = tab.locator("#brushes button").all_text_contents()
+    assert all(re.fullmatch(r"#[0-9a-f]{6} \d+%", name) for name in names) and len(names) == 3
+    found = np.array([tuple(bytes.fromhex(name[1:7])) for name in names])
+    assert np.abs(found - colours).max() <= 8
+    assert (drawing(tab) == found[0]).all()
+    tab.locator("[data-brush='2']").click()
+    draw(tab, (0.2, 0.2), (0.8, 0.8))
+    assert set(map(tuple, drawing(tab).reshape(-1, 3))) == {tuple(found[0]), tuple(found[2])}
+    assert_within_one_level(answers(tab), expected(model, tab, seed=0))
 
 
 def test_grey_images_and_photos(opened, tmp_path):

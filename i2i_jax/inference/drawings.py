@@ -1,15 +1,20 @@
 """What people draw for a model: the subject, the brushes, and drawings to begin with."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
+from i2i_jax import build
 from i2i_jax.config import Config
-from i2i_jax.data import facade_layouts, labels, shapes
+from i2i_jax.data import facade_layouts, found_colours, labels, shapes
 from i2i_jax.data.palettes import RGB
+from i2i_jax.pages import grids
 
 SEEDS = {"facades": 60, "shapes": 378}  # of the first drawing: the first inputs of `inference.demo`
+INPUTS = 32  # of a run that are looked at
+PEN = {"white": (255, 255, 255), "black": (0, 0, 0)}
 
 Drawing = UInt8[np.ndarray, "h w 3"]
 
@@ -40,18 +45,50 @@ INSTRUCTIONS = {
 }
 
 
-def subject(config: Config, *, name: str) -> Subject:
-    """The subject of a model; `name` is its title unless its dataset has one."""
-    return SUBJECTS.get((config.data.name, config.data.direction), Subject(name, INSTRUCTIONS[brushes(config)[0]]))
+def subject(config: Config, *, name: str, kind: str = "") -> Subject:
+    """The subject of a model; `name` is its title unless its dataset has one. `kind` is that of `brushes`, by default without inputs."""
+    return SUBJECTS.get((config.data.name, config.data.direction), Subject(name, INSTRUCTIONS[kind or brushes(config)[0]]))
 
 
-def brushes(config: Config) -> tuple[str, dict[str, RGB]]:
-    """What inputs are (classes to paint, lines to draw with a pen, photos), and the colours to draw with; the first is the background's."""
+def brushes(config: Config, inputs: Sequence[Drawing] = ()) -> tuple[str, dict[str, RGB]]:
+    """What inputs are (classes to paint, lines to draw with a pen, photos), and the colours to draw with; the first is the background's.
+
+    Args:
+        config: the model's config.
+        inputs: some inputs of the model, which say what the config does not.
+    """
     data = config.data
     if classes := labels.drawn_classes(data):
         return "classes", classes
+    if inputs:
+        return _brushes_found(inputs)
     drawn = (data.name, data.direction) in SUBJECTS or data.name == "folder"
-    return ("pen" if drawn else "photo"), {"white": (255, 255, 255), "black": (0, 0, 0)}
+    return ("pen" if drawn else "photo"), PEN
+
+
+def _brushes_found(inputs: Sequence[Drawing]) -> tuple[str, dict[str, RGB]]:
+    if colours := found_colours.label_colours(inputs):
+        palette = found_colours.known_palette(colours)
+        return "classes", palette.classes if palette else {_named(colour, share): colour for colour, share in colours.items()}
+    paper = found_colours.paper(inputs)
+    return ("pen" if paper else "photo"), dict(reversed(PEN.items())) if paper == PEN["black"] else PEN
+
+
+def _named(colour: RGB, share: float) -> str:
+    """A colour of label maps without names, with its share of the pixels."""
+    return "#{:02x}{:02x}{:02x}".format(*colour) + f" {share:{'.0%' if share >= 0.01 else '.2%'}}"
+
+
+def inputs(config: Config) -> list[Drawing]:
+    """Some inputs of a run on the user's own pairs; none for other runs, or if the pairs are not there any more."""
+    if config.data.name != "folder" or not config.data.path or config.data.input_labels:
+        return []
+    try:
+        pairs = build.pairs(config, "train")
+        chosen = np.linspace(0, len(pairs) - 1, min(INPUTS, len(pairs)), dtype=int)
+        return [grids.to_rgb8(pairs[int(index)].input) for index in chosen]
+    except (ValueError, OSError):  # the folder has moved or changed since
+        return []
 
 
 def examples(config: Config, number: int) -> list[Drawing]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from i2i_jax.config import sides
 from i2i_jax.data import images, labels, loader, shapes
+from i2i_jax.data.palettes import RGB
 from i2i_jax.inference import drawings, image_files
 from i2i_jax.inference.model import Model
 from i2i_jax.interop import export_onnx
@@ -42,16 +43,16 @@ def to_web(
         MissingExtra: if onnx or onnxruntime is not installed.
     """
     _refuse_other_pictures(model, name)
+    kind, brushes = drawings.brushes(model.config, drawings.inputs(model.config))
     with files.new_folder(out, error=ExportError) as folder:
-        examples = _examples(model, example)
+        examples = _examples(model, example, classes=kind == "classes")
         shutil.copytree(onnxruntime_web.folder(runtime), folder / "onnxruntime", ignore=_except_runtime)
         differences = export_onnx.to_onnx(model, folder / "model.onnx", dtype=dtype)
-        settings = _settings(model, json.loads((folder / "model.onnx.json").read_text("utf-8")))
+        settings = _settings(model, json.loads((folder / "model.onnx.json").read_text("utf-8")), kind, brushes)
         for index, drawing in enumerate(examples, 1):
             (folder / f"example_{index}.png").write_bytes(image_files.encode(drawing))
-        painter.write_painter(
-            folder, **drawings.subject(model.config, name=name)._asdict(), settings=settings | {"name": name, "examples": len(examples)}
-        )
+        subject = drawings.subject(model.config, name=name, kind=kind)
+        painter.write_painter(folder, **subject._asdict(), settings=settings | {"name": name, "examples": len(examples)})
     return {out / file.name: difference for file, difference in differences.items()}
 
 
@@ -68,9 +69,8 @@ def _except_runtime(folder: str, names: list[str]) -> set[str]:
     return set(names) - set(onnxruntime_web.CHECKSUMS)
 
 
-def _settings(model: Model, card: dict[str, Any]) -> dict[str, Any]:
+def _settings(model: Model, card: dict[str, Any], kind: str, brushes: dict[str, RGB]) -> dict[str, Any]:
     data, (height, width) = model.config.data, _size(model)
-    kind, brushes = drawings.brushes(model.config)
     masks = {name: _mask_shape(kind_of, model) for name, kind_of in card["inputs"].items() if name.startswith("dropout")}
     return {
         "kind": kind,
@@ -103,13 +103,11 @@ def _mask_shape(described: str, model: Model) -> list[int]:
     return [int(channels), *(factor * side // multiple for factor, side in zip(factors, _size(model), strict=True))]
 
 
-def _examples(model: Model, example: Path | None) -> list[drawings.Drawing]:
+def _examples(model: Model, example: Path | None, *, classes: bool) -> list[drawings.Drawing]:
     data, size = model.config.data, _size(model)
+    resize = loader.resize_labels if classes else loader.resize
     input_labels = labels.of_config(data)
     if example is not None:
         pixels = images.read(example, channels=3, max_pixels=data.max_pixels, labels=input_labels)
-        if input_labels:
-            return [loader.resize_labels(input_labels.painted(pixels), size)]
-        return [loader.resize(pixels, size)]
-    resize = loader.resize_labels if drawings.brushes(model.config)[0] == "classes" else loader.resize
+        return [resize(input_labels.painted(pixels) if input_labels else pixels, size)]
     return [resize(drawing, size) for drawing in drawings.examples(model.config, EXAMPLES)]

@@ -59,7 +59,8 @@ def _downloaded() -> dict[str, bytes]:
         done = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
         archives = list(Path(temporary).glob("*.tgz"))
         if done.returncode or not archives:
-            reason = " ".join(done.stderr.partition("A complete log")[0].replace("npm error", "").split()) or f"exit status {done.returncode}"
+            said = done.stderr.partition("A complete log")[0].replace("npm error", "")
+            reason = " ".join(said.split()) or f"exit status {done.returncode}"
             raise RuntimeMissing(f"npm pack {package} failed ({reason:.200}): try again, or {advice}")
         contents = _extracted(archives[0])
     for name, expected in CHECKSUMS.items():

@@ -15,6 +15,7 @@ export class Answers extends EventTarget {
     this.shown = Array.from({length: settings.answers}, (_, i) => {
       const canvas = element("canvas", {width: drawing.width, height: drawing.height});
       const button = element("button", {className: "answer", ariaLabel: `Answer ${i + 1}`, onclick: () => this.choose(i)}, canvas);
+      if (settings.answers > 1) button.append(element("span", {className: "number", textContent: i + 1}));
       by("answers").append(button);
       return {button, canvas};
     });

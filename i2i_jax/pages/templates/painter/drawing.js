@@ -5,7 +5,7 @@ const MOST_STEPS = 100; // that can be undone
 export class Drawing {
   /** @param soft whether lines have smooth edges; otherwise each pixel has exactly one of the colours that are drawn with. */
   constructor(width, height, paper, {soft}) {
-    Object.assign(this, {width, height, paper, soft, done: [], undone: []});
+    Object.assign(this, {width, height, paper, soft, done: [], undone: [], isExample: false});
     this.empty = true; // until it is opened, or a picture is placed
     this.pixels = this.blank();
   }
@@ -22,6 +22,7 @@ export class Drawing {
     this.done.push(this.pixels.slice());
     if (this.done.length > MOST_STEPS) this.done.shift();
     this.undone = [];
+    this.isExample = false;
     this.coverage = new Float32Array(this.width * this.height);
   }
 

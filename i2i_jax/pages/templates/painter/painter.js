@@ -56,6 +56,7 @@ async function placeExample() {
   const response = await fetch(`example_${nextExample}.png`);
   nextExample = nextExample % settings.examples + 1;
   await place(await response.blob());
+  drawing.isExample = true; // until it is changed
 }
 
 function download() {

@@ -18,6 +18,7 @@ export function connectSliders(answers) {
 
   function show() {
     const z = answers.z(answers.chosen);
+    by("chosen").textContent = `Answer ${answers.chosen + 1} is chosen: other z give other answers. ${by("pad") ? "Drag its point, or use" : "Use"} the sliders.`;
     sliders.forEach(({slider, shown}, i) => {
       slider.value = z[i];
       shown.textContent = z[i].toFixed(2);

@@ -57,6 +57,8 @@ export class Tools {
   /** Puts the tool down at a point, in pixels of the drawing. */
   lower(point) {
     this.line = {start: point, end: point};
+    const isLine = !paintsClasses && this.tool !== "eraser";
+    if (isLine && this.drawing.isExample) this.drawing.replace(this.drawing.blank());
     this.drawing.begin();
     this.moveTo(point);
   }
