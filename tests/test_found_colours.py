@@ -107,7 +107,9 @@ def test_masks():
     """Two classes, of which the background is the first; no lines."""
     inside = [shapes.coverage(shapes.outline(np.random.RandomState(seed))) > 127 for seed in range(4)]
     masks = [np.repeat(np.where(mask, 255, 0)[..., None].astype(np.uint8), 3, 2) for mask in inside]
-    assert [*found_colours.label_colours(masks)] == [(0, 0, 0), (255, 255, 255)]
+    found = found_colours.label_colours(masks)
+    assert [*found] == [(0, 0, 0), (255, 255, 255)]
+    assert found_colours.known_palette(found) is None  # though most of their pixels have the black of cityscapes
 
 
 KINDS = {
@@ -129,6 +131,13 @@ def test_brushes_of_own_pairs(inputs, kind, names, tmp_path):
     found, brushes = drawings.brushes(config, drawings.inputs(config))
     assert found == kind and sorted(name.split()[0] for name in brushes) == sorted(names)
     assert drawings.brushes(config) == ("pen", drawings.PEN)
+
+
+def test_names_of_colours_without_a_palette():
+    field = np.full((64, 64, 3), (1, 2, 3), np.uint8)
+    field[:4, :4] = (255, 0, 171)
+    _, brushes = drawings.brushes(runs.tiny("bicycle", "pairs", dataset="folder"), [field])
+    assert brushes == {"#010203 100%": (1, 2, 3), "#ff00ab 0.2%": (255, 0, 171)}
 
 
 def test_pairs_that_are_not_there_any_more(tmp_path):

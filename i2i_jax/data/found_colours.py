@@ -1,6 +1,6 @@
 """What images show, found in their pixels: label maps and their colours, or lines and their paper."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -9,6 +9,7 @@ from i2i_jax.data.labels import packed_rgb
 from i2i_jax.data.palettes import PALETTES, RGB, Palette
 
 MOST = 64  # colours of label maps whose palette is not known
+FEW = 4  # classes of a known palette that other palettes are unlikely to share
 PIXELS = 1 << 16  # of each image that are counted, at most
 NOISE = 8  # levels by which JPEG and scaling change most pixels of one colour
 RADIUS = 24.0  # around a colour, Euclidean: other colours in it are noise, if there are more than MOST
@@ -35,13 +36,19 @@ def label_colours(images: Sequence[Image]) -> dict[RGB, float]:
     return found
 
 
-def known_palette(colours: dict[RGB, float]) -> Palette | None:
-    """Returns the dataset's palette that nearly all of these colours, by their share, belong to; None if there is no such."""
+def known_palette(colours: Collection[RGB]) -> Palette | None:
+    """Returns the dataset's palette that nearly all of these colours belong to, at least FEW to its classes; None if there is no such."""
     for palette in PALETTES.values():
-        known = [*palette.classes.values(), *palette.unlabelled]
-        if sum(share for colour, share in colours.items() if _distance(np.array(known), colour).min() <= RADIUS) > 0.95:
+        classes = [*palette.classes.values()]
+        known = _number_near([*classes, *palette.unlabelled], colours)
+        if known >= 0.8 * len(colours) and _number_near(classes, colours) >= FEW:
             return palette
     return None
+
+
+def _number_near(known: Sequence[RGB], colours: Collection[RGB]) -> int:
+    """How many of the colours are noise of a known one."""
+    return sum(bool((_distance(np.array(known), colour) <= RADIUS).any()) for colour in colours)
 
 
 def paper(images: Sequence[Image]) -> RGB | None:

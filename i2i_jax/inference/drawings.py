@@ -76,7 +76,8 @@ def _brushes_found(inputs: Sequence[Drawing]) -> tuple[str, dict[str, RGB]]:
 
 def _named(colour: RGB, share: float) -> str:
     """A colour of label maps without names, with its share of the pixels."""
-    return "#{:02x}{:02x}{:02x}".format(*colour) + f" {share:{'.0%' if share >= 0.01 else '.2%'}}"
+    percent = f"{share:.0%}" if share >= 0.01 else f"{100 * share:.1g}%"
+    return "#{:02x}{:02x}{:02x} {}".format(*colour, percent)
 
 
 def inputs(config: Config) -> list[Drawing]:
