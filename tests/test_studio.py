@@ -1,5 +1,6 @@
 """What the studio computes, without its page."""
 
+import io
 import sys
 from types import SimpleNamespace
 
@@ -31,30 +32,33 @@ def pix2pix(trained):
 
 def test_an_opened_model_compiles_nothing_more(trained):
     bicycle, pix2pix = (session.opened(trained(name)) for name in ("bicycle", "pix2pix"))
+    interpolations = session._slerps._cache_size()
     for model in (bicycle, pix2pix):
         for picture in (drawing(), drawing(64, 64), drawing(30, 200)):
-            session.samples(model, picture, seed=1, number=2)
+            session.samples(model, picture, session.latents(model, seed=1, number=2), seed=1)
         assert model.translate._cache_size() == 1
     session.translated(bicycle, drawing(), session.encoded(bicycle, drawing(40, 50)))
+    session.between(*session.latents(bicycle, seed=1, number=2), number=9)
+    assert session._slerps._cache_size() == interpolations
     assert (bicycle.translate._cache_size(), bicycle._encode._cache_size()) == (1, 1)
 
 
 def test_samples_equal_those_of_the_model(bicycle):
-    outputs = session.samples(bicycle, drawing(), seed=7, number=3)
+    z = session.latents(bicycle, seed=7, number=3)
+    outputs = session.samples(bicycle, drawing(), z, seed=7)
     expected = bicycle(loader.resize(drawing(), 64), n=3, seed=7)
     np.testing.assert_allclose(np.stack(outputs).astype(int), expected.astype(int), atol=1)
-    for again, sample in zip(session.samples(bicycle, drawing(), seed=7, number=2), outputs, strict=False):
-        np.testing.assert_array_equal(again, sample)
-    assert not np.array_equal(session.samples(bicycle, drawing(), seed=8, number=1)[0], outputs[0])
-    z = session.latents(bicycle, seed=7, number=3)
+    np.testing.assert_array_equal(session.latents(bicycle, seed=7, number=2), z[:2])
+    assert not np.array_equal(session.latents(bicycle, seed=8, number=3), z)
     np.testing.assert_array_equal(session.translated(bicycle, drawing(), z[2]), outputs[2])
 
 
 def test_a_model_without_latent_differs_by_dropout(pix2pix):
-    first, second = session.samples(pix2pix, drawing(), seed=0, number=2)
+    no_latents = session.latents(pix2pix, seed=0, number=2)
+    first, second = session.samples(pix2pix, drawing(), no_latents, seed=0)
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(session.samples(pix2pix, drawing(), seed=0, number=1)[0], first)
-    assert session.latents(pix2pix, seed=0, number=2).shape == (2, 0)
+    np.testing.assert_array_equal(session.samples(pix2pix, drawing(), no_latents[:1], seed=0)[0], first)
+    assert no_latents.shape == (2, 0)
     with pytest.raises(ConfigError, match="pix2pix has no encoder"):
         session.encoded(pix2pix, drawing())
 
@@ -89,14 +93,45 @@ def test_uploads_are_read_within_limits(tmp_path, monkeypatch):
         session.read(tmp_path / "broken.png")
 
 
-def test_inputs_are_drawn_in_the_colours_of_their_labels():
-    config = Config()
-    assert session.colours(config) == ["#000000"]
-    config.data.name, config.data.direction = "facades", "BtoA"
-    assert len(session.colours(config)) == 12
-    assert session.colours(config)[0] == "#0000df"
-    config.data.direction = "AtoB"
-    assert session.colours(config) == ["#000000"]
+def test_brushes_have_the_names_and_colours_of_the_classes():
+    config = runs.get_config("bicycle")
+    pen = session.settings(config)
+    assert (pen["kind"], pen["width"], pen["height"], pen["line"], pen["latent"]) == ("pen", 448, 448, 21, config.model.latent_dim)
+    config.data.name, config.data.direction, config.data.crop_size = "facades", "BtoA", "128x256"
+    classes = session.settings(config)
+    assert (classes["kind"], classes["width"], classes["height"]) == ("classes", 448, 224)
+    assert classes["brushes"][2] == {"name": "window", "colour": (0, 128, 255)}
+    config.data.direction, config.objective = "AtoB", "pix2pix"
+    assert (session.settings(config)["kind"], session.settings(config)["latent"]) == ("photo", 0)
+
+
+def test_the_canvas_sends_its_picture():
+    np.testing.assert_array_equal(session.drawn(session.url(drawing(20, 30))), drawing(20, 30))
+    for nothing in (None, "", "https://example.com/a.png"):
+        with pytest.raises(ConfigError, match="^there is no input: draw one, or upload an image$"):
+            session.drawn(nothing)
+    with pytest.raises(images.ImageError, match="^the drawing: is 2000x1000: "):
+        session.drawn(session.url(np.zeros((1000, 2000, 3), np.uint8)))
+
+
+def test_a_squeezed_upload_is_named():
+    config = runs.get_config("bicycle")
+    line = session.squeezed("strip.png", np.zeros((68, 1024, 3), np.uint8), config)
+    assert line.startswith("strip.png is 15.1 times too wide for this model: it is squeezed to 64 × 64 pixels")
+    assert "2.0 times too high" in session.squeezed("a.png", np.zeros((200, 100, 3), np.uint8), config)
+    assert session.squeezed("a.png", np.zeros((100, 140, 3), np.uint8), config) == ""
+    config.data.resize = "none"
+    assert session.squeezed("strip.png", np.zeros((68, 1024, 3), np.uint8), config) == ""
+
+
+def test_a_film_goes_forth_and_back():
+    pictures = [np.full((20, 30, 3), 60 * level, np.uint8) for level in range(4)]
+    with Image.open(io.BytesIO(session.film(pictures))) as film:
+        levels = []
+        for index in range(film.n_frames):
+            film.seek(index)
+            levels.append(round(np.asarray(film.convert("RGB")).mean() / 60))
+    assert levels == [0, 1, 2, 3, 2, 1]
 
 
 def test_only_grey_and_colour_can_be_shown(monkeypatch):

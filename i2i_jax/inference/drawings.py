@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from i2i_jax import build
-from i2i_jax.config import Config
+from i2i_jax.config import Config, sides
 from i2i_jax.data import facade_layouts, found_colours, labels, shapes
 from i2i_jax.data.palettes import RGB
 from i2i_jax.pages import grids
@@ -90,6 +90,11 @@ def inputs(config: Config) -> list[Drawing]:
         return [grids.to_rgb8(pairs[int(index)].input) for index in chosen]
     except (ValueError, OSError):  # the folder has moved or changed since
         return []
+
+
+def line_width(config: Config) -> int:
+    """The width of the pen in pixels of a drawing of the size of training."""
+    return shapes.STROKE if config.data.name == "shapes" else max(1, min(sides(config.data.crop_size)) // 128)
 
 
 def examples(config: Config, number: int) -> list[Drawing]:

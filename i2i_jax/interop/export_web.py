@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from i2i_jax.config import sides
-from i2i_jax.data import images, labels, loader, shapes
+from i2i_jax.data import images, labels, loader
 from i2i_jax.data.palettes import RGB
 from i2i_jax.inference import drawings, image_files
 from i2i_jax.inference.model import Model
@@ -75,7 +75,7 @@ def _settings(model: Model, card: dict[str, Any], kind: str, brushes: dict[str, 
     return {
         "kind": kind,
         "brushes": [{"name": brush, "colour": colour} for brush, colour in brushes.items()],
-        "line": shapes.STROKE if data.name == "shapes" else max(1, min(height, width) // 128),
+        "line": drawings.line_width(model.config),
         "height": height,
         "width": width,
         "channels": "classes" if data.input_labels else data.input_channels,

@@ -1,27 +1,31 @@
 """What the studio computes: translations and latents of pictures, by a trained model. The web page is in studio/page.py."""
 
+import base64
+import io
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
 from i2i_jax import build, sampling
-from i2i_jax.config import Config, ConfigError, has_encoder, sides
+from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, has_encoder, sides
 from i2i_jax.data import images, labels, loader, values
 from i2i_jax.data.values import BY_TYPE, Scale
-from i2i_jax.inference import drawings, translation
+from i2i_jax.inference import drawings, image_files, translation
 from i2i_jax.inference.model import Model, load
 from i2i_jax.pages import grids
 
 MAX_PIXELS = 25_000_000  # larger uploads are refused
 MAX_SIDE = 1024  # pixels; larger uploads are shrunk to this
-CANVAS = 448  # height and width of an empty canvas in pixels
-INK = ["#000000"]
+CANVAS = 448  # longer side of an empty canvas in pixels
 EXAMPLES = 4
+MOST = 16  # samples at most
+MOST_STEPS = 24  # pictures of a walk at most
+SQUEEZED = 1.5  # ratio of proportions from which a warning is given
+MILLISECONDS = 90  # a frame of a film
 
 Picture = UInt8[np.ndarray, "h w 3"]
 Resized = UInt8[np.ndarray, "new_h new_w 3"]
@@ -44,7 +48,10 @@ def opened(run: str | Path) -> Model:
         channels = f"{data.input_channels} and {data.target_channels} channels"
         raise ConfigError(f"{run}: its images have {channels}: the studio shows 1 (grey) or 3 (colour)")
     blank = np.full((*sides(data.crop_size), 3), 255, np.uint8)
-    samples(model, blank, seed=0, number=1)
+    z = latents(model, seed=0, number=2)
+    samples(model, blank, z[:1], seed=0)
+    if z.size:
+        between(*z, number=2)
     if has_encoder(model.config):
         encoded(model, blank)
     return model
@@ -73,9 +80,50 @@ def _shrunk(pixels: Picture, input_labels: labels.Labels | None) -> Resized:
     return np.asarray(picture)
 
 
-def colours(config: Config) -> list[str]:
-    """The colours to draw inputs with: those of the labels if the inputs are label maps, else black."""
-    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in labels.drawn_classes(config.data).values()] or INK
+def drawn(url: str | None) -> Resized:
+    """The picture on the canvas, from the data URL that the page sends.
+
+    Raises:
+        ConfigError: if there is none.
+        ImageError: if it is no PNG file, or larger than uploads are shrunk to.
+    """
+    form, _, content = (url or "").partition(",")
+    if form != "data:image/png;base64":
+        raise ConfigError("there is no input: draw one, or upload an image")
+    return images.read(base64.b64decode(content), channels=3, max_pixels=MAX_SIDE**2, name="the drawing")
+
+
+def url(picture: Picture) -> str:
+    """The picture as a data URL, which the canvas shows."""
+    return "data:image/png;base64," + base64.b64encode(image_files.encode(picture)).decode()
+
+
+def squeezed(name: str, picture: Picture, config: Config) -> str:
+    """One line that says so if the picture has other proportions than the networks' inputs; else empty."""
+    (height, width, _), (net_height, net_width) = picture.shape, sides(config.data.crop_size)
+    ratio = (width / height) / (net_width / net_height)
+    if config.data.resize != "square" or 1 / SQUEEZED < ratio < SQUEEZED:
+        return ""
+    side, factor = ("wide", ratio) if ratio > 1 else ("high", 1 / ratio)
+    return (
+        f"{name} is {factor:.1f} times too {side} for this model: it is squeezed to {net_width} × {net_height} pixels, and translations "
+        "are stretched back; a cropped picture gives better ones"
+    )
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """What the canvas must know of a run: what inputs are, the brushes (the first is the background's), sizes in pixels, numbers of z."""
+    kind, brushes = drawings.brushes(config)
+    height, width = sides(config.data.crop_size)
+    scale = CANVAS / max(height, width)
+    return {
+        "kind": kind,
+        "brushes": [{"name": name, "colour": colour} for name, colour in brushes.items()],
+        "line": round(scale * drawings.line_width(config)),
+        "height": round(scale * height),
+        "width": round(scale * width),
+        "latent": 0 if config.objective in WITHOUT_LATENT else config.model.latent_dim,
+    }
 
 
 def examples(config: Config) -> list[Picture]:
@@ -105,25 +153,28 @@ def latents(model: Model, *, seed: int, number: int) -> Float[np.ndarray, "n d"]
     Args:
         model: the model.
         seed: seed of the latents.
-        number: how many; the first latents are the same for every `number`.
+        number: how many, at most MOST; the first latents are the same for every `number`.
 
     Returns:
         The latents; d is 0 for a model without latent.
     """
-    return np.asarray(translation.synced(model.networks, samples=number, seed=seed))
+    return np.asarray(translation.synced(model.networks, samples=MOST, seed=seed))[:number]
 
 
-def samples(model: Model, picture: Picture, *, seed: int, number: int) -> list[Output]:
-    """`number` random translations of a picture, which differ by their latents or, if the model has none, by dropout."""
-    if model.networks.latent_dim:
-        return [translated(model, picture, z) for z in latents(model, seed=seed, number=number)]
+def samples(model: Model, picture: Picture, z: Float[np.ndarray, "n d"], *, seed: int) -> list[Output]:
+    """The translations of a picture with several latents; without latents (d = 0) they differ by dropout, which the seed draws.
+
+    Each has the picture's proportions and the size of training (the shorter side).
+    """
     resized = _resized_input(picture, model.config)
-    return [_in_proportion(_shown(model(resized, seed=seed + i)[0], model.config), picture) for i in range(number)]
+    if not model.networks.latent_dim:
+        return [_in_proportion(_shown(model(resized, seed=seed + i)[0], model.config), picture) for i in range(len(z))]
+    return [_in_proportion(_shown(model(resized, z=latent)[0], model.config), picture) for latent in z]
 
 
 def translated(model: Model, picture: Picture, z: Z) -> Output:
-    """Translates a picture with the latent `z`. The result has its proportions and the size of training (the shorter side)."""
-    return _in_proportion(_shown(model(_resized_input(picture, model.config), z=z)[0], model.config), picture)
+    """The translation of a picture with the latent `z`, like one of `samples`."""
+    return samples(model, picture, z[None], seed=0)[0]
 
 
 def encoded(model: Model, target: Picture) -> Z:
@@ -136,9 +187,20 @@ def encoded(model: Model, target: Picture) -> Z:
 
 
 def between(start: Z, end: Z, number: int) -> Float[np.ndarray, "n d"]:
-    """Interpolates spherically between two latents; the `number` results include both."""
-    fractions = jnp.linspace(0, 1, number)
-    return np.asarray(jax.vmap(sampling.slerp, (None, None, 0))(jnp.asarray(start), jnp.asarray(end), fractions))
+    """Interpolates spherically between two latents; the `number` results, at most MOST_STEPS, include both."""
+    fractions = np.resize(np.linspace(0, 1, number, dtype=np.float32), MOST_STEPS)  # always as many: compiled once
+    return np.asarray(_slerps(start, end, fractions))[:number]
+
+
+_slerps = jax.jit(jax.vmap(sampling.slerp, (None, None, 0)))
+
+
+def film(pictures: list[Output]) -> bytes:
+    """An animated WebP file that shows pictures of one size forth and back."""
+    first, *others = map(Image.fromarray, [*pictures, *pictures[-2:0:-1]])
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=others, duration=MILLISECONDS, loop=0, quality=90)
+    return file.getvalue()
 
 
 def _resized_input(picture: Picture, config: Config) -> Num[np.ndarray, "_h _w c"]:

@@ -1,8 +1,9 @@
 // The answers to the drawing, each with its latent. They are computed again whenever drawing or latents change.
 
+import {by, element} from "./elements.js";
 import {latents} from "./latents.js";
 import {translate} from "./model.js";
-import {by, element, say, settings} from "./page.js";
+import {say, settings} from "./page.js";
 
 const DELAY = 40; // ms from a change to the first new answer, so that quick changes are one
 

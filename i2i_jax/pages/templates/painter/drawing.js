@@ -1,4 +1,4 @@
-// The picture that visitors draw: RGBA pixels at the size that the model was trained at, with undo and redo.
+// The picture that visitors draw: RGBA pixels, with undo and redo.
 
 const MOST_STEPS = 100; // that can be undone
 

@@ -1,7 +1,7 @@
 // What the scripts of the page share.
 
-export const by = (id) => document.getElementById(id);
-export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+import {by} from "./elements.js";
+
 export const say = (text) => { by("status").textContent = text; };
 
 // kind: classes to paint, a pen for lines, or photos to upload; brushes: names and RGB, the first is the empty canvas; line: the pen's width;
@@ -9,11 +9,3 @@ export const say = (text) => { by("status").textContent = text; };
 // dropout masks by name; encoder: whether there is one; encoded_size, encoded_channels: of its input; name; examples: how many
 export const settings = JSON.parse(by("settings").textContent);
 export const colours = settings.brushes.map(({colour}) => colour);
-
-export const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
-
-export function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}

@@ -2,10 +2,11 @@
 
 import {Answers} from "./answers.js";
 import {Drawing, snap} from "./drawing.js";
+import {by, clamp, element} from "./elements.js";
 import {read} from "./images.js";
 import {fromFragment, pack, toFragment, unpack} from "./link.js";
 import {encode} from "./model.js";
-import {by, clamp, colours, element, say, settings} from "./page.js";
+import {colours, say, settings} from "./page.js";
 import {connectPad, connectSliders} from "./sliders.js";
 import {Tools} from "./tools.js";
 
@@ -140,7 +141,7 @@ function connect() {
   });
   if (by("sliders")) connectSliders(answers);
   if (by("pad")) connectPad(answers);
-  const tools = settings.kind === "photo" ? null : new Tools(drawing, changed);
+  const tools = settings.kind === "photo" ? null : new Tools(drawing, settings, changed);
   addEventListener("keydown", (event) => shortcut(event, tools));
 }
 

@@ -1,6 +1,7 @@
 // The chosen answer's latent: a slider for each number, and a pad where there are two.
 
-import {ARROWS, by, clamp, element, settings} from "./page.js";
+import {ARROWS, by, clamp, element} from "./elements.js";
+import {settings} from "./page.js";
 
 const REACH = 3; // standard deviations
 const STEP = 0.01, LEAP = 0.1; // of sliders, and of arrow keys on the pad

@@ -1,19 +1,19 @@
 // Brush, rectangle and eraser: what pointer and keyboard draw.
 
-import {ARROWS, by, clamp, colours, element, settings} from "./page.js";
+import {ARROWS, by, clamp, element} from "./elements.js";
 
-const paintsClasses = settings.kind === "classes";
 const canvas = () => by("drawing");
 
 export class Tools {
   /**
    * @param drawing what is drawn on.
+   * @param kind, brushes, line as in the settings of page.js.
    * @param changed is called after every change of it.
    */
-  constructor(drawing, changed) {
-    const size = paintsClasses ? Math.ceil(drawing.width / 16) : settings.line;
+  constructor(drawing, {kind, brushes, line}, changed) {
+    const paintsClasses = kind === "classes", size = paintsClasses ? Math.ceil(drawing.width / 16) : line;
     const sizes = {brush: size, rectangle: size, eraser: paintsClasses ? size : 4 * size};
-    Object.assign(this, {drawing, changed, sizes, tool: "brush", brush: 1});
+    Object.assign(this, {drawing, paintsClasses, brushes, changed, sizes, tool: "brush", brush: 1});
     this.line = null; // while the pointer or the space bar is down: {start, end}
     this.cursor = [Math.round(drawing.width / 2), Math.round(drawing.height / 2)]; // of the keyboard
     this.addControls();
@@ -23,7 +23,7 @@ export class Tools {
   }
 
   addControls() {
-    by("brushes")?.append(...settings.brushes.map(({name, colour}, i) => {
+    by("brushes")?.append(...this.brushes.map(({name, colour}, i) => {
       const swatch = element("span", {className: "swatch"});
       swatch.style.background = `rgb(${colour})`;
       const button = element("button", {onclick: () => this.pickBrush(i)}, swatch, name);
@@ -57,7 +57,7 @@ export class Tools {
   /** Puts the tool down at a point, in pixels of the drawing. */
   lower(point) {
     this.line = {start: point, end: point};
-    const isLine = !paintsClasses && this.tool !== "eraser";
+    const isLine = !this.paintsClasses && this.tool !== "eraser";
     if (isLine && this.drawing.isExample) this.drawing.replace(this.drawing.blank());
     this.drawing.begin();
     this.moveTo(point);
@@ -76,14 +76,14 @@ export class Tools {
     if (!this.line) return;
     const {start, end} = this.line;
     this.line = null;
-    if (this.tool === "rectangle" && paintsClasses) this.drawing.fill(start, end, this.colour());
+    if (this.tool === "rectangle" && this.paintsClasses) this.drawing.fill(start, end, this.colour());
     else if (this.tool === "rectangle") this.drawing.outline(start, end, this.sizes.rectangle, this.colour());
     this.changed();
     this.mark(end);
   }
 
   colour() {
-    return colours[this.tool === "eraser" ? 0 : this.brush];
+    return this.brushes[this.tool === "eraser" ? 0 : this.brush].colour;
   }
 
   /** Shows the tip of the tool, and the rectangle that is being drawn. */
@@ -140,6 +140,6 @@ export class Tools {
     if (tool) this.pick({tool});
     else if (key === "[") this.resize(this.sizes[this.tool] - 1);
     else if (key === "]") this.resize(this.sizes[this.tool] + 1);
-    else if (paintsClasses && settings.brushes[key - 1]) this.pickBrush(key - 1);
+    else if (this.paintsClasses && this.brushes[key - 1]) this.pickBrush(key - 1);
   }
 }
