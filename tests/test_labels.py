@@ -313,7 +313,7 @@ def test_drawings_in_the_colours_of_classes():
     np.testing.assert_array_equal(city.of_drawing(np.zeros((2, 3, 3), np.uint8)), np.zeros((2, 3, 19), np.uint8))
     by_id = labels_of(CLASSES)
     np.testing.assert_array_equal(by_id.of_drawing(by_id.painted(ONE_HOT)), ONE_HOT)
-    assert session.colours(config_of(json.dumps(PALETTE)))[1] == "#0af64d"
+    assert session.settings(config_of(json.dumps(PALETTE)))["brushes"][1]["colour"] == (10, 246, 77)
 
 
 def test_uploaded_label_maps_are_shown_in_their_colours(tmp_path):

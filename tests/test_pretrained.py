@@ -163,8 +163,9 @@ def test_a_page_is_drawn_on_and_a_training_starts_with_a_model(shapes_dir):
     pytest.importorskip("i2i_jax.studio.session")
     from i2i_jax.studio import session
 
-    assert session.samples(session.opened("shapes"), np.full((64, 64, 3), 255, np.uint8), seed=0, number=1)[0].shape == (64, 64, 3)
-    assert len(session.colours(build.read_config("facades"))) == 12
+    z = np.zeros(2, np.float32)
+    assert session.translated(session.opened("shapes"), np.full((64, 64, 3), 255, np.uint8), z).shape == (64, 64, 3)
+    assert len(session.settings(build.read_config("facades"))["brushes"]) == 12
     config = override(runs.get_config("finetune", "shapes"), {"data.prepared_dir": str(shapes_dir)})
     abstract = jax.eval_shape(lambda key: build.game(config).init(key, build.example_batch(config)), jax.random.key(0))
     fresh = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), abstract)

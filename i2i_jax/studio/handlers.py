@@ -62,7 +62,7 @@ class Handlers:
         picture, model = session.drawn(drawing), self.models[run]
         if not np.ptp(picture, axis=(0, 1)).any():  # nothing is drawn yet
             return None, None, [], self._pad(None, z), None
-        latents = session.latents(model, seed=_whole(seed, "Seed", 0), number=number)
+        latents = session.latents(model, seed=_whole(seed, "Seed", 0), number=_whole(number, "Samples", 1))
         samples = gr.Gallery(_numbered(session.samples(model, picture, latents, seed=seed)), selected_index=None)
         return samples, latents, [], self._pad(latents, z), session.translated(model, picture, np.array(z, np.float32)) if z else None
 
@@ -97,7 +97,7 @@ class Handlers:
         if latents is None or len(clicked) < 2:
             return note, gr.Row(visible=False), None, None
         start, end = clicked
-        z = session.between(latents[start], latents[end], steps)
+        z = session.between(latents[start], latents[end], _whole(steps, "Pictures", 2))
         pictures = session.samples(self.models[run], session.drawn(drawing), z, seed=0)
         return note, gr.Row(visible=True), _film(pictures, start + 1, end + 1), _numbered(pictures)
 
@@ -173,7 +173,7 @@ def _read(upload: str, model: Model, side: Literal["input", "target"]) -> sessio
 
 
 def _whole(number: int | None, label: str, least: int) -> int:
-    """The number in a field. Raises ConfigError if it is empty."""
-    if number is None:
-        raise ConfigError(f"{label} is empty: type a whole number, at least {least}")
+    """The number in a field. Raises ConfigError if it is empty or too small."""
+    if number is None or number < least:
+        raise ConfigError(f"{label} is {'empty' if number is None else number}: type a whole number, at least {least}")
     return number

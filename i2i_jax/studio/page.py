@@ -136,7 +136,7 @@ class Page:
             self.another.click(lambda: secrets.randbelow(10_000), None, self.seed, show_progress="hidden"),
         ]  # fmt: skip
         followed = [event.then(**following) for event in ready]
-        followed += [changed(**following) for changed in (self.canvas.input, self.number.release, self.seed.input)]
+        followed += [changed(**following) for changed in (self.canvas.input, self.number.input, self.seed.input)]
         for event in followed:
             event.success(**self._walking())
         kept = [component.change for component in page]
@@ -150,7 +150,7 @@ class Page:
         self.pad.input(answers.point, [*inputs, self.pad], [self.z, self.picture, *self.sliders], **shown, **LATEST)
         taken = self.samples.select(answers.take, [*inputs, self.latents, self.clicked], [self.clicked, *latent], **shown, **ALONE)
         taken.success(**self._walking())
-        self.steps.release(**self._walking())
+        self.steps.input(**self._walking())
         self.style.upload(answers.imitate, [*inputs, self.latents, self.style], latent, **shown, **ALONE)
 
     def _walking(self) -> dict[str, Any]:
