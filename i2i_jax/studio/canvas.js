@@ -19,6 +19,7 @@ class Studio {
   constructor(root, props, trigger) {
     Object.assign(this, {root, props, trigger, layout: root.innerHTML, options: [], timer: null});
     root.addEventListener("keydown", (event) => this.shortcut(event));
+    addEventListener("hashchange", () => { clearTimeout(this.timer); location.reload(); }); // another link was opened here
   }
 
   /** Shows what the address holds, else the first example; then the server is asked for its translations. */
