@@ -18,7 +18,6 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,15 +28,13 @@ import tables
 import timing
 import topologies
 from absl import flags
-from data_sheets import BANDWIDTHS, MEMORIES, PEAKS
-from jax.sharding import Mesh
 
-from i2i_jax import build, configs
+from i2i_jax import configs
 from i2i_jax.commands import app
 from i2i_jax.config import Config, batch_multiple
-from i2i_jax.devices import crashes, parallel
+from i2i_jax.devices import crashes, data_sheets, parallel
 from i2i_jax.storage import files
-from i2i_jax.training.pieces import training_step
+from i2i_jax.training import operations
 
 _CONFIG = flags.DEFINE_string("config", "bicycle:facades", "A predefined config or a Python file, and its dataset.")
 _CHIPS = flags.DEFINE_list("chips", ["v5e:1x1", "v5e:2x4", "h100:1", "h100:8"], "TPUs in a grid, or a number of GPUs in one machine.")
@@ -54,8 +51,6 @@ MEMORY = {
     "code": "generated_code_size_in_bytes",
     "peak": "peak_memory_in_bytes",
 }
-PLATFORMS = {"tpu": "tpu", "gpu": "cuda"}  # as lowering names them
-MULTIPLIED_IN = {"tpu": {"float32": "bfloat16"}, "gpu": {"float32": "tensorfloat32"}}  # unless jax_default_matmul_precision is set
 
 Row = dict[str, Any]
 
@@ -66,14 +61,6 @@ class Compiled(NamedTuple):
     text: str
     memory: dict[str, int]
     seconds: float
-
-
-def traced(config: Config, mesh: Mesh) -> Any:
-    """The training step traced for the devices of the mesh, which need not exist."""
-    game, key = build.game(config), jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(partial(game.init, batch=build.example_batch(config)), key)
-    raw = jax.eval_shape(lambda: batches.raw_batch(config, range(config.data.batch_size)))
-    return training_step(config, game, mesh).trace(state, raw, key)
 
 
 def compile_or_read(chips: str, lowered: Any, folder: str | None) -> Compiled:
@@ -98,25 +85,23 @@ def compiled_step(chips: str, pairs: int) -> Row:
     mesh = parallel.make_mesh(topologies.devices(chips))
     device = mesh.devices.flat[0]
     row = {"chips": chips, "pairs": pairs, "fits": False}
+    config = config_of(pairs * mesh.size)
+    raw = jax.eval_shape(lambda: batches.raw_batch(config, range(config.data.batch_size)))
     try:
-        step = compile_or_read(chips, traced(config_of(pairs * mesh.size), mesh).lower(), _PROGRAMS.value)
+        step = compile_or_read(chips, operations.traced(config, mesh, raw).lower(), _PROGRAMS.value)
     except jax.errors.JaxRuntimeError as error:
         if not crashes.out_of_memory(error):
             raise
         return row
-    row |= figures_of(step) | {"operations": operations(pairs, PLATFORMS[device.platform])}
-    peak = PEAKS[device.device_kind, MULTIPLIED_IN[device.platform].get(_DTYPE.value, _DTYPE.value)]
-    share = step.memory["peak"] / MEMORIES[device.device_kind]
-    times = {"arithmetic": row["operations"] / peak, "HBM": row["hbm_bytes"] / BANDWIDTHS[device.device_kind]}
+    row |= figures_of(step) | {"operations": operations.of_device(config, raw, mesh)}
+    share = step.memory["peak"] / data_sheets.MEMORIES[device.device_kind]
+    times = {
+        "arithmetic": row["operations"] / data_sheets.peak(device, _DTYPE.value),
+        "HBM": row["hbm_bytes"] / data_sheets.BANDWIDTHS[device.device_kind],
+    }
     bound = max(times, key=times.__getitem__)
     images = pairs * mesh.size / times[bound]
     return row | {"fits": share <= 1, "share_of_memory": share, "seconds": times, "bound": bound, "images_per_second": images}
-
-
-def operations(pairs: int, platform: str) -> float:
-    """Operations of one chip in a step, in the forms of the platform."""
-    one_device = parallel.make_mesh(jax.devices()[:1])
-    return traced(config_of(pairs), one_device).lower(lowering_platforms=(platform,)).cost_analysis()["flops"]
 
 
 def figures_of(step: Compiled) -> Row:

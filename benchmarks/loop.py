@@ -3,7 +3,7 @@
     python benchmarks/loop.py [--steps=1500]
 
 Trains configs/bicycle.py on `shapes` once, with intervals that rarely coincide. Training is blocked from the arrival of a logged step's
-losses until the next batch is requested. Background writes also slow the steps that follow: their time is compared with that of as many
+losses until the next step is called. Background writes also slow the steps that follow: their time is compared with that of as many
 steps after a plain log. Shares are for the config's own intervals. The first event of each kind compiles and is not counted.
 """
 
@@ -11,7 +11,6 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -23,8 +22,9 @@ from absl import flags
 from i2i_jax import presets, training
 from i2i_jax.commands import app
 from i2i_jax.config import Config, override
-from i2i_jax.data import loader
-from i2i_jax.training import loop, report
+from i2i_jax.objectives import Losses
+from i2i_jax.train_state import TrainState
+from i2i_jax.training import loop, report, speed
 
 _STEPS = flags.DEFINE_integer("steps", 1500, "Training steps.", lower_bound=500)
 
@@ -41,26 +41,25 @@ class Event(NamedTuple):
 
 def events(config: Config) -> list[Event]:
     """The logged steps of one training run, but the last."""
-    arrived, asked, batches, terms = [], [], loader.batches, report.terms
+    arrived, called, call, terms = [], [], speed.Speed.__call__, report.terms
 
-    def timed_batches(*args, **options) -> Iterator[loader.RawBatch]:
-        for batch in batches(*args, **options):
-            asked.append(time.perf_counter())
-            yield batch
+    def timed_call(*arguments) -> tuple[TrainState, Losses]:
+        called.append(time.perf_counter())
+        return call(*arguments)
 
     def timed_terms(losses: object) -> dict[str, float]:
         values = terms(losses)
-        arrived.append((len(asked), time.perf_counter()))
+        arrived.append((len(called), time.perf_counter()))
         return values
 
     with (
         tempfile.TemporaryDirectory() as workdir,
-        mock.patch.object(loader, "batches", timed_batches),
+        mock.patch.object(speed.Speed, "__call__", timed_call),
         mock.patch.object(loop, "terms", timed_terms),
     ):
         training.train(config, Path(workdir))
     names = {step: tuple(name for name, every in OWN.items() if step % every == 0) for step, _ in arrived}
-    return [Event(names[step], asked[step] - arrival, after - asked[step]) for (step, arrival), (_, after) in itertools.pairwise(arrived)]
+    return [Event(names[step], called[step] - arrival, after - called[step]) for (step, arrival), (_, after) in itertools.pairwise(arrived)]
 
 
 def main(argv: list[str]) -> None:

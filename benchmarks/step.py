@@ -3,8 +3,8 @@
     python benchmarks/step.py [--steps=quickstart,pix2pix_256_1,bicycle_256_2] [--dtype=bfloat16 --rounds=10]
 
 A step is a complete training step: crop, flip and scale on the device, both players, Adam. FLOPs are XLA's count for the program before
-compilation. The peak is that of the accelerator's data sheet; on a CPU it is a large matrix product timed in the same run. Memory is the
-compiler's plan: state, batch and temporaries.
+compilation, for one device. The peak is that of the accelerator's data sheet; on a CPU it is a large matrix product timed in the same run.
+Memory is the compiler's plan: state, batch and temporaries.
 """
 
 import statistics
@@ -20,13 +20,13 @@ import tables
 import timing
 from absl import flags
 from compiled import collectives
-from data_sheets import PEAKS
 
 from i2i_jax import build, presets
 from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
 from i2i_jax.config import Config, ConfigError
-from i2i_jax.devices import parallel
+from i2i_jax.devices import data_sheets, parallel
+from i2i_jax.training import operations
 from i2i_jax.training.pieces import training_step
 
 Preset = Callable[[str], Config]
@@ -90,14 +90,14 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
     run()
     in_a_row = max(1, round(ROUND_SECONDS / timing.seconds(run)))  # as in training, which waits only for logged steps
     seconds = [timing.seconds(partial(run, in_a_row)) / in_a_row for _ in range(_ROUNDS.value)]
-    operations, memory = lowered.cost_analysis()["flops"], step.memory_analysis()
-    rate = operations / statistics.median(seconds)
+    memory, count = step.memory_analysis(), operations.of_device(config, batch, mesh)
+    rate = count / statistics.median(seconds)
     return {
         "trace_seconds": traced - start,
         "compile_seconds": compiled - traced,
         "step_seconds": timing.spread(seconds),
         "images_per_second": reference.batch / statistics.median(seconds),
-        "operations": operations,
+        "operations": count,
         "operations_per_second": rate,
         "share_of_peak": rate / peak,
         "all_reduced_bytes": sum(size for _, size in collectives(step.as_text())),
@@ -106,9 +106,8 @@ def measure(reference: Reference, peak: float) -> dict[str, Any]:
 
 
 def peak_rate() -> float:
-    """Peak operations per second of all devices together."""
-    known = PEAKS.get((jax.devices()[0].device_kind, _DTYPE.value))
-    return (known or _matrix_product_rate()) * len(jax.devices())
+    """Peak operations per second of one device."""
+    return data_sheets.peak(jax.devices()[0], _DTYPE.value) or _matrix_product_rate()
 
 
 def _matrix_product_rate(side: int = 4096) -> float:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import statistics
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,15 @@ from i2i_jax.storage.metrics_file import parse_row
 MAX_POINTS = 1000  # points of a curve; longer runs show every n-th row
 COLOURS = 6  # colours of curves in style.css
 MEASURED = "eval/"  # prefix of the metrics in a row of metrics.jsonl; the other values are losses
+
+# Their names on the page, and their forms.
+DEVICE_FIGURES = {
+    "share_of_time_in_steps": ("time in steps", "{:.0%}"),
+    "tflops_per_second": ("TFLOP/s of a device", "{:.3g}"),
+    "share_of_peak": ("share of its peak", "{:.0%}"),
+    "device_memory_gb": ("device memory", "{:.3g} GB"),
+    "device_memory_peak_gb": ("device memory, at most", "{:.3g} GB"),
+}
 
 Row = dict[str, Any]
 
@@ -200,7 +210,15 @@ def _progress(rows: list[Row], total: int | None, batch_size: int | None) -> dic
         progress["training time"] = hours(last["time"])
     if "learning_rate" in last:
         progress["learning rate"] = short(render.number(last["learning_rate"])).strip()
-    return progress
+    return progress | _of_devices(rows)
+
+
+def _of_devices(rows: list[Row]) -> dict[str, str]:
+    """What the devices did over the last tenth of the rows, on average; memory as it was last."""
+    recent = rows[-max(1, len(rows) // 10) :]
+    found = {name: [value for row in recent if math.isfinite(value := render.number(row.get(name)))] for name in DEVICE_FIGURES}
+    means = {name: values[-1] if "memory" in name else statistics.mean(values) for name, values in found.items() if values}
+    return {DEVICE_FIGURES[name][0]: DEVICE_FIGURES[name][1].format(mean) for name, mean in means.items()}
 
 
 def _speed(rate: float) -> str:

@@ -8,7 +8,10 @@ from typing import Any
 from i2i_jax.config import current_name
 from i2i_jax.storage.files import atomic_write
 
-TIMING = ("time", "steps_per_second")  # the only fields that differ between two runs of the same config
+# What the devices did, where it is known: the share of the time in which they computed steps, TFLOP/s of one device during these, what
+# share of its data sheet's peak this is, and gigabytes of its memory, now and at most.
+SPEED = ("share_of_time_in_steps", "tflops_per_second", "share_of_peak", "device_memory_gb", "device_memory_peak_gb")
+TIMING = ("time", "steps_per_second", *SPEED)  # the only fields that differ between two runs of the same config
 
 
 def parse_row(line: bytes) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from i2i_jax.pages.formats import hours, short
 from i2i_jax.storage.files import writing
-from i2i_jax.storage.metrics_file import as_json, keep_until
+from i2i_jax.storage.metrics_file import SPEED, as_json, keep_until
 from i2i_jax.training.tensorboard import TensorBoard
 
 
@@ -72,7 +72,7 @@ class RunLog(AbstractContextManager["RunLog"]):
                 self._metrics.close()
 
     def write(self, step: int, values: Mapping[str, SupportsFloat]) -> None:
-        """Writes the figures after `step` steps; names are PLAYER/TERM, eval/FIGURE or a plain word. Raises OSError."""
+        """Writes the figures after `step` steps; names are PLAYER/TERM, eval/FIGURE, one of SPEED or a plain word. Raises OSError."""
         now = time.perf_counter()
         rate = _rate(self._previous, (step, now))
         terms = {name: float(value) for name, value in values.items()}
@@ -92,12 +92,22 @@ class RunLog(AbstractContextManager["RunLog"]):
         total = str(self._total_steps)
         images = "" if self._batch_size is None else f" {short(rate * self._batch_size)} images/s"
         left = hours((self._total_steps - step) / mean_rate) if mean_rate else "?"
-        head = f"{step:{len(total)}}/{total} {100 * step / self._total_steps:5.1f}%  {short(rate)} steps/s{images}  {left:>8} left"
+        speed = f"{short(rate)} steps/s{images}{_of_devices(values)}"
+        head = f"{step:{len(total)}}/{total} {100 * step / self._total_steps:5.1f}%  {speed}  {left:>8} left"
         groups: dict[str, list[str]] = {}
-        for name, value in values.items():
+        for name, value in ((name, value) for name, value in values.items() if name not in SPEED):
             player, _, term = name.rpartition("/")
             groups.setdefault(player, []).append(f"{term} {short(value)}")
         return " | ".join([head, *(f"{player} {'  '.join(terms)}".lstrip() for player, terms in groups.items())])
+
+
+def _of_devices(values: Mapping[str, float]) -> str:
+    """The share of the time in steps, and the operations of devices whose peak is known, as far as these are in the values."""
+    forms = {
+        "share_of_peak": "{tflops_per_second:7.4g} TFLOP/s {share_of_peak:4.0%} of peak",
+        "share_of_time_in_steps": "{share_of_time_in_steps:4.0%} in steps",
+    }
+    return "".join(f"  {form.format(**values)}" for name, form in forms.items() if name in values)
 
 
 def _rate(start: tuple[int, float], end: tuple[int, float]) -> float:

@@ -11,11 +11,12 @@ from clu.parameter_overview import count_parameters
 
 from i2i_jax import build
 from i2i_jax.config import Config
-from i2i_jax.devices import processes
+from i2i_jax.devices import parallel, processes
 from i2i_jax.train_state import TrainState
 from i2i_jax.training import nonfinite, profile, run_folder, stop
 from i2i_jax.training.pieces import Pieces, newest_state, training_step
 from i2i_jax.training.report import Report, is_due, progress, terms
+from i2i_jax.training.speed import Speed
 from i2i_jax.training.stop import Stopped
 
 
@@ -53,14 +54,20 @@ def train(config: Config, workdir: str | Path, *, command: str = "", devices: Se
             processes.print_once(f"nothing to do: this run is at step {start} of {total}; a higher train.steps continues it")
             return state
         processes.on_all(lambda: _introduce(pieces, state))
-        key, step_fn = jax.random.key(config.train.seed), training_step(config, pieces.game, pieces.mesh)
+        key = parallel.jit_replicated(lambda: jax.random.key(config.train.seed), mesh=pieces.mesh)
         batches = pieces.batches(start)
         steps = profile.traced(progress(start, total), config, workdir, wait=lambda: jax.block_until_ready(state))
-        with processes.on_all(lambda: Report(pieces, start)) as report, contextlib.closing(steps):
+        with (
+            Speed(training_step(config, pieces.game, pieces.mesh), config, pieces.mesh) as step_fn,
+            processes.on_all(lambda: Report(pieces, start, step_fn)) as report,
+            contextlib.closing(steps),
+        ):
+            next_batch = next(batches)
             for step in steps:
-                batch = next(batches)
-                previous = jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
+                batch, previous = next_batch, jax.tree.map(jnp.copy, state) if config.train.debug_nans else None
                 state, losses = step_fn(state, batch, key)
+                if step < total:
+                    next_batch = next(batches)  # moves to the devices while they compute
                 stopping = should_stop(step)
                 saving = stopping or is_due(config, step, "checkpoint_every", "eval_every")
                 reporting = saving or is_due(config, step, "log_every", "sample_every")

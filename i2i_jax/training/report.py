@@ -20,6 +20,7 @@ from i2i_jax.pages.run import write_run
 from i2i_jax.train_state import TrainState
 from i2i_jax.training import log, wandb
 from i2i_jax.training.pieces import Pieces
+from i2i_jax.training.speed import Speed
 
 GRID_INPUTS = 6
 PAGE_EVERY = 30.0  # seconds
@@ -49,8 +50,8 @@ def _hidden() -> bool | None:
 class Report(contextlib.AbstractContextManager):
     """Reports a run. Every process evaluates on its own devices of the mesh; only process 0 writes."""
 
-    def __init__(self, pieces: Pieces, start: int):
-        config, held_out = pieces.config, pieces.held_out
+    def __init__(self, pieces: Pieces, start: int, speed: Speed):
+        config, held_out, self._speed = pieces.config, pieces.held_out, speed
         self._config, self._workdir, self._learning_rate = config, pieces.workdir, pieces.learning_rate
         shown, measured = min(GRID_INPUTS, len(held_out)), min(config.eval.inputs, len(held_out))
         self._shown, self._measured = range(shown), range(measured)
@@ -94,10 +95,11 @@ class Report(contextlib.AbstractContextManager):
         return {name: value for name, value in figures.items() if isinstance(value, float)}
 
     def log(self, step: int, values: dict[str, float], figures: dict[str, float] | None = None) -> None:
-        """Writes loss terms and evaluated figures of a step to the console and every log."""
+        """Writes loss terms, evaluated figures and the speed of the steps up to `step` to the console and every log."""
         values = values | {"learning_rate": float(jax.device_get(self._learning_rate(step - 1)))}
         if self._log:
-            self._log.write(step, values | {f"eval/{name}": value for name, value in (figures or {}).items()})
+            evaluated = {f"eval/{name}": value for name, value in (figures or {}).items()}
+            self._log.write(step, values | evaluated | self._speed.figures())
 
     def _write_page(self) -> None:
         if self._log:
