@@ -59,6 +59,7 @@ ROUND_SECONDS = 0.5
 _STEPS = flags.DEFINE_list("steps", None, f"Steps to measure (default: all; on a CPU {', '.join(ON_CPU)}).")
 _DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Number format of the computation.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Timings of each step; each runs as many steps as fit in half a second.", lower_bound=2)
+_WIDTH = flags.DEFINE_integer("width", None, "Channels of each network's first layer (default: the config's).", lower_bound=1)
 _REMATERIALIZE = flags.DEFINE_bool("rematerialize", False, "Set config.train.rematerialize.")
 
 
@@ -66,6 +67,7 @@ def config_of(reference: Reference) -> Config:
     config = reference.preset(reference.dataset)
     config.data.load_size = config.data.crop_size = reference.size
     config.data.batch_size, config.model.dtype = reference.batch, _DTYPE.value
+    config.model.width = _WIDTH.value or config.model.width
     config.train.rematerialize = _REMATERIALIZE.value
     return config
 

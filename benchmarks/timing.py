@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import tables
 
 from i2i_jax.storage import files
+
+RESULTS = Path(os.environ.get("I2I_RESULTS", Path(__file__).parent / "results"))
 
 Run = Callable[[], Any]
 
@@ -77,8 +80,8 @@ def shown(values: Mapping[str, float], *, unit: float = 1.0, digits: int = 3) ->
 
 
 def write(name: str, results: Any, table: str, *packages: str) -> None:
-    """Prints the table, and writes it to benchmarks/results/NAME.md and the results to NAME.json."""
-    stem = Path(__file__).parent / "results" / name
+    """Prints the table, and writes it to NAME.md and the results to NAME.json, in benchmarks/results or the folder $I2I_RESULTS."""
+    stem = RESULTS / name
     files.atomic_write(
         stem.with_suffix(".json"), (json.dumps(tables.provenance(*packages) | {"results": results}, indent=1) + "\n").encode()
     )

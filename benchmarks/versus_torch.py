@@ -5,7 +5,7 @@
 
 DIR is a clone of junyanz/BicycleGAN or junyanz/pytorch-CycleGAN-and-pix2pix, whose system is compared. `train` times a training step,
 `translate` samples of one input. On a GPU the PyTorch code is also run as its users would speed it up (channels last, bfloat16 autocast,
-torch.compile), and ours in bfloat16. Needs the extra `torch`.
+without and with torch.compile), and ours in bfloat16. Needs the extra `torch`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from absl import flags
 from i2i_jax import build, presets, sampling
 from i2i_jax.commands import app
 from i2i_jax.commands.app import keep_freed_memory
-from i2i_jax.config import Config
+from i2i_jax.config import Config, ConfigError
 from i2i_jax.devices import parallel
 from i2i_jax.types import Batch
 
@@ -39,8 +39,17 @@ _SAMPLES = flags.DEFINE_integer("samples", 20, "Translations of one input.", low
 _SIZE = flags.DEFINE_enum("size", "256", ["128", "256"], "Side of the images in pixels.")
 _WIDTH = flags.DEFINE_integer("width", 64, "Channels of each network's first layer.")
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Timed runs of each.", lower_bound=1)
+_IN_A_ROW = flags.DEFINE_integer("in_a_row", 1, "Training steps of a timed run, which waits for the last one only.", lower_bound=1)
+_VARIANTS = flags.DEFINE_list("variants", None, "What to time beside PyTorch (default: ours, and on a GPU all): ours, and in bfloat16 "
+                              "torch_bfloat16, torch_compiled and ours_bfloat16.")  # fmt: skip
 
 EAGER = "PyTorch"
+VARIANTS = {
+    "ours": "ours",
+    "torch_bfloat16": "PyTorch, bfloat16",
+    "torch_compiled": "PyTorch, compiled, bfloat16",
+    "ours_bfloat16": "ours, bfloat16",
+}
 
 
 def bicycle_gan(config: Config, options: dict[str, Any]) -> Any:
@@ -88,6 +97,7 @@ class Job(NamedTuple):
     config: Config
     samples: int
     reference: str
+    in_a_row: int = 1  # training steps of a run
 
     def images(self) -> list[np.ndarray]:
         """Input and target, [b, h, w, 3]."""
@@ -96,8 +106,8 @@ class Job(NamedTuple):
         return [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(2)]
 
 
-def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
-    """The PyTorch run. `compiled`: channels last, bfloat16 autocast, torch.compile."""
+def theirs(job: Job, *, bfloat16: bool = False, compiled: bool = False) -> timing.Run:
+    """The PyTorch run. `bfloat16`: autocast, channels last; `compiled`: torch.compile."""
     sys.path.insert(0, job.reference)
     torch.set_num_threads(os.cpu_count() or 1)
     gpu = torch.cuda.is_available()
@@ -105,17 +115,22 @@ def theirs(job: Job, *, compiled: bool = False) -> timing.Run:
                "preprocess": "resize_and_crop", "direction": "AtoB", "beta1": 0.5, "input_nc": 3, "output_nc": 3, "init_gain": 0.02,
                "verbose": False, "model": "", "lr_policy": "linear"}  # fmt: skip
     model = (bicycle_gan if job.config.objective == "bicycle_gan" else pix2pix)(job.config, options)
-    for name in model.model_names if compiled else ():
-        setattr(model, f"net{name}", torch.compile(getattr(model, f"net{name}").to(memory_format=torch.channels_last)))
+    for name in model.model_names if bfloat16 else ():
+        network = getattr(model, f"net{name}").to(memory_format=torch.channels_last)
+        # torch.compile leaves DataParallel, in which the public code wraps its networks, as it is.
+        setattr(model, f"net{name}", torch.compile(getattr(network, "module", network)) if compiled else network)
     a, b = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in job.images())
+    images = {"A": a, "B": b, "A_paths": "", "B_paths": ""}
 
     def run() -> None:
-        model.set_input({"A": a, "B": b, "A_paths": "", "B_paths": ""})
-        with torch.autocast("cuda", torch.bfloat16) if compiled else contextlib.nullcontext():
+        with torch.autocast("cuda" if gpu else "cpu", torch.bfloat16) if bfloat16 else contextlib.nullcontext():
             if job.task == "train":
-                model.optimize_parameters()
-            else:  # one at a time, as in its test script
-                for _ in range(job.samples):
+                for _ in range(job.in_a_row):
+                    model.set_input(images)
+                    model.optimize_parameters()
+            else:
+                model.set_input(images)
+                for _ in range(job.samples):  # one at a time, as in its test script
                     model.test()
         if gpu:
             torch.cuda.synchronize()
@@ -134,7 +149,8 @@ def ours(job: Job) -> timing.Run:
 
     def train() -> None:
         nonlocal state
-        state, losses = step(state, batch, key)
+        for _ in range(job.in_a_row):
+            state, losses = step(state, batch, key)
         jax.block_until_ready((state, losses))
 
     return train if job.task == "train" else lambda: jax.block_until_ready(translate(state, z))
@@ -142,11 +158,18 @@ def ours(job: Job) -> timing.Run:
 
 def main(argv: list[str]) -> None:
     is_bicycle = (Path(_REFERENCE.value) / "models" / "bicycle_gan_model.py").exists()
-    job = Job(_TASK.value, config_of(is_bicycle), _SAMPLES.value, _REFERENCE.value)
-    makers = {EAGER: partial(theirs, job), "ours": partial(ours, job)}
-    if torch.cuda.is_available():
-        makers["PyTorch, compiled, bfloat16"] = partial(theirs, job, compiled=True)
-        makers["ours, bfloat16"] = partial(ours, job._replace(config=config_of(is_bicycle, dtype="bfloat16")))
+    job = Job(_TASK.value, config_of(is_bicycle), _SAMPLES.value, _REFERENCE.value, _IN_A_ROW.value)
+    in_bfloat16 = job._replace(config=config_of(is_bicycle, dtype="bfloat16"))
+    beside = {
+        "ours": partial(ours, job),
+        "torch_bfloat16": partial(theirs, job, bfloat16=True),
+        "torch_compiled": partial(theirs, job, bfloat16=True, compiled=True),
+        "ours_bfloat16": partial(ours, in_bfloat16),
+    }
+    chosen = _VARIANTS.value or (list(beside) if torch.cuda.is_available() else ["ours"])
+    if unknown := set(chosen) - set(beside):
+        raise ConfigError(f"--variants: unknown {min(unknown)!r}: {', '.join(beside)}")
+    makers = {EAGER: partial(theirs, job)} | {VARIANTS[name]: beside[name] for name in chosen}
     measured = timing.in_turns(makers, rounds=_ROUNDS.value)
     ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
     images = f"{job.config.data.crop_size}² x {job.config.data.batch_size if job.task == 'train' else job.samples}"
