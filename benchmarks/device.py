@@ -1,6 +1,7 @@
 """What one accelerator does in eight minutes: see device.sh, which calls it. Needs nothing but Python; what the parts need may lack."""
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 REFERENCES = {"bicycle_gan": "BicycleGAN", "pix2pix": "pytorch-CycleGAN-and-pix2pix"}  # clones of the public PyTorch code
 GRACE = 20  # seconds that a part gets to save its work once it is asked to end
-LEAST_TRAINING = 60  # seconds kept for the last part
+MINUTES = 8  # for all parts; with another number of --minutes, each may take as much longer or shorter
 ENVIRONMENT = "import tables, json; print(json.dumps(tables.provenance('optax', 'orbax-checkpoint'), indent=1))"
 
 # (part, path in its results, goal): a share or a ratio to reach.
@@ -31,7 +32,12 @@ OURS = "ours, bfloat16"
 
 
 class Part(NamedTuple):
-    """A command and the seconds that it may take. `writes`: the name of its results; `ends_well`: it is to be ended when they are over."""
+    """A command and how many seconds of the eight minutes it may take.
+
+    Attributes:
+        writes: the name of the files with its results.
+        ends_well: whether it is meant to be ended when its seconds are over.
+    """
 
     name: str
     seconds: int
@@ -71,7 +77,7 @@ def parts(options: argparse.Namespace, run: Path) -> Iterator[Part]:
     yield Part("data", 45, [*python, "benchmarks/data.py", f"--data={options.data}", "--steps=0", *pairs], "data")
     images = ["--images=2"] if small else ["--images=400"]
     yield Part("translate", 60, [*python, "benchmarks/translate.py", "--run=facades", "--size=128", "--samples=4", *images], "translate")
-    yield Part("training", options.minutes * 60, [*python, "-m", "i2i_jax", "train", *_training(options, run)], ends_well=not small)
+    yield Part("training", 60 * MINUTES, [*python, "-m", "i2i_jax", "train", *_training(options, run)], ends_well=not small)
 
 
 def _training(options: argparse.Namespace, run: Path) -> list[str]:
@@ -93,7 +99,11 @@ def outcome(part: Part, seconds: float, results: Path) -> Outcome:
         return Outcome(part.name, 0.0, "not begun: no time was left", None, "", "")
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(part.command, cwd=HERE.parent, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-        state = _ended(process, seconds, part.ends_well)
+        try:
+            state = _ended(process, seconds, part.ends_well)
+        finally:  # the part's processes never outlive this one
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         output.seek(0)
         log = output.read().decode("utf-8", "replace")
     lines = [line for line in log.splitlines() if line.strip()]
@@ -117,7 +127,7 @@ def _ended(process: subprocess.Popen, seconds: float, ends_well: bool) -> str:
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
         return f"killed after {seconds:.0f} s"
     return "done" if ends_well else f"ended after {seconds:.0f} s"
@@ -170,8 +180,9 @@ def keep_run(run: Path, output: Path) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = parsed()
-    end = time.monotonic() + 60 * options.minutes
+    end, scale = time.monotonic() + 60 * options.minutes, options.minutes / MINUTES
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -181,8 +192,8 @@ def main() -> int:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(temporary) / "compiled"))
         for part in parts(options, run):
-            kept = GRACE if part.name == "training" else LEAST_TRAINING + GRACE
-            outcomes[part.name] = outcome(part, min(part.seconds, end - time.monotonic() - kept), results)
+            left = end - time.monotonic() - GRACE - (0 if part.name == "training" else 60 * scale)
+            outcomes[part.name] = outcome(part, min(part.seconds * scale, left), results)
             print(f"{part.name}: {outcomes[part.name].state}, {outcomes[part.name].seconds:.0f} s", flush=True)
             keep_run(run, output)
             (output / "report.md").write_text(report(outcomes, options.rehearse))
@@ -196,7 +207,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--output", default=os.environ.get("OUT"), help="folder for report.md, report.json, samples.png and metrics.jsonl")
     parser.add_argument("--data", required=True, help="a folder of side-by-side pairs: facades, photo left and labels right")
     parser.add_argument("--references", default="references", help=f"folder with clones {' and '.join(REFERENCES.values())}")
-    parser.add_argument("--minutes", type=float, default=8, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="for all parts together")
     parser.add_argument("--rehearse", action="store_true", help="everything on the CPU, at the smallest sizes")
     options = parser.parse_args()
     if not options.output:

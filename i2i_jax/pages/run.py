@@ -218,7 +218,7 @@ def _of_devices(rows: list[Row]) -> dict[str, str]:
     recent = rows[-max(1, len(rows) // 10) :]
     found = {name: [value for row in recent if math.isfinite(value := render.number(row.get(name)))] for name in DEVICE_FIGURES}
     means = {name: values[-1] if "memory" in name else statistics.mean(values) for name, values in found.items() if values}
-    return {DEVICE_FIGURES[name][0]: DEVICE_FIGURES[name][1].format(mean) for name, mean in means.items()}
+    return {DEVICE_FIGURES[name][0]: DEVICE_FIGURES[name][1].format(mean).replace("%", " %") for name, mean in means.items()}
 
 
 def _speed(rate: float) -> str:
