@@ -44,7 +44,8 @@ def step(config: Config, state: TrainState, batch: Batch, device: Any) -> tuple[
     mesh = parallel.make_mesh([device])
     game = dataclasses.replace(build.game(config), tx=optax.sgd(1.0)).on_axis(parallel.AXIS)
     placed = jax.device_put(state, parallel.replicated(mesh))
-    stepped, losses = parallel.data_parallel(game.train_step, mesh)(placed, parallel.global_batch(batch, mesh), jax.random.key(1))
+    key = parallel.jit_replicated(lambda: jax.random.key(1), mesh=mesh)
+    stepped, losses = parallel.data_parallel(game.train_step, mesh)(placed, parallel.global_batch(batch, mesh), key)
     terms = {f"{player}/{name}": float(value) for player, of in losses._asdict().items() for name, value in of.items()}
     changes = jax.tree.map(lambda before, after: np.ravel(before - np.asarray(after)), state.params, stepped.params)
     return terms, {network: np.concatenate(jax.tree.leaves(change)) for network, change in changes.items()}

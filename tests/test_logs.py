@@ -115,6 +115,16 @@ def test_console_lines_are_aligned_and_show_progress(tmp_path, capsys, monkeypat
     assert [row["time"] for row in rows(tmp_path)] == [10.0, 12.0, 14.0]
 
 
+def test_console_lines_tell_what_is_known_of_the_devices(tmp_path, capsys):
+    with RunLog(tmp_path, total_steps=20, start_step=0) as log:
+        log.write(10, VALUES | {"share_of_time_in_steps": 0.934, "tflops_per_second": 0.01, "device_memory_gb": 3.0})
+        log.write(20, VALUES | {"share_of_time_in_steps": 0.934, "tflops_per_second": 412.34, "share_of_peak": 0.417})
+    unknown, known = capsys.readouterr().out.splitlines()
+    assert "steps/s   93% in steps  " in unknown and not any(word in unknown for word in ("FLOP", "peak", "memory"))
+    assert "steps/s    412.3 TFLOP/s  42% of peak   93% in steps  " in known
+    assert [row["tflops_per_second"] for row in rows(tmp_path)] == [0.01, 412.34]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.0, "0.0000"), (0.01234, "0.0123"), (-9.87654, "-9.8765"), (12.345678, "12.346"), (99_998.4, "99998"), (1.234e-5, "1.2e-5"),

@@ -14,7 +14,7 @@ import pytest
 from i2i_jax.config import Config, to_json
 from i2i_jax.pages import grids, meanings
 from i2i_jax.pages.evaluation import write_evaluation
-from i2i_jax.pages.run import MAX_POINTS, write_run
+from i2i_jax.pages.run import DEVICE_FIGURES, MAX_POINTS, write_run
 from i2i_jax.pages.translation import ROWS, Translated, write_translation
 from i2i_jax.storage import files
 from i2i_jax.training.log import RunLog
@@ -101,6 +101,18 @@ def test_the_page_of_a_run(tmp_path):
     assert [sample["step"] for sample in sheet["samples"]] == [1000, 2000]
     assert all((tmp_path / "my run" / sample["source"]).is_file() for sample in sheet["samples"])
     assert page.data["finished"] is False
+
+
+def test_what_the_devices_did_is_shown_where_it_is_known(tmp_path):
+    workdir = run_folder(tmp_path)
+    assert not any(name in page_of(workdir).text for name, _ in DEVICE_FIGURES.values())
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rows[-2] |= {"share_of_time_in_steps": 0.2, "device_memory_peak_gb": 1.5}
+    rows[-1] |= {"share_of_time_in_steps": 0.8, "device_memory_peak_gb": 2.25, "share_of_peak": 0.125, "tflops_per_second": "NaN"}
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = page_of(workdir).text
+    assert all(shown in text for shown in ("time in steps50 %", "share of its peak12 %", "device memory, at most2.25 GB"))
+    assert "TFLOP/s of a device" not in text
 
 
 def test_a_run_at_its_last_step_is_finished(tmp_path):
