@@ -22,17 +22,19 @@ Run = Callable[[], Any]
 def in_turns(makers: Mapping[str, Callable[[], Run]], *, rounds: int) -> dict[str, list[float]]:
     """Seconds of each run in each round. Each run has its own process, and a warm-up before the first round.
 
-    Runs take turns, so that other load on the machine affects them equally and they do not disturb each other.
+    Runs take turns, so that other load on the machine affects them equally and they do not disturb each other. Exits if one fails.
     """
     context = multiprocessing.get_context("spawn")
     pipes = {name: context.Pipe() for name in makers}
     processes = [context.Process(target=_serve, args=(make, pipes[name][1]), daemon=True) for name, make in makers.items()]
     for process in processes:
         process.start()
+    for _, other_end in pipes.values():
+        other_end.close()  # so that a process that fails is noticed
     ends = {name: end for name, (end, _) in pipes.items()}
-    for end in ends.values():
-        end.recv()
-    rows = [{name: _ask(end) for name, end in ends.items()} for _ in range(rounds)]
+    for name, end in ends.items():
+        _answer(name, end)
+    rows = [{name: _ask(name, end) for name, end in ends.items()} for _ in range(rounds)]
     for process in processes:
         process.terminate()
     return {name: [row[name] for row in rows] for name in makers}
@@ -53,9 +55,17 @@ def _serve(make: Callable[[], Run], questions: Connection) -> None:
         questions.send(seconds(run))
 
 
-def _ask(end: Connection) -> float:
+def _ask(name: str, end: Connection) -> float:
     end.send("again")
-    return end.recv()
+    return _answer(name, end)
+
+
+def _answer(name: str, end: Connection) -> Any:
+    """What the process of this run sends. Exits if it has failed, which it has said on stderr."""
+    try:
+        return end.recv()
+    except EOFError:
+        raise SystemExit(f"{name} failed") from None
 
 
 def seconds(run: Run) -> float:

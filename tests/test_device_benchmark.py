@@ -118,3 +118,12 @@ def test_wrong_options_are_one_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == "device.sh: error: --data is nowhere: no such folder"
+
+
+def test_a_run_that_fails_ends_the_comparison(tmp_path):
+    code = "import timing, functools\nif __name__ == '__main__': timing.in_turns({'theirs': functools.partial(int, 'x')}, rounds=1)"
+    (tmp_path / "compare.py").write_text(code)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])}
+    done = subprocess.run([sys.executable, tmp_path / "compare.py"], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "invalid literal" in done.stderr and done.stderr.splitlines()[-1] == "theirs failed"

@@ -219,6 +219,7 @@ def test_divergence_ends_training_and_keeps_the_last_finite_checkpoint(tmp_path,
             l1 = losses.generator["l1"] * np.float32(np.nan if int(state.step) >= 3 else 1)
             return state, losses._replace(generator={**losses.generator, "l1": l1})
 
+        poison.lower = step.lower
         return poison
 
     monkeypatch.setattr(loop, "training_step", poisoned)

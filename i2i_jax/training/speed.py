@@ -27,7 +27,7 @@ class Speed(contextlib.AbstractContextManager):
     """
 
     def __init__(self, step_fn: Callable[..., tuple[TrainState, Losses]], config: Config, mesh: Mesh):
-        """Args: `step_fn` is the step of the config, mapped over the mesh."""
+        """Times `step_fn`, the training step of the config, mapped over the mesh."""
         self._step_fn, self._config, self._mesh = step_fn, config, mesh
         self._peak = data_sheets.peak(mesh.devices.flat[0], config.model.dtype)
         self._operations, self._compiled, self._failed = None, False, False
