@@ -75,7 +75,7 @@ def test_a_part_that_takes_too_long_is_ended(signals, ends_well, state, monkeypa
 def test_goals_are_shares_and_ratios():
     seconds = {"PyTorch": [3.0, 4.0, 5.0], "PyTorch, compiled, bfloat16": [2.0] * 3, device.OURS: [1.0, 1.0, 9.0]}
     outcomes = {
-        "step": device.Outcome("step", 1.0, "done", {"bicycle_256_64": {"share_of_peak": 0.25}}, "", ""),
+        "step_bicycle_256_64": device.Outcome("step", 1.0, "done", {"bicycle_256_64": {"share_of_peak": 0.25}}, "", ""),
         "versus_bicycle_gan": device.Outcome("versus_bicycle_gan", 1.0, "done", {"seconds": seconds}, "", ""),
         "versus_pix2pix": device.Outcome("versus_pix2pix", 1.0, "killed after 9 s", None, "", ""),
     }
@@ -103,12 +103,12 @@ def test_a_rehearsal_does_every_part(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     report = json.loads((tmp_path / "output/report.json").read_text())
     assert {part["name"]: part["state"] for part in report["parts"]} == dict.fromkeys(
-        ("environment", "versus_bicycle_gan", "versus_pix2pix", "step", "agreement", "data", "translate", "training"), "done"
+        ("environment", "versus_bicycle_gan", "versus_pix2pix", "step_quickstart", "agreement", "data", "translate", "training"), "done"
     ), done.stdout + done.stderr
     assert done.returncode == 0
     results = {part["name"]: part["results"] for part in report["parts"]}
     assert results["agreement"]["pix2pix"]["float32"]["generator"] < 1e-6 < results["agreement"]["pix2pix"]["bfloat16"]["generator"]
-    assert results["step"]["quickstart"]["operations"] > 0
+    assert results["step_quickstart"]["quickstart"]["operations"] > 0
     assert set(results["versus_pix2pix"]["seconds"]) == {"PyTorch", "PyTorch, bfloat16", "ours, bfloat16"}
     assert {path.name for path in (tmp_path / "output").iterdir()} == {"report.md", "report.json", "samples.png", "metrics.jsonl"}
 
