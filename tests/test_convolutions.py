@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from i2i_jax.models import cpu_convolutions, xla_convolutions
+from i2i_jax.models import convolutions, cpu_convolutions, xla_convolutions
 from i2i_jax.models.convolutions import convolve, transposed_convolve
 
 RNG = np.random.default_rng(0)
@@ -104,13 +104,19 @@ def test_cpu_convolution_and_its_gradients_equal_xlas(case):
             np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
 @pytest.mark.parametrize("case", TRANSPOSED)
-def test_cpu_transposed_convolution_equals_xlas(case):
+def test_transposed_convolutions_of_all_platforms_are_equal(case, platform):
     image_shape, kernel_shape, output_padding = TRANSPOSED[case]
+    forms = convolutions.TRANSPOSED
     with jax.enable_x64(True):
         x, kernel = map(jnp.asarray, arrays(image_shape, kernel_shape))
-        ours, xlas = (module.transposed_convolve(x, kernel, output_padding) for module in (cpu_convolutions, xla_convolutions))
-        np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
+        outputs, vjps = zip(
+            *(jax.vjp(lambda x, k, f=forms[p]: f(x, k, output_padding), x, kernel) for p in (platform, "default")), strict=True
+        )
+        np.testing.assert_allclose(*outputs, rtol=1e-12, atol=1e-12)
+        for ours, xlas in zip(*(vjp(jnp.cos(outputs[0])) for vjp in vjps), strict=True):
+            np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", ["more weights than pixels", "few features"])

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from i2i_jax.devices.layouts import LaidOutStep
 from i2i_jax.types import Shard
 
 AXIS = "data"  # the name of the mesh axis over which the batch is split
@@ -118,7 +119,7 @@ def data_parallel(step: Callable, mesh: Mesh, *, mode: str = "shard_map") -> Cal
     whole, rows = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
     # Without region analysis, XLA's CPU compiler copies most of the state in every step.
     options = _cpu_options(mesh, xla_cpu_copy_insertion_use_region_analysis=True)
-    return jax.jit(mapped, donate_argnums=0, in_shardings=(whole, rows, whole), compiler_options=options)
+    return LaidOutStep(mapped, whole, rows, options)
 
 
 def _pmapped(step: Callable, mesh: Mesh) -> Callable:

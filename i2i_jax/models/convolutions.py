@@ -66,10 +66,17 @@ def _convolution_backward(stride: int, padding: int, saved: tuple[Array, Array],
 _convolution.defvjp(_convolution_forward, _convolution_backward)
 
 
+TRANSPOSED = {"cpu": cpu.transposed_convolve, "cuda": xla.cudnn_transposed_convolve, "default": xla.transposed_convolve}
+
+
+def _transposed_forms(output_padding: int) -> dict[str, Callable[[Array, Array], Array]]:
+    """The transposed convolution (x, kernel) of each platform."""
+    return {platform: lambda x, kernel, form=form: form(x, kernel, output_padding) for platform, form in TRANSPOSED.items()}
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _transposed(x: Array, kernel: Array, output_padding: int) -> Array:
-    on_cpu, elsewhere = (lambda x, kernel, module=module: module.transposed_convolve(x, kernel, output_padding) for module in (cpu, xla))
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    return lax.platform_dependent(x, kernel, **_transposed_forms(output_padding))
 
 
 def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
@@ -77,10 +84,8 @@ def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[A
 
 
 def _transposed_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    on_cpu, elsewhere = (
-        _gradients(lambda x, kernel, module=module: module.transposed_convolve(x, kernel, output_padding)) for module in (cpu, xla)
-    )
-    return lax.platform_dependent(*saved, g, cpu=on_cpu, default=elsewhere)
+    gradients = {platform: _gradients(form) for platform, form in _transposed_forms(output_padding).items()}
+    return lax.platform_dependent(*saved, g, **gradients)
 
 
 _transposed.defvjp(_transposed_forward, _transposed_backward)

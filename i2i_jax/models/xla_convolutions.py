@@ -15,7 +15,9 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
 
 
-def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
+def transposed_by(
+    convolve: Callable, prepared: Callable[[Array, Array], Array] = lambda kernel, x: kernel
+) -> Callable[[Array, Array, int], Array]:
     """Returns `convolutions.transposed_convolve`, computed as a convolution of x dilated by 2 (zeros between its pixels).
 
     Its gradients are those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an input-dilated convolution
@@ -23,12 +25,13 @@ def transposed_by(convolve: Callable) -> Callable[[Array, Array, int], Array]:
 
     Args:
         convolve: the convolution that the gradients are computed by, with the signature of `convolutions.convolve`.
+        prepared: `prepared(kernel, x)` returns the kernel as the compiler should see it.
     """
 
     def dilated(x: Array, kernel: Array, output_padding: int) -> Array:
         low = kernel.shape[0] - 2
         padding = [(low, low + output_padding)] * 2
-        return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
+        return lax.conv_general_dilated(x, prepared(kernel, x), (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
 
     transposed_convolve = jax.custom_vjp(dilated, nondiff_argnums=(2,))
 
@@ -49,4 +52,13 @@ def _adjoint_kernel(kernel: Array) -> Array:
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
 
+def _visibly_flipped(kernel: Array, x: Array) -> Array:
+    """The same kernel as the result of a flip. XLA then has cuDNN compute the gradient of a convolution, and writes no dilated x.
+
+    Flipping costs a copy of the kernel; one with more elements than the dilated x is left as it is.
+    """
+    return jnp.flip(lax.optimization_barrier(jnp.flip(kernel, (0, 1))), (0, 1)) if 4 * x.size > kernel.size else kernel
+
+
 transposed_convolve = transposed_by(convolve)
+cudnn_transposed_convolve = transposed_by(convolve, _visibly_flipped)
