@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 OBJECTIVES = {"bicycle_gan": ("instance", "simultaneous"), "pix2pix": ("batch", "alternating")}  # its norm and update
-ALL_REDUCES = {("bicycle_gan", "v5e:2x4"): 1, ("pix2pix", "v5e:2x4"): 2, ("bicycle_gan", "h100:8"): 3, ("pix2pix", "h100:8"): 5}
+ALL_REDUCES = {("bicycle_gan", "v5e:2x4"): 1, ("pix2pix", "v5e:2x4"): 2, ("bicycle_gan", "h100:8"): 5, ("pix2pix", "h100:8"): 5}
 
 
 def benchmark(name):
@@ -40,7 +40,10 @@ def all_optimizations():
 
 @pytest.mark.parametrize(("objective", "chips"), ALL_REDUCES)
 def test_a_step_has_the_forms_of_the_chip_and_only_needed_all_reduces(objective, chips):
-    """Its state is donated whole, no convolution has a CPU's form, nothing loops, and gradients, statistics and losses are averaged."""
+    """Its state is donated whole, nothing loops, and gradients, statistics and losses are averaged.
+
+    No convolution has a CPU's form; on a GPU the last transposed convolution is the gradient of a convolution.
+    """
     norm, update = OBJECTIVES[objective]
     game = dataclasses.replace(game_of(config_of(objective, norm=norm)), update=update)
     mesh = parallel.make_mesh(topologies.devices(chips))
@@ -52,6 +55,9 @@ def test_a_step_has_the_forms_of_the_chip_and_only_needed_all_reduces(objective,
     assert compiled.donated(text) == len(jax.tree.leaves(state))
     assert "jit(convolve)" in text and cpu_convolutions.NAME not in text
     assert "while" not in {instruction.kind for body in program.computations.values() for instruction in body.values()}
+    transposed = [x.attributes for x in program.entry.values() if "jvp(generator)/" in x.attributes and "/up_0/" in x.attributes]
+    if chips.startswith("h100"):
+        assert any("__cudnn$convBackwardInput" in x and "transpose(jvp" not in x for x in transposed)
     found = compiled.placed_collectives(program)
     assert [collective.kind for collective in found] == ["all-reduce"] * ALL_REDUCES[objective, chips]
     averaged = jax.tree.leaves((state.params, state.batch_stats))
