@@ -10,6 +10,7 @@ import runs
 from i2i_jax.data import facade_layouts, found_colours, shapes
 from i2i_jax.data.palettes import PALETTES
 from i2i_jax.inference import drawings
+from i2i_jax.studio import session
 
 FACADES = PALETTES["facades"].classes
 OWN = {(10, 120, 30): 0.5, (200, 200, 60): 0.3, (60, 60, 200): 0.15, (80, 60, 200): 0.05}  # the last two are 20 levels apart
@@ -131,6 +132,7 @@ def test_brushes_of_own_pairs(inputs, kind, names, tmp_path):
     found, brushes = drawings.brushes(config, drawings.inputs(config))
     assert found == kind and sorted(name.split()[0] for name in brushes) == sorted(names)
     assert drawings.brushes(config) == ("pen", drawings.PEN)
+    assert [brush["name"] for brush in session.settings(config)["brushes"]] == [*brushes]
 
 
 def test_names_of_colours_without_a_palette():

@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr  # pyright: ignore[reportMissingImports]
 
-from i2i_jax.inference.model import Model
 from i2i_jax.pages import painter
 from i2i_jax.studio import session
 
@@ -18,12 +17,11 @@ STYLE = (HERE / "studio.css").read_text("utf-8")
 gr.set_static_paths([*HERE.glob("*.js"), painter.TEMPLATES / "painter"])
 
 
-def canvas(models: Mapping[str, Model], picture: str | None) -> gr.HTML:
-    """The canvas with its tools. Its value is a picture as a data URL.
+def canvas(settings: Mapping[str, dict[str, Any]], picture: str | None) -> gr.HTML:
+    """The canvas with its tools. Its value is a picture as a data URL; `settings` are those of `session.settings`, by the name of the run.
 
     It fires `submit` when it is ready, and `input` after every change by the user.
     """
-    settings = {name: session.settings(model.config) for name, model in models.items()}
     known: dict[str, Any] = {"settings": settings, "most": session.MOST, "pixels": session.MAX_SIDE**2}
     return gr.HTML(picture, elem_id="canvas-with-tools", **_scripted("canvas"), **known)
 

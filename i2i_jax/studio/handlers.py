@@ -41,8 +41,17 @@ class Handlers:
 
     def __init__(self, models: Mapping[str, Model]):
         self.models = models
-        self.examples = {name: session.examples(model.config) for name, model in models.items()}  # read once, not at every visit
+        # Read once, not at every visit.
+        self.examples = {name: session.examples(model.config) for name, model in models.items()}
+        self.settings = {name: session.settings(model.config) for name, model in models.items()}
         self.sliders = min(SLIDERS, max(model.networks.latent_dim for model in models.values()))
+
+    def title(self, run: str) -> str:
+        """The title of the page and one sentence on what to do, as Markdown."""
+        config, name = self.models[run].config, Path(run).name
+        subject, (height, width) = drawings.subject(config, name=name, kind=self.settings[run]["kind"]), sides(config.data.crop_size)
+        text = f"{subject.instruction} ({name}: {config.objective}, {width} × {height} pixels)"
+        return f"# {html.escape(subject.title)}\n{html.escape(text)}"
 
     def first_drawing(self, run: str) -> str | None:
         """The first example as the canvas shows it, if the run has examples."""
@@ -110,7 +119,7 @@ class Handlers:
         model, size = self.models[run], self.models[run].networks.latent_dim
         seen = gr.Column(visible=bool(self.examples[run])), gr.Column(visible=size > 0), gr.HTML(visible=size == 2)
         sliders = [gr.Slider(value=value, visible=i < size) for i, value in enumerate(self._on_all_sliders(z))]
-        return title(run, model), self.examples[run], *seen, gr.UploadButton(visible=has_encoder(model.config)), *sliders
+        return self.title(run), self.examples[run], *seen, gr.UploadButton(visible=has_encoder(model.config)), *sliders
 
     def take_example(self, run: str, chosen: gr.SelectData) -> str:
         """Answers to a click on an example: its drawing."""
@@ -130,13 +139,6 @@ class Handlers:
 
     def _pad(self, latents: Latents, z: list[float]) -> dict[str, Any]:
         return {"samples": [] if latents is None or len(z) != 2 else np.clip(latents, -REACH, REACH).tolist(), "z": _on_sliders(z)}
-
-
-def title(run: str, model: Model) -> str:
-    """The title of the page and one sentence on what to do, as Markdown."""
-    subject, (height, width) = drawings.subject(model.config, name=Path(run).name), sides(model.config.data.crop_size)
-    text = f"{subject.instruction} ({Path(run).name}: {model.config.objective}, {width} × {height} pixels)"
-    return f"# {html.escape(subject.title)}\n{html.escape(text)}"
 
 
 def _numbered(pictures: list[session.Output]) -> list[tuple[session.Output, str]]:

@@ -58,11 +58,11 @@ class Page:
     def __init__(self, models: Mapping[str, Model]):
         self.handlers = handlers.Handlers(models)
         name, first = next(iter(models.items()))
-        self.title = gr.Markdown(handlers.title(name, first))
+        self.title = gr.Markdown(self.handlers.title(name))
         self.run = gr.Dropdown(list(models), label="Run", visible=len(models) > 1)
         with gr.Row():
             with gr.Column(scale=2, min_width=360, elem_id="input"):
-                self._lay_out_input(models, name)
+                self._lay_out_input(name)
             with gr.Column(scale=3, min_width=360, elem_id="output"):
                 self._lay_out_samples()
                 with gr.Column(visible=first.networks.latent_dim > 0, elem_id="with-latent") as self.with_latent:
@@ -71,9 +71,9 @@ class Page:
         self._connect_drawing()
         self._connect_latent()
 
-    def _lay_out_input(self, models: Mapping[str, Model], name: str) -> None:
+    def _lay_out_input(self, name: str) -> None:
         examples = self.handlers.examples[name]
-        self.canvas = components.canvas(models, self.handlers.first_drawing(name))
+        self.canvas = components.canvas(self.handlers.settings, self.handlers.first_drawing(name))
         with gr.Column(elem_id="options"):
             with gr.Column(visible=bool(examples)) as self.with_examples:
                 _heading("**Examples:** click one.")

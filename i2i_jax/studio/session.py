@@ -113,7 +113,7 @@ def squeezed(name: str, picture: Picture, config: Config) -> str:
 
 def settings(config: Config) -> dict[str, Any]:
     """What the canvas must know of a run: what inputs are, the brushes (the first is the background's), sizes in pixels, numbers of z."""
-    kind, brushes = drawings.brushes(config)
+    kind, brushes = drawings.brushes(config, drawings.inputs(config))
     height, width = sides(config.data.crop_size)
     scale = CANVAS / max(height, width)
     return {
