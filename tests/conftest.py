@@ -143,13 +143,15 @@ def command(capsys, monkeypatch):
             flag.unparse()
             flags.FLAGS[flag.name] = flag
         capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            main()
-        added = set(flags.FLAGS) - before
-        FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not isinstance(flags.FLAGS[flag], ConfigFieldFlag)])
-        for flag in added:
-            delattr(flags.FLAGS, flag)
-        flags.FLAGS.unparse_flags()
+        try:
+            with pytest.raises(SystemExit) as exit:
+                main()
+        finally:  # a command that fails leaves no flags to the next one
+            added = set(flags.FLAGS) - before
+            FLAGS_OF.setdefault(name, [flags.FLAGS[flag] for flag in added if not isinstance(flags.FLAGS[flag], ConfigFieldFlag)])
+            for flag in added:
+                delattr(flags.FLAGS, flag)
+            flags.FLAGS.unparse_flags()
         return exit.value.code or 0, *capsys.readouterr()
 
     app.define_help_flags()

@@ -55,9 +55,11 @@ def _adjoint_kernel(kernel: Array) -> Array:
 def _visibly_flipped(kernel: Array, x: Array) -> Array:
     """The same kernel as the result of a flip. XLA then has cuDNN compute the gradient of a convolution, and writes no dilated x.
 
-    Flipping costs a copy of the kernel; one with more elements than the dilated x is left as it is.
+    Flipping costs a copy of the kernel; one with more elements than the dilated x is left as it is. An x of any size is taken to be large.
     """
-    return jnp.flip(lax.optimization_barrier(jnp.flip(kernel, (0, 1))), (0, 1)) if 4 * x.size > kernel.size else kernel
+    if isinstance(x.size, int) and 4 * x.size <= kernel.size:
+        return kernel
+    return jnp.flip(lax.optimization_barrier(jnp.flip(kernel, (0, 1))), (0, 1))
 
 
 transposed_convolve = transposed_by(convolve)
