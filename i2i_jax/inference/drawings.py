@@ -1,6 +1,6 @@
 """What people draw for a model: the subject, the brushes, and drawings to begin with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,13 +81,26 @@ def _named(colour: RGB, share: float) -> str:
 
 
 def inputs(config: Config) -> list[Drawing]:
-    """Some inputs of a run on the user's own pairs; none for other runs, or if the pairs are not there any more."""
-    if config.data.name != "folder" or not config.data.path or config.data.input_labels:
+    """Some inputs of a run on the user's own pairs, as pictures; none for runs on files of labels, and where `own_inputs` gives none."""
+    if config.data.input_labels:
+        return []
+    evenly = lambda count: np.linspace(0, count - 1, min(INPUTS, count), dtype=int)  # noqa: E731
+    return [grids.to_rgb8(pixels) for pixels in own_inputs(config, "train", evenly)]
+
+
+def own_inputs(config: Config, split: str, chosen: Callable[[int], Iterable[int]]) -> list[np.ndarray]:
+    """Inputs of a run on the user's own pairs; none for other runs, or if the pairs are not there any more.
+
+    Args:
+        config: the run's config.
+        split: train, val or test.
+        chosen: `chosen(count)` returns which of `count` pairs to read.
+    """
+    if config.data.name != "folder" or not config.data.path:
         return []
     try:
-        pairs = build.pairs(config, "train")
-        chosen = np.linspace(0, len(pairs) - 1, min(INPUTS, len(pairs)), dtype=int)
-        return [grids.to_rgb8(pairs[int(index)].input) for index in chosen]
+        pairs = build.pairs(config, split)
+        return [pairs[int(index)].input for index in chosen(len(pairs))]
     except (ValueError, OSError):  # the folder has moved or changed since
         return []
 

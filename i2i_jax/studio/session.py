@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Num, UInt8
 from PIL import Image
 
-from i2i_jax import build, sampling
+from i2i_jax import sampling
 from i2i_jax.config import WITHOUT_LATENT, Config, ConfigError, has_encoder, sides
 from i2i_jax.data import images, labels, loader, values
 from i2i_jax.data.values import BY_TYPE, Scale
@@ -130,13 +130,7 @@ def examples(config: Config) -> list[Picture]:
     """At most EXAMPLES inputs to begin with: drawn by this package, else from the folder of the run's pairs, if it is there."""
     if drawn := drawings.examples(config, EXAMPLES):
         return [_enlarged(drawing) for drawing in drawn]
-    if config.data.name != "folder" or not config.data.path:
-        return []
-    try:
-        pairs = build.pairs(config, "val")
-        inputs = [pairs[index].input for index in range(min(EXAMPLES, len(pairs)))]
-    except (ValueError, OSError):  # the folder has moved or changed since: there is nothing to begin with
-        return []
+    inputs = drawings.own_inputs(config, "val", lambda count: range(min(EXAMPLES, count)))
     input_labels = labels.of_config(config.data)
     return [_shrunk(input_labels.painted(pixels) if input_labels else grids.to_rgb8(pixels), input_labels) for pixels in inputs]
 
