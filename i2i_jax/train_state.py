@@ -16,7 +16,8 @@ from flax import struct
 
 from i2i_jax.devices import parallel
 from i2i_jax.models import Networks
-from i2i_jax.models.layers import CONVOLVED, batch_norm_over
+from i2i_jax.models.layers import CONVOLVED
+from i2i_jax.models.norms import batch_norm_over
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch, Params, Shard
 

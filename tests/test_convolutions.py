@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from i2i_jax.models import convolutions, cpu_convolutions, xla_convolutions
-from i2i_jax.models.convolutions import convolve, transposed_convolve
+from i2i_jax.models import cpu_convolutions, tpu_convolutions, xla_convolutions
+from i2i_jax.models.convolutions import convolve, convolve_with_constant, transposed_convolve
 
 RNG = np.random.default_rng(0)
 
 # Shape of the image [b, h, w, i], shape of the kernel [k, k, i, o], stride, padding.
 CONVOLUTIONS = {
     "stride 2": ((2, 9, 8, 3), (4, 4, 3, 2), 2, 1),
+    "few channels": ((2, 8, 6, 3), (4, 4, 3, 2), 2, 1),
+    "few channels, the size of the kernel": ((2, 2, 2, 3), (4, 4, 3, 2), 2, 1),
     "stride 1": ((2, 9, 8, 3), (4, 4, 3, 2), 1, 1),
     "kernel of 3": ((2, 9, 8, 3), (3, 3, 3, 2), 2, 1),
     "kernel of 7": ((2, 9, 8, 3), (7, 7, 3, 2), 1, 0),
@@ -91,32 +93,49 @@ def _check_gradients(convolution, *shapes, order=1):
         check_grads(run, tuple(map(jnp.asarray, arrays(*shapes))), order=order, modes=["rev"])
 
 
+def _assert_equal_with_gradients(form, other, *shapes):
+    with jax.enable_x64(True):
+        arguments = list(map(jnp.asarray, arrays(*shapes)))
+        (output, vjp), (expected, expected_vjp) = (jax.vjp(function, *arguments) for function in (form, other))
+        np.testing.assert_allclose(output, expected, rtol=1e-12, atol=1e-12)
+        for ours, others in zip(*(pull(jnp.cos(expected)) for pull in (vjp, expected_vjp)), strict=True):
+            np.testing.assert_allclose(ours, others, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("forms", [cpu_convolutions, tpu_convolutions])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_cpu_convolution_and_its_gradients_equal_xlas(case):
+def test_convolutions_of_all_platforms_and_their_gradients_are_equal(case, forms):
     image_shape, kernel_shape, stride, padding = CONVOLUTIONS[case]
-    with jax.enable_x64(True):
-        x, kernel = map(jnp.asarray, arrays(image_shape, kernel_shape))
-        functions = (partial(module.convolve, stride=stride, padding=padding) for module in (cpu_convolutions, xla_convolutions))
-        (cpu_output, cpu_vjp), (xla_output, xla_vjp) = (jax.vjp(function, x, kernel) for function in functions)
-        np.testing.assert_allclose(cpu_output, xla_output, rtol=1e-12, atol=1e-12)
-        g = jnp.cos(xla_output)
-        for ours, xlas in zip(cpu_vjp(g), xla_vjp(g), strict=True):
-            np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
+    functions = (partial(module.convolve, stride=stride, padding=padding) for module in (forms, xla_convolutions))
+    _assert_equal_with_gradients(*functions, image_shape, kernel_shape)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_second_gradients_of_the_convolution_in_blocks():
+    image_shape, kernel_shape, stride, padding = CONVOLUTIONS["few channels"]
+    _check_gradients(partial(tpu_convolutions.convolve, stride=stride, padding=padding), image_shape, kernel_shape, order=2)
+
+
+@pytest.mark.parametrize("constants", [1, 5])
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_constant_channels_are_those_of_a_tiled_image(case, constants):
+    (batch, height, width, channels), (size, _, _, features), stride, padding = CONVOLUTIONS[case]
+    shapes = ((batch, height, width, channels), (batch, constants), (size, size, channels + constants, features))
+    options = {"stride": stride, "padding": padding}
+
+    def tiled(x, constant, kernel):
+        image = jnp.concatenate([x, jnp.tile(constant[:, None, None], (1, height, width, 1))], -1)
+        return xla_convolutions.convolve(image, kernel, **options)
+
+    for form in (convolve_with_constant, tpu_convolutions.convolve_with_constant):
+        _assert_equal_with_gradients(partial(form, **options), tiled, *shapes)
+
+
+@pytest.mark.parametrize("form", [cpu_convolutions.transposed_convolve, xla_convolutions.cudnn_transposed_convolve])
 @pytest.mark.parametrize("case", TRANSPOSED)
-def test_transposed_convolutions_of_all_platforms_are_equal(case, platform):
+def test_transposed_convolutions_of_all_platforms_and_their_gradients_are_equal(case, form):
     image_shape, kernel_shape, output_padding = TRANSPOSED[case]
-    forms = convolutions.TRANSPOSED
-    with jax.enable_x64(True):
-        x, kernel = map(jnp.asarray, arrays(image_shape, kernel_shape))
-        outputs, vjps = zip(
-            *(jax.vjp(lambda x, k, f=forms[p]: f(x, k, output_padding), x, kernel) for p in (platform, "default")), strict=True
-        )
-        np.testing.assert_allclose(*outputs, rtol=1e-12, atol=1e-12)
-        for ours, xlas in zip(*(vjp(jnp.cos(outputs[0])) for vjp in vjps), strict=True):
-            np.testing.assert_allclose(ours, xlas, rtol=1e-12, atol=1e-12)
+    functions = (partial(function, output_padding=output_padding) for function in (form, xla_convolutions.transposed_convolve))
+    _assert_equal_with_gradients(*functions, image_shape, kernel_shape)
 
 
 @pytest.mark.parametrize("case", ["more weights than pixels", "few features"])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from i2i_jax.models import DISCRIMINATORS, ENCODERS, GENERATORS, MultiScale, PatchGAN, PixelGAN, ResNet, UNet
+from i2i_jax.models import DISCRIMINATORS, ENCODERS, GENERATORS, MultiScale, PatchGAN, PixelGAN, ResNet, UNet, norms
 from i2i_jax.models import layers as L
 
 RNG = np.random.default_rng(0)
@@ -203,6 +203,15 @@ def test_nearest_upsampling_is_a_repetition_and_a_convolution(height, width):
         np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (6, 5)])
+def test_a_pooled_convolution_is_a_convolution_and_average_pooling(height, width):
+    layer, plain = L.PooledConv(3), L.Conv(3, 3, padding=1)
+    with jax.enable_x64(True):
+        x = jnp.asarray(RNG.normal(size=(2, height, width, 4)))
+        params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), layer.init(jax.random.key(0), x))
+        np.testing.assert_allclose(layer.apply(params, x), L.average_pool(plain.apply(params, x)), rtol=1e-12, atol=1e-12)
+
+
 def test_downscale_does_not_count_the_padding():
     x = RNG.normal(size=(1, 6, 6, 2))
     framed = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=np.nan)
@@ -214,12 +223,12 @@ def test_instance_norm_is_exact_on_a_nearly_flat_map():
     x = np.float32(10 + 1e-2 * RNG.normal(size=(2, 16, 16, 3)))
     exact = x.astype(np.float64)
     expected = (exact - exact.mean((1, 2), keepdims=True)) / np.sqrt(exact.var((1, 2), keepdims=True) + 1e-5)
-    np.testing.assert_allclose(L.instance_norm(jnp.asarray(x)), expected, atol=5e-3)
+    np.testing.assert_allclose(norms.instance_norm(jnp.asarray(x)), expected, atol=5e-3)
 
 
 def test_batch_norm_and_its_running_statistics():
     x = jnp.asarray(RNG.normal(2.0, 3.0, (2, 3, 4, 2)), jnp.float32)
-    module = L.BatchNorm()
+    module = norms.BatchNorm()
     variables = module.init(jax.random.key(0), x, use_running_average=False)
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], [0, 0])  # init does not change them
     y, updated = module.apply(variables, x, use_running_average=False, mutable=["batch_stats"])
@@ -241,14 +250,14 @@ def test_first_and_second_gradients_of_a_norm(norm):
         return (x - x.mean(axes, keepdims=True)) / jnp.sqrt(x.var(axes, keepdims=True) + 1e-5)
 
     def ours(x):
-        return L.Normalize(norm).apply(variables, x, use_running_average=False, mutable=["batch_stats"])[0]
+        return norms.Normalize(norm).apply(variables, x, use_running_average=False, mutable=["batch_stats"])[0]
 
     def with_second_gradient(f, x):
         return jax.grad(f)(x), jax.grad(lambda x: jnp.square(jax.grad(f)(x)).sum())(x)
 
     with jax.enable_x64(True):
         x, weights = jnp.asarray(RNG.normal(3, 2, (2, 3, 4, 2))), jnp.asarray(RNG.normal(size=(2, 3, 4, 2)))
-        variables = L.Normalize(norm).init(jax.random.key(0), x, use_running_average=False)
+        variables = norms.Normalize(norm).init(jax.random.key(0), x, use_running_average=False)
         found, expected = (with_second_gradient(lambda x, f=f: (weights * f(x)).sum(), x) for f in (ours, reference))
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(found[1], expected[1], rtol=1e-10, atol=1e-12)

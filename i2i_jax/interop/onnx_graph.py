@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2i_jax import optional
-from i2i_jax.models.layers import EPSILON, nearest_kernel
+from i2i_jax.models.layers import box_kernel
+from i2i_jax.models.norms import EPSILON
 from i2i_jax.sampling import Mode
 
 OPSET, IR_VERSION = 17, 8  # of 2022, so that runtimes and converters that are not the newest read the files
@@ -71,7 +72,7 @@ class Graph:
             return self._convolve(self.reflect_pad(doubled, 1), self.params[name]["conv"], 1, 0)
         layer = {key: np.asarray(value) for key, value in self.params[name].items()}
         if self.network.upsample == "nearest":
-            layer["kernel"] = np.asarray(nearest_kernel(jnp.asarray(layer["kernel"])))
+            layer["kernel"] = np.asarray(box_kernel(jnp.asarray(layer["kernel"])))
         size, _, _, features = layer["kernel"].shape
         weights = self._weights(layer["kernel"][::-1, ::-1].transpose(2, 3, 0, 1), layer)
         options = {"kernel_shape": [size, size], "strides": [2, 2], "pads": [1] * 4, "output_padding": [4 - size] * 2}

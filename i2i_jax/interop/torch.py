@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from i2i_jax.interop.layout import Layer, StateDictError, has_cancelled_biases, layers
 from i2i_jax.models import UNet
-from i2i_jax.models.layers import nearest_kernel
+from i2i_jax.models.layers import box_kernel
 
 Array = np.ndarray
 StateDict = Mapping[str, Array]
@@ -141,7 +141,7 @@ def with_transposed_convolutions(module: nn.Module, params: dict[str, Any]) -> t
     if not (isinstance(module, UNet) and module.upsample == "nearest"):
         return module, params
     ups = {
-        name: layer | {"kernel": nearest_kernel(jnp.asarray(layer["kernel"]))}
+        name: layer | {"kernel": box_kernel(jnp.asarray(layer["kernel"]))}
         for name, layer in params.items()
         if re.fullmatch(r"up_\d+", name)
     }

@@ -1,4 +1,4 @@
-"""Convolutions with PyTorch's arithmetic. Lowering picks the implementation: `cpu_convolutions` on a CPU, else `xla_convolutions`."""
+"""Convolutions with PyTorch's arithmetic. Lowering picks the form for the platform."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from i2i_jax.models import cpu_convolutions as cpu
+from i2i_jax.models import tpu_convolutions as tpu
 from i2i_jax.models import xla_convolutions as xla
 
 
@@ -24,7 +25,30 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     Returns:
         Features with h2 = (h + 2 padding - k) // stride + 1, and w2 alike, in the dtype of `x`.
     """
-    return _convolution(x, kernel, stride, padding)
+    return _of_platform(
+        cpu=partial(cpu.convolve, stride=stride, padding=padding),
+        tpu=partial(tpu.convolve, stride=stride, padding=padding),
+        default=partial(xla.convolve, stride=stride, padding=padding),
+    )(x, kernel)
+
+
+@partial(jax.jit, static_argnames=("stride", "padding"))
+def convolve_with_constant(
+    x: Float[Array, "b h w i"], constant: Float[Array, "b j"], kernel: Float[Array, "k k i+j o"], *, stride: int, padding: int
+) -> Float[Array, "b h2 w2 o"]:
+    """`convolve` of x with further channels that have the same value at every pixel, as those of a latent have.
+
+    Args:
+        x: images or features.
+        constant: the values of the further channels, in the dtype of `x`.
+        kernel, stride, padding: as in `convolve`. The last j input channels of the kernel are those of the constant.
+    """
+
+    def tiled(x: Array, constant: Array, kernel: Array) -> Array:
+        return convolve(xla.with_constant(x, constant), kernel, stride=stride, padding=padding)
+
+    on_tpu = partial(tpu.convolve_with_constant, stride=stride, padding=padding)
+    return _of_platform(tpu=on_tpu, default=tiled)(x, constant, kernel)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -41,56 +65,30 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
     Returns:
         Features with h2 = 2 h - 4 + k + output_padding, and w2 alike, in the dtype of `x`.
     """
-    return _transposed(x, kernel, output_padding)
+    return _of_platform(
+        cpu=partial(cpu.transposed_convolve, output_padding=output_padding),
+        cuda=partial(xla.cudnn_transposed_convolve, output_padding=output_padding),
+        default=partial(xla.transposed_convolve, output_padding=output_padding),
+    )(x, kernel)
 
 
-# A custom VJP chooses the platform once in the forward and once in the backward pass, so that JAX differentiates one implementation
-# and not a branch between two.
+def _of_platform(**forms: Callable[..., Array]) -> Callable[..., Array]:
+    """Returns the form of a function for the platform that it is lowered for.
 
+    Its custom VJP chooses once in the forward and once in the backward pass, so that JAX differentiates one form and not a branch
+    between several.
+    """
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolution(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    on_cpu, elsewhere = (partial(module.convolve, stride=stride, padding=padding) for module in (cpu, xla))
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    @jax.custom_vjp
+    def chosen(*arguments: Array) -> Array:
+        return lax.platform_dependent(*arguments, **forms)
 
+    def forward(*arguments: Array) -> tuple[Array, tuple[Array, ...]]:
+        return chosen(*arguments), arguments
 
-def _convolution_forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return _convolution(x, kernel, stride, padding), (x, kernel)
+    def backward(arguments: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+        gradients = {platform: lambda g, *arguments, form=form: jax.vjp(form, *arguments)[1](g) for platform, form in forms.items()}
+        return lax.platform_dependent(g, *arguments, **gradients)
 
-
-def _convolution_backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    on_cpu, elsewhere = (_gradients(partial(module.convolve, stride=stride, padding=padding)) for module in (cpu, xla))
-    return lax.platform_dependent(*saved, g, cpu=on_cpu, default=elsewhere)
-
-
-_convolution.defvjp(_convolution_forward, _convolution_backward)
-
-
-TRANSPOSED = {"cpu": cpu.transposed_convolve, "cuda": xla.cudnn_transposed_convolve, "default": xla.transposed_convolve}
-
-
-def _transposed_forms(output_padding: int) -> dict[str, Callable[[Array, Array], Array]]:
-    """The transposed convolution (x, kernel) of each platform."""
-    return {platform: lambda x, kernel, form=form: form(x, kernel, output_padding) for platform, form in TRANSPOSED.items()}
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _transposed(x: Array, kernel: Array, output_padding: int) -> Array:
-    return lax.platform_dependent(x, kernel, **_transposed_forms(output_padding))
-
-
-def _transposed_forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
-    return _transposed(x, kernel, output_padding), (x, kernel)
-
-
-def _transposed_backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    gradients = {platform: _gradients(form) for platform, form in _transposed_forms(output_padding).items()}
-    return lax.platform_dependent(*saved, g, **gradients)
-
-
-_transposed.defvjp(_transposed_forward, _transposed_backward)
-
-
-def _gradients(function: Callable) -> Callable:
-    """Returns the function (x, kernel, g) -> the gradients with respect to x and kernel, for the output's gradient g."""
-    return lambda x, kernel, g: jax.vjp(function, x, kernel)[1](g)
+    chosen.defvjp(forward, backward)
+    return chosen

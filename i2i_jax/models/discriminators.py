@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import Conv, Normalize, downscale, leaky_relu
+from i2i_jax.models.layers import Conv, downscale, leaky_relu
+from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Image
 
 Logits = Float[Array, "b patches_down patches_across 1"]

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import Conv, Normalize, average_pool, leaky_relu
+from i2i_jax.models.layers import Conv, PooledConv, average_pool, leaky_relu
+from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Gaussian, Image
 
 
@@ -59,7 +60,7 @@ class ResNetEncoder(_Encoder):
         y = leaky_relu(self._normalize(x, f"{name}_norm_a", use_running_average))
         y = self._conv(x.shape[-1], 3, f"{name}_a", padding=1, use_bias=self.norm == "none")(y)
         y = leaky_relu(self._normalize(y, f"{name}_norm_b", use_running_average))
-        y = average_pool(self._conv(features, 3, f"{name}_b", padding=1)(y))
+        y = PooledConv(features, kernel_init=self.kernel_init, dtype=self.dtype, name=f"{name}_b")(y)
         return y + self._conv(features, 1, f"{name}_shortcut")(average_pool(x))
 
 

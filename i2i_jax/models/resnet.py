@@ -1,20 +1,22 @@
 """The residual generator of the PyTorch code of pix2pix, after Johnson 2016."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Normalize, TransposedConv, reflect_pad
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, TransposedConv, reflect_pad
+from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Image, Latent
 
 
 class ResNet(nn.Module):
     """Downsamples twice, applies `blocks` residual blocks and upsamples twice. Height and width must be multiples of 4.
 
-    A latent is tiled over the image and concatenated to its channels.
+    A latent adds channels to the image that are the same at every pixel.
 
     Attributes:
         channels: channels of the output.
@@ -56,15 +58,11 @@ class ResNet(nn.Module):
         self, image: Image, latent: Latent | None = None, *, use_running_average: bool = False, deterministic: bool = False
     ) -> Float[Array, "b h w o"]:
         """Returns target images in [-1, 1]. `use_running_average` and `deterministic` are Flax's switches of norms and dropout."""
-        x = image
-        if latent is not None:
-            tiled = jnp.broadcast_to(latent[:, None, None], (*x.shape[:3], latent.shape[-1]))
-            x = jnp.concatenate([x, tiled.astype(x.dtype)], -1)
 
-        def normed(x: Array, layer: nn.Module, name: str) -> Array:
+        def normed(x: Array, layer: Callable[[Array], Array], name: str) -> Array:
             return Normalize(self.norm, self.scale_init, name=f"{name}_norm")(layer(x), use_running_average=use_running_average)
 
-        x = nn.relu(normed(reflect_pad(x, 3), self._conv(self.width, 7, "first"), "first"))
+        x = nn.relu(normed(reflect_pad(image, 3), partial(self._conv(self.width, 7, "first"), constant=latent), "first"))
         for i in (1, 2):
             x = nn.relu(normed(x, self._conv(self.width * 2**i, 3, f"down_{i}", stride=2, padding=1), f"down_{i}"))
         for i in range(self.blocks):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Normalize, TransposedConv, leaky_relu
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, TransposedConv, leaky_relu
+from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Image, Latent
 
 
@@ -19,7 +20,7 @@ class UNet(nn.Module):
         depth: times that the image is halved. Height and width must be multiples of 2**depth.
         width: features of the first convolution; deeper ones have up to 8 times as many.
         norm: normalisation: batch, instance or none.
-        latent_at: where the latent is tiled and concatenated: the input of every down convolution (all) or the image only (input).
+        latent_at: where the latent adds channels, the same at every pixel: to every down convolution (all) or to the image only (input).
         skip: whether there are skip connections.
         skip_order: which features come first in a skip connection: encoder_first (pix2pix) or decoder_first (BicycleGAN).
         upsample: transposed (convolutions), or bilinear or nearest (upsampling, then a convolution).
@@ -68,15 +69,15 @@ class UNet(nn.Module):
         return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
     def _down(self, x: Array, latent: Array | None, level: int, use_running_average: bool) -> Array:
-        if latent is not None and (level == 0 or self.latent_at == "all"):
-            tiled = jnp.broadcast_to(latent[:, None, None], (*x.shape[:3], latent.shape[-1]))
-            x = jnp.concatenate([x, tiled.astype(x.dtype)], -1)
-        x = leaky_relu(x) if level else x
+        z = latent if level == 0 or self.latent_at == "all" else None
+        if level:
+            x, z = leaky_relu(x), z if z is None else leaky_relu(z)
         normed = 0 < level < self.depth - 1
         conv = Conv(
             self._features(level), 4, 2, 1, self._has_bias(normed), kernel_init=self.kernel_init, dtype=self.dtype, name=f"down_{level}"
         )
-        return self._normalize(conv(x), f"down_norm_{level}", use_running_average) if normed else conv(x)
+        x = conv(x, z)
+        return self._normalize(x, f"down_norm_{level}", use_running_average) if normed else x
 
     def _up(self, x: Array, level: int, use_running_average: bool, deterministic: bool) -> Array:
         features = self._features(level - 1) if level else self.channels

@@ -15,6 +15,11 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     return lax.conv_general_dilated(x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=DIMENSIONS)
 
 
+def with_constant(x: Float[Array, "b h w i"], constant: Float[Array, "b j"]) -> Float[Array, "b h w i+j"]:
+    """x with further channels that have the same value at every pixel."""
+    return jnp.concatenate([x, jnp.broadcast_to(constant[:, None, None], (*x.shape[:3], constant.shape[-1]))], -1)
+
+
 def transposed_by(
     convolve: Callable, prepared: Callable[[Array, Array], Array] = lambda kernel, x: kernel
 ) -> Callable[[Array, Array, int], Array]:

@@ -8,7 +8,7 @@ import pytest
 import runs
 from i2i_jax import losses
 from i2i_jax.losses import l1
-from i2i_jax.models import layers
+from i2i_jax.models import norms
 from i2i_jax.training import nonfinite
 from i2i_jax.training.nonfinite import Diverged
 from i2i_jax.types import Batch
@@ -76,7 +76,7 @@ def test_an_optimizer_that_overflowed_is_seen_though_all_parameters_are_finite(b
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (1, 4, 4, 3)])
 def test_norms_without_variance(norm, dtype, shape):
     """Values and gradients are finite for a single pixel in a batch of one, and for a constant image."""
-    layer = layers.Normalize(norm)
+    layer = norms.Normalize(norm)
     image = jnp.full(shape, -1.0, dtype)
     variables = layer.init(KEY, image, use_running_average=False)
 
