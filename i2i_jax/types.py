@@ -57,8 +57,10 @@ class Shard(NamedTuple):
         axis: name of the mesh axis over which the batch is split among devices; None: it is not split.
         microbatches: number of microbatches into which a device splits its rows.
         microbatch: index of this microbatch.
+        rows: number of rows; None: not known yet.
     """
 
     axis: str | None = None
     microbatches: int = 1
     microbatch: Any = 0
+    rows: int | None = None

@@ -61,6 +61,18 @@ def test_what_a_mapped_step_returns_is_the_same_on_every_device(eight_devices):
         assert len(others) == 7 and all(np.array_equal(first, other) for other in others)
 
 
+@pytest.mark.parametrize("options", [{}, {"gan_loss": "wgan"}], ids=str)
+def test_systems_without_halves_give_the_same_step_on_four_devices(options):
+    """Each row keeps its latent and its point between real and fake, though devices get rows of both halves."""
+    game, batch = sgd_game("pix2pix_noise", options), batch_of(8)
+    state = state_of(game, batch)
+    expected, expected_losses = jax.jit(game.train_step)(state, batch, KEY)
+    for several in (game, in_two_microbatches(game)):
+        after, losses = mapped(several, 4 // several.shard.microbatches, state, batch)
+        assert_close(losses, expected_losses)
+        assert_close(after.params, expected.params)
+
+
 def in_two_microbatches(game):
     return dataclasses.replace(game, shard=game.shard._replace(microbatches=2))
 
@@ -96,6 +108,20 @@ def test_batch_norm_over_the_whole_batch_gives_the_step_of_one_device(objective,
     apart, _ = mapped(dataclasses.replace(game, norm_over="device"), 4, state, batch, mode=mode)
     difference = jax.tree.map(lambda a, b: float(abs(a - b).max()), jax.device_get(apart.params), jax.device_get(expected.params))
     assert max(jax.tree.leaves(difference)) > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["shard_map", "pmap"])
+def test_dropout_masks_are_those_of_the_global_batch(mode):
+    """So pix2pix with batch norm over the whole batch takes the step of one device."""
+    options = {"model.norm_over": "batch", "model.dropout": True, "model.generator": "resnet_6"}
+    game, batch = sgd_game("pix2pix", options, norm="batch"), batch_of(8)
+    state = state_of(game, batch)
+    expected, expected_losses = jax.jit(game.train_step)(state, batch, KEY)
+    after, losses = mapped(game, 4, state, batch, mode=mode)
+    assert_close(losses, expected_losses)
+    assert_close(after.params, expected.params)
+    _, other_masks = jax.jit(game.train_step)(state, batch, jax.random.key(7))
+    assert abs(float(other_masks.generator["l1"] - expected_losses.generator["l1"])) > 1e-4
 
 
 # ---- rows
@@ -151,11 +177,6 @@ def test_latents_are_the_same_numbers_in_any_number_of_microbatches():
     np.testing.assert_array_equal(drawn.reshape(8, 3), expected)
 
 
-def test_every_device_has_a_key_of_its_own():
-    keys = on_devices(lambda: jax.random.key_data(parallel.own_key(KEY, Shard(parallel.AXIS))), 8)
-    assert len({tuple(key) for key in np.asarray(keys).tolist()}) == 8
-
-
 def test_mean_and_shard_count_over_devices():
     def function():
         index = jax.lax.axis_index(parallel.AXIS)
@@ -167,4 +188,3 @@ def test_mean_and_shard_count_over_devices():
 def test_without_an_axis_nothing_is_mapped():
     assert parallel.shard_count(Shard()) == 1
     assert parallel.mean({"x": 3.0}, None) == {"x": 3.0}
-    assert parallel.own_key(KEY, Shard()) is KEY

@@ -12,6 +12,7 @@ from i2i_jax import build, presets
 from i2i_jax.config import Config, override
 from i2i_jax.devices import parallel
 from i2i_jax.inference.model import Model
+from i2i_jax.models import LabelMapGenerator, ResNet
 from i2i_jax.train_state import Game, TrainState
 from i2i_jax.types import Batch
 
@@ -36,12 +37,13 @@ def game_of(config: Config) -> Game:
 def shallow(game: Game) -> Game:
     """The same game with shallow networks for images of 16 pixels."""
     nets = game.networks
-    generator = nets.generator.clone(depth=3) if hasattr(nets.generator, "depth") else _shallow_label_maps(nets.generator)
-    return dataclasses.replace(game, networks=nets.clone(generator=generator, encoder=nets.encoder.clone(layers=2)))
+    return dataclasses.replace(game, networks=nets.clone(generator=_shallow(nets.generator), encoder=nets.encoder.clone(layers=2)))
 
 
-def _shallow_label_maps(generator):
-    return generator.clone(scores=generator.scores.clone(depth=3))
+def _shallow(generator):
+    if isinstance(generator, LabelMapGenerator):
+        return generator.clone(scores=_shallow(generator.scores))
+    return generator.clone(**({"blocks": 1} if isinstance(generator, ResNet) else {"depth": 3}))
 
 
 def state_of(game: Game, batch: Batch) -> TrainState:

@@ -46,24 +46,22 @@ def _shard_index(shard: Shard) -> Any:
     return shard.microbatch + shard.microbatches * (0 if shard.axis is None else lax.axis_index(shard.axis))
 
 
-def own_key(key: jax.Array, shard: Shard) -> jax.Array:
-    """Returns a random key that differs between shards; `key` itself if there is only one shard."""
-    return key if shard_count(shard) == 1 else jax.random.fold_in(key, _shard_index(shard))
-
-
 def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], shard: Shard) -> jax.Array:
     """Draws random numbers for this shard. Row i of the global batch gets the same numbers however the batch is split.
 
     Args:
         sampler: `sampler(key, shape)`, such as `jax.random.normal`. It is called with the shape of the global batch.
         key: random key, the same for all shards.
-        shape: the shape of this shard's numbers; the first axis is the batch.
+        shape: the shape of this shard's numbers. The first axis is the batch: all rows of the shard, or one of the two halves into which
+            the objectives split them.
         shard: the shard.
     """
-    if shard_count(shard) == 1:
+    count = shard_count(shard)
+    if count == 1:
         return sampler(key, shape)
-    global_draw = sampler(key, (shard_count(shard) * shape[0], *shape[1:]))
-    return lax.dynamic_slice_in_dim(global_draw, _shard_index(shard) * shape[0], shape[0])
+    rows = count * shape[0]
+    order = device_order(rows, count) if shape[0] == shard.rows else np.arange(rows)
+    return sampler(key, (rows, *shape[1:]))[jnp.asarray(order.reshape(count, -1))[_shard_index(shard)]]
 
 
 def mean_over_microbatches(function: Callable[[Shard, Any], Any], batch: Any, shard: Shard) -> Any:

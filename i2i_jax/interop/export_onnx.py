@@ -17,6 +17,7 @@ from i2i_jax.inference.model import Model
 from i2i_jax.interop import model_card, onnx_graph, onnx_networks
 from i2i_jax.interop.export import ExportError
 from i2i_jax.models import LabelMapGenerator
+from i2i_jax.models.layers import Dropout
 from i2i_jax.storage import files
 from i2i_jax.train_state import TrainState
 
@@ -159,7 +160,7 @@ def _translate(model: Model, images: np.ndarray, z: np.ndarray) -> tuple[np.ndar
         masks = {}
 
         def record_mask(call: Any, args: Any, switches: Any, context: Any) -> Any:
-            if not (mode.dropout and isinstance(context.module, nn.Dropout)):
+            if not (mode.dropout and isinstance(context.module, Dropout)):
                 return call(*args, **switches)
             mask = call(jnp.ones_like(args[0]), **switches)
             masks[str(context.module.name).lower()] = mask[0]

@@ -1,6 +1,8 @@
 """Convolutions and initialisers, with the same arithmetic as the original PyTorch code."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import flax.linen as nn
 import jax
@@ -12,7 +14,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from i2i_jax.devices import parallel
 from i2i_jax.models.convolutions import convolve, convolve_with_constant, transposed_convolve
+from i2i_jax.types import Shard
 
 CONVOLVED = "convolved"  # the name of convolution outputs in rematerialisation policies
 
@@ -185,6 +189,40 @@ class BilinearConv(nn.Module):
 
 
 RESIZE_CONVOLUTIONS = {"bilinear": BilinearConv, "nearest": NearestConv}  # without checkerboards, unlike TransposedConv
+
+
+_WHOLE_BATCH = Shard()
+_dropout_shard: ContextVar[Shard] = ContextVar("dropout_shard", default=_WHOLE_BATCH)
+
+
+@contextlib.contextmanager
+def dropout_on(shard: Shard) -> Iterator[None]:
+    """In networks that are called inside, `Dropout` draws the masks of the rows that `shard` has of the global batch."""
+    before = _dropout_shard.set(shard)
+    try:
+        yield
+    finally:
+        _dropout_shard.reset(before)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava 2014) as `flax.linen.Dropout`, but a row of the global batch has the same mask however the batch is split.
+
+    Attributes:
+        rate: probability that a feature is set to 0. The others are divided by 1 - rate.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], *, deterministic: bool) -> Float[Array, "b h w c"]:
+        if deterministic:
+            return x
+        mask = parallel.draw(self._kept, self.make_rng("dropout"), x.shape, _dropout_shard.get())
+        return jnp.where(mask, x / (1 - self.rate), 0)
+
+    def _kept(self, key: jax.Array, shape: tuple[int, ...]) -> Array:
+        return jax.random.bernoulli(key, 1 - self.rate, shape)
 
 
 def scale_init(gain: float) -> Callable:

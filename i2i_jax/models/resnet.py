@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, TransposedConv, reflect_pad
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Dropout, TransposedConv, reflect_pad
 from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Image, Latent
 
@@ -68,7 +68,7 @@ class ResNet(nn.Module):
         for i in range(self.blocks):
             y = nn.relu(normed(reflect_pad(x, 1), self._conv(self.width * 4, 3, f"block_{i}_a"), f"block_{i}_a"))
             if self.dropout:
-                y = nn.Dropout(0.5)(y, deterministic=deterministic)
+                y = Dropout(0.5)(y, deterministic=deterministic)
             x = x + normed(reflect_pad(y, 1), self._conv(self.width * 4, 3, f"block_{i}_b"), f"block_{i}_b")
         for i in (2, 1):
             x = nn.relu(normed(x, self._up(self.width * 2 ** (i - 1), f"up_{i}"), f"up_{i}"))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, TransposedConv, leaky_relu
+from i2i_jax.models.layers import RESIZE_CONVOLUTIONS, Conv, Dropout, TransposedConv, leaky_relu
 from i2i_jax.models.norms import Normalize
 from i2i_jax.types import Image, Latent
 
@@ -91,7 +91,7 @@ class UNet(nn.Module):
             return x
         x = self._normalize(x, f"up_norm_{level}", use_running_average)
         if self.dropout and 4 <= level < self.depth - 1:
-            x = nn.Dropout(0.5)(x, deterministic=deterministic)
+            x = Dropout(0.5)(x, deterministic=deterministic)
         return x
 
     def _normalize(self, x: Array, name: str, use_running_average: bool) -> Array:
