@@ -304,8 +304,7 @@ class TrainConfig(Section):
     parallel: str = option("shard_map", "how the step is mapped over devices: shard_map, or the older pmap", choices=("shard_map", "pmap"))
     microbatches: int = option(
         1,
-        "number of parts in which each device computes its batch: less memory; the same step, except with dropout, batch norm or mode "
-        "seeking",
+        "number of parts in which each device computes its batch: less memory; the same step, except with batch norm or mode seeking",
         low=1,
     )
     profile: str = option("", "START:COUNT: write a trace of COUNT steps from step START on to RUN/profile, such as 100:20", resumable=True)

@@ -35,6 +35,7 @@ from jaxtyping import Array, Float, Shaped
 from i2i_jax.models import xla_convolutions as xla
 
 NAME = "cpu_convolution"  # the named scope of these operations, in compiled programs and profiles
+FEATURES_IN_PHASES = range(6, 81)
 
 
 @jax.named_scope(NAME)
@@ -56,7 +57,7 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
     size, _, channels, features = kernel.shape
     batch, height, width, _ = x.shape
     if not _matmul_is_faster(2 * batch * height * width, channels, features):
-        return _transposed_by_xla(x, kernel, output_padding)
+        return _transposed_convolution(x, kernel, output_padding)
     products = _matmul_per_tap(jnp.broadcast_to(x.reshape(1, -1, channels), (size**2, batch * height * width, channels)), kernel)
     upsampled = (2 * side - 4 + size + output_padding for side in (height, width))
     image = jax.ShapeDtypeStruct((batch, *upsampled, features), products.dtype)
@@ -129,7 +130,10 @@ def _forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[Array,
 
 def _backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda x: xla.convolve(x, kernel, stride=stride, padding=padding), x)(g)
+    if (stride, padding, x.shape[1:3]) == (2, 1, (2 * g.shape[1], 2 * g.shape[2])) and _phases_are_faster(kernel.swapaxes(2, 3)):
+        dx = _transposed_in_phases(g, xla.adjoint_kernel(kernel))
+    else:
+        [dx] = jax.linear_transpose(lambda x: xla.convolve(x, kernel, stride=stride, padding=padding), x)(g)
     return dx, _weight_gradient(x, g, len(kernel), stride, padding).astype(kernel.dtype)
 
 
@@ -144,4 +148,27 @@ def _weight_gradient(x: Float[Array, "b h w i"], g: Float[Array, "b h2 w2 o"], s
     return _blocks_to_taps(jnp.stack(gradients), size)
 
 
-_transposed_by_xla = xla.transposed_by(convolve)
+def _phases_are_faster(kernel: Array) -> bool:
+    """Whether a transposed convolution should be computed in phases: if its matrix products were narrow, as those of few features are."""
+    return kernel.shape[:2] == (4, 4) and kernel.shape[3] in FEATURES_IN_PHASES
+
+
+def _transposed_in_phases(x: Float[Array, "b h w i"], kernel: Float[Array, "4 4 i o"]) -> Float[Array, "b 2*h 2*w o"]:
+    """`convolutions.transposed_convolve` as one convolution with 2 x 2 taps, whose 4 o features are the pixels of 2 x 2 blocks.
+
+    An output pixel in an even row sees the first and the third row of taps, at two rows of x; one in an odd row sees the other two.
+    """
+    batch, height, width, _ = x.shape
+    taps = jnp.concatenate([kernel[row::2, column::2] for row, column in _square(2)], 3)
+    pixels = xla.convolve(x, taps, stride=1, padding=1).reshape(batch, height + 1, width + 1, 2, 2, -1)
+    phases = [[pixels[:, r : r + height, c : c + width, r, c] for c in range(2)] for r in range(2)]
+    return jnp.stack([jnp.stack(row, 3) for row in phases], 2).reshape(batch, 2 * height, 2 * width, -1)
+
+
+def _transposed(x: Array, kernel: Array, output_padding: int) -> Array:
+    if output_padding == 0 and _phases_are_faster(kernel):
+        return _transposed_in_phases(x, kernel)
+    return xla.dilated_convolve(x, kernel, output_padding)
+
+
+_transposed_convolution = xla.transposed_by(convolve, _transposed)

@@ -20,39 +20,37 @@ def with_constant(x: Float[Array, "b h w i"], constant: Float[Array, "b j"]) -> 
     return jnp.concatenate([x, jnp.broadcast_to(constant[:, None, None], (*x.shape[:3], constant.shape[-1]))], -1)
 
 
-def transposed_by(
-    convolve: Callable, prepared: Callable[[Array, Array], Array] = lambda kernel, x: kernel
-) -> Callable[[Array, Array, int], Array]:
-    """Returns `convolutions.transposed_convolve`, computed as a convolution of x dilated by 2 (zeros between its pixels).
+def dilated_convolve(x: Array, kernel: Array, output_padding: int) -> Array:
+    """`convolutions.transposed_convolve` as a convolution of x dilated by 2 (zeros between its pixels)."""
+    low = len(kernel) - 2
+    padding = [(low, low + output_padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
 
-    Its gradients are those of the ordinary convolution whose adjoint it is: XLA's own weight gradient of an input-dilated convolution
-    is over fifty times slower on a CPU.
+
+def transposed_by(convolve: Callable, form: Callable[[Array, Array, int], Array]) -> Callable[[Array, Array, int], Array]:
+    """Returns `convolutions.transposed_convolve`, computed by `form`, whose gradients are those of the convolution whose adjoint it is.
+
+    XLA's own weight gradient of a dilated convolution is over fifty times slower on a CPU.
 
     Args:
         convolve: the convolution that the gradients are computed by, with the signature of `convolutions.convolve`.
-        prepared: `prepared(kernel, x)` returns the kernel as the compiler should see it.
+        form: computes the transposed convolution of (x, kernel, output padding).
     """
-
-    def dilated(x: Array, kernel: Array, output_padding: int) -> Array:
-        low = kernel.shape[0] - 2
-        padding = [(low, low + output_padding)] * 2
-        return lax.conv_general_dilated(x, prepared(kernel, x), (1, 1), padding, lhs_dilation=(2, 2), dimension_numbers=DIMENSIONS)
-
-    transposed_convolve = jax.custom_vjp(dilated, nondiff_argnums=(2,))
+    transposed_convolve = jax.custom_vjp(form, nondiff_argnums=(2,))
 
     def forward(x: Array, kernel: Array, output_padding: int) -> tuple[Array, tuple[Array, Array]]:
         return transposed_convolve(x, kernel, output_padding), (x, kernel)
 
     def backward(output_padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
         x, kernel = saved
-        dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), _adjoint_kernel(kernel))
-        return dx, _adjoint_kernel(pull(x)[0])
+        dx, pull = jax.vjp(lambda k: convolve(g, k, stride=2, padding=1), adjoint_kernel(kernel))
+        return dx, adjoint_kernel(pull(x)[0])
 
     transposed_convolve.defvjp(forward, backward)
     return transposed_convolve
 
 
-def _adjoint_kernel(kernel: Array) -> Array:
+def adjoint_kernel(kernel: Array) -> Array:
     """The kernel of the convolution whose adjoint the transposed convolution is."""
     return jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
 
@@ -67,5 +65,9 @@ def _visibly_flipped(kernel: Array, x: Array) -> Array:
     return jnp.flip(lax.optimization_barrier(jnp.flip(kernel, (0, 1))), (0, 1))
 
 
-transposed_convolve = transposed_by(convolve)
-cudnn_transposed_convolve = transposed_by(convolve, _visibly_flipped)
+def _dilated_by_cudnn(x: Array, kernel: Array, output_padding: int) -> Array:
+    return dilated_convolve(x, _visibly_flipped(kernel, x), output_padding)
+
+
+transposed_convolve = transposed_by(convolve, dilated_convolve)
+cudnn_transposed_convolve = transposed_by(convolve, _dilated_by_cudnn)
