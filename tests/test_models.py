@@ -219,6 +219,13 @@ def test_downscale_does_not_count_the_padding():
     np.testing.assert_allclose(L.downscale(jnp.float32(x))[0], np.array(expected)[:, :, 0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("axes", [(1, 2), (0, 1, 2)])
+def test_a_mean_in_two_passes_is_the_mean(axes):
+    x = RNG.normal(size=(2, 5, 6, 3))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(norms._mean_in_two_passes(jnp.asarray(x), axes), x.mean(axes), rtol=1e-13, atol=1e-15)
+
+
 def test_instance_norm_is_exact_on_a_nearly_flat_map():
     x = np.float32(10 + 1e-2 * RNG.normal(size=(2, 16, 16, 3)))
     exact = x.astype(np.float64)

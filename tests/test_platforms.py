@@ -31,3 +31,15 @@ def test_translations_have_a_cpus_forms_on_a_cpu_alone(platform):
     program = lowered(translate, arguments, platform)
     assert (cpu_convolutions.NAME in program) == (platform == "cpu")
     assert ("stablehlo.while" in program) == (platform == "cpu")
+
+
+def test_a_tpu_reads_images_in_blocks_and_writes_no_tiled_latent():
+    """Elsewhere the image of 3 channels and the latent of 5 are one array."""
+    game, batch = game_of(config_of("bicycle_gan")), batch_of(2)
+    state = jax.eval_shape(game.init, jax.random.key(0), batch)
+    translate = jax.jit(lambda *arguments: sampling.translate(game.networks, *arguments))
+    arguments = (state, jnp.zeros((1, 16, 16, 3)), jnp.zeros((1, 1, 5)), jax.random.key(0))
+    on_tpu, on_gpu = (lowered(translate, arguments, platform) for platform in ("tpu", "cuda"))
+    tiled, blocks = "x16x16x8xf32>", "x9x9x12xf32>"
+    assert tiled in on_gpu and blocks not in on_gpu
+    assert blocks in on_tpu and tiled not in on_tpu

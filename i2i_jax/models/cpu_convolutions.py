@@ -1,4 +1,4 @@
-"""Convolutions that are fast on a CPU: XLA's own, or matrix products (im2col), whichever is faster at the given size.
+"""Convolutions that are fast on a CPU: XLA's own, transposed ones in phases, or matrix products (im2col), whichever is faster at the size.
 
 im2col writes a convolution as one matrix product for each tap of the kernel, summed over the taps:
 
@@ -35,7 +35,7 @@ from jaxtyping import Array, Float, Shaped
 from i2i_jax.models import xla_convolutions as xla
 
 NAME = "cpu_convolution"  # the named scope of these operations, in compiled programs and profiles
-FEATURES_IN_PHASES = range(6, 81)
+FEATURES_IN_PHASES = range(6, 81)  # as timed at 32 x 32 to 128 x 128 pixels
 
 
 @jax.named_scope(NAME)
