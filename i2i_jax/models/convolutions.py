@@ -66,9 +66,9 @@ def transposed_convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i 
         Features with h2 = 2 h - 4 + k + output_padding, and w2 alike, in the dtype of `x`.
     """
     return _of_platform(
-        cpu=partial(cpu.transposed_convolve, output_padding=output_padding),
-        cuda=partial(xla.cudnn_transposed_convolve, output_padding=output_padding),
-        default=partial(xla.transposed_convolve, output_padding=output_padding),
+        cpu=lambda x, kernel: cpu.transposed_convolve(x, kernel, output_padding),
+        cuda=lambda x, kernel: xla.cudnn_transposed_convolve(x, kernel, output_padding),
+        default=lambda x, kernel: xla.transposed_convolve(x, kernel, output_padding),
     )(x, kernel)
 
 

@@ -17,11 +17,10 @@ def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, str
     """Same as `convolutions.convolve`. With stride 2, images of few channels are read in 2 x 2 blocks: a quarter of the filled memory."""
     sides = [*kernel.shape[:2], *(side + 2 * padding for side in x.shape[1:3])]
     if stride == 2 and x.shape[-1] <= FEW and all(isinstance(side, int) and side % 2 == 0 for side in sides):
-        return _convolve_blocks(x, kernel, padding)
+        return _blocks_convolution(x, kernel, padding)
     return xla.convolve(x, kernel, stride=stride, padding=padding)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve_blocks(x: Array, kernel: Array, padding: int) -> Array:
     blocks = jnp.concatenate(_phases(jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))), axes=(1, 2)), -1)
     return xla.convolve(blocks, jnp.concatenate(_phases(kernel, axes=(0, 1)), 2), stride=1, padding=0)
@@ -41,11 +40,12 @@ def _convolve_blocks_backward(padding: int, saved: tuple[Array, Array], g: Array
     """The gradient of the image by the ordinary convolution: put together from blocks it would be written several times."""
     x, kernel = saved
     [dx] = jax.vjp(lambda x: xla.convolve(x, kernel, stride=2, padding=padding), x)[1](g)
-    [dkernel] = jax.vjp(lambda kernel: _convolve_blocks.fun(x, kernel, padding), kernel)[1](g)
+    [dkernel] = jax.vjp(lambda kernel: _convolve_blocks(x, kernel, padding), kernel)[1](g)
     return dx, dkernel
 
 
-_convolve_blocks.defvjp(_convolve_blocks_forward, _convolve_blocks_backward)
+_blocks_convolution = jax.custom_vjp(_convolve_blocks, nondiff_argnums=(2,))
+_blocks_convolution.defvjp(_convolve_blocks_forward, _convolve_blocks_backward)
 
 
 def convolve_with_constant(
