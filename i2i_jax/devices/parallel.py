@@ -46,14 +46,14 @@ def _shard_index(shard: Shard) -> Any:
     return shard.microbatch + shard.microbatches * (0 if shard.axis is None else lax.axis_index(shard.axis))
 
 
-def draw(sampler: Callable, key: jax.Array, shape: tuple[int, ...], shard: Shard) -> jax.Array:
+def draw(sampler: Callable, key: jax.Array, shape: tuple[Any, ...], shard: Shard) -> jax.Array:
     """Draws random numbers for this shard. Row i of the global batch gets the same numbers however the batch is split.
 
     Args:
         sampler: `sampler(key, shape)`, such as `jax.random.normal`. It is called with the shape of the global batch.
         key: random key, the same for all shards.
         shape: the shape of this shard's numbers. The first axis is the batch: all rows of the shard, or one of the two halves into which
-            the objectives split them.
+            the objectives split them. Other sizes may be symbolic.
         shard: the shard.
     """
     count = shard_count(shard)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -221,7 +222,7 @@ class Dropout(nn.Module):
         mask = parallel.draw(self._kept, self.make_rng("dropout"), x.shape, _dropout_shard.get())
         return jnp.where(mask, x / (1 - self.rate), 0)
 
-    def _kept(self, key: jax.Array, shape: tuple[int, ...]) -> Array:
+    def _kept(self, key: jax.Array, shape: tuple[Any, ...]) -> Array:
         return jax.random.bernoulli(key, 1 - self.rate, shape)
 
 
