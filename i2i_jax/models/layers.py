@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -219,11 +220,13 @@ class Dropout(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], *, deterministic: bool) -> Float[Array, "b h w c"]:
         if deterministic:
             return x
-        mask = parallel.draw(self._kept, self.make_rng("dropout"), x.shape, _dropout_shard.get())
+        is_kept = partial(_bernoulli, 1 - self.rate)
+        mask = parallel.draw(is_kept, self.make_rng("dropout"), x.shape, _dropout_shard.get())
         return jnp.where(mask, x / (1 - self.rate), 0)
 
-    def _kept(self, key: jax.Array, shape: tuple[Any, ...]) -> Array:
-        return jax.random.bernoulli(key, 1 - self.rate, shape)
+
+def _bernoulli(p: float, key: jax.Array, shape: tuple[Any, ...]) -> Array:
+    return jax.random.bernoulli(key, p, shape)
 
 
 def scale_init(gain: float) -> Callable:
