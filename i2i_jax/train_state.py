@@ -15,9 +15,8 @@ import optax
 from flax import struct
 
 from i2i_jax.devices import parallel
-from i2i_jax.models import Networks
-from i2i_jax.models.layers import CONVOLVED, dropout_on
-from i2i_jax.models.norms import batch_norm_over
+from i2i_jax.models import Networks, global_batch
+from i2i_jax.models.layers import CONVOLVED
 from i2i_jax.objectives import Losses
 from i2i_jax.types import PLAYERS, Batch, Params, Shard
 
@@ -173,10 +172,11 @@ class Game:
         latent_key, dropout_key = jax.random.split(key)
         rngs = {"latent": latent_key, "dropout": dropout_key}
         shard = shard._replace(rows=len(batch.input))
+        part = global_batch.Part(shard, norm_axis=shard.axis if self.norm_over == "batch" else None)
 
         def losses_of_params(params: dict[str, Params]) -> tuple[Losses, dict]:
             run = nn.apply(self.objective, self.networks.clone(players=players, shard=shard), mutable=["batch_stats"])
-            with dropout_on(shard), batch_norm_over(shard.axis if self.norm_over == "batch" else None):
+            with global_batch.computing(part):
                 losses, updated = run({"params": params, "batch_stats": state.batch_stats}, batch, rngs=rngs)
             terms = losses.generator
             scaled = {name: factor * terms[name] for name, factor in self.factors(state.step).items() if name in terms}

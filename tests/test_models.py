@@ -193,23 +193,23 @@ def test_bilinear_upsampling_has_half_pixel_centres():
     np.testing.assert_allclose(L.upsample_bilinear(jnp.float32(x)), along(along(x, 1), 2), rtol=1e-5, atol=1e-5)
 
 
+def assert_is_a_convolution(layer, shape, before=lambda x: x, after=lambda x: x):
+    """The layer equals a 3 x 3 convolution between two other operations."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(RNG.normal(size=shape))
+        params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), layer.init(jax.random.key(0), x))
+        expected = after(L.Conv(layer.features, 3, padding=1).apply(params, before(x)))
+        np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (4, 5)])
 def test_nearest_upsampling_is_a_repetition_and_a_convolution(height, width):
-    layer, plain = L.NearestConv(3), L.Conv(3, 3, padding=1)
-    with jax.enable_x64(True):
-        x = jnp.asarray(RNG.normal(size=(2, height, width, 4)))
-        params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), layer.init(jax.random.key(0), x))
-        expected = plain.apply(params, x.repeat(2, 1).repeat(2, 2))
-        np.testing.assert_allclose(layer.apply(params, x), expected, rtol=1e-12, atol=1e-12)
+    assert_is_a_convolution(L.NearestConv(3), (2, height, width, 4), before=lambda x: x.repeat(2, 1).repeat(2, 2))
 
 
 @pytest.mark.parametrize(("height", "width"), [(2, 2), (6, 5)])
 def test_a_pooled_convolution_is_a_convolution_and_average_pooling(height, width):
-    layer, plain = L.PooledConv(3), L.Conv(3, 3, padding=1)
-    with jax.enable_x64(True):
-        x = jnp.asarray(RNG.normal(size=(2, height, width, 4)))
-        params = jax.tree.map(lambda p: jnp.asarray(RNG.normal(size=p.shape)), layer.init(jax.random.key(0), x))
-        np.testing.assert_allclose(layer.apply(params, x), L.average_pool(plain.apply(params, x)), rtol=1e-12, atol=1e-12)
+    assert_is_a_convolution(L.PooledConv(3), (2, height, width, 4), after=L.average_pool)
 
 
 def test_downscale_does_not_count_the_padding():

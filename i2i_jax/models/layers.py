@@ -1,8 +1,6 @@
-"""Convolutions and initialisers, with the same arithmetic as the original PyTorch code."""
+"""Convolutions, dropout and initialisers, with the same arithmetic as the original PyTorch code."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,8 +15,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from i2i_jax.devices import parallel
+from i2i_jax.models import global_batch
 from i2i_jax.models.convolutions import convolve, convolve_with_constant, transposed_convolve
-from i2i_jax.types import Shard
 
 CONVOLVED = "convolved"  # the name of convolution outputs in rematerialisation policies
 
@@ -88,8 +86,7 @@ class Conv(nn.Module):
             x = convolve(x, kernel, stride=self.stride, padding=self.padding)
         else:
             x = convolve_with_constant(x, constant, kernel, stride=self.stride, padding=self.padding)
-        x = checkpoint_name(x, CONVOLVED)
-        return x if bias is None else x + bias[None, None, None]
+        return _with_bias(x, bias)
 
 
 class TransposedConv(nn.Module):
@@ -110,8 +107,7 @@ class TransposedConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=_swapped(self.kernel_init))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = checkpoint_name(transposed_convolve(x, kernel, self.output_padding), CONVOLVED)
-        return x if bias is None else x + bias[None, None, None]
+        return _with_bias(transposed_convolve(x, kernel, self.output_padding), bias)
 
 
 class NearestConv(nn.Module):
@@ -131,8 +127,7 @@ class NearestConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b 2*h 2*w o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
         x, kernel, bias = promote_dtype(x, box_kernel(kernel), bias, dtype=self.dtype)
-        x = checkpoint_name(transposed_convolve(x, kernel, 0), CONVOLVED)
-        return x if bias is None else x + bias[None, None, None]
+        return _with_bias(transposed_convolve(x, kernel, 0), bias)
 
 
 class PooledConv(nn.Module):
@@ -151,8 +146,7 @@ class PooledConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         kernel, bias = _parameters(self, x.shape[-1], init=self.kernel_init)
         x, kernel, bias = promote_dtype(x, box_kernel(kernel) / 4, bias, dtype=self.dtype)
-        x = checkpoint_name(convolve(x, kernel, stride=2, padding=1), CONVOLVED)
-        return x if bias is None else x + bias[None, None, None]
+        return _with_bias(convolve(x, kernel, stride=2, padding=1), bias)
 
 
 def box_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "4 4 i o"]:
@@ -176,6 +170,12 @@ def _parameters(conv: Conv | TransposedConv | NearestConv | PooledConv, channels
     return kernel, conv.param("bias", nn.initializers.zeros, (conv.features,)) if conv.use_bias else None
 
 
+def _with_bias(convolved: Float[Array, "b h w o"], bias: Array | None) -> Float[Array, "b h w o"]:
+    """The output of a convolution, named for rematerialisation, plus its bias if it has one."""
+    convolved = checkpoint_name(convolved, CONVOLVED)
+    return convolved if bias is None else convolved + bias[None, None, None]
+
+
 class BilinearConv(nn.Module):
     """Bilinear upsampling by 2, then a 3 x 3 convolution with reflection padding. The attributes are those of `Conv`."""
 
@@ -193,20 +193,6 @@ class BilinearConv(nn.Module):
 RESIZE_CONVOLUTIONS = {"bilinear": BilinearConv, "nearest": NearestConv}  # without checkerboards, unlike TransposedConv
 
 
-_WHOLE_BATCH = Shard()
-_dropout_shard: ContextVar[Shard] = ContextVar("dropout_shard", default=_WHOLE_BATCH)
-
-
-@contextlib.contextmanager
-def dropout_on(shard: Shard) -> Iterator[None]:
-    """In networks that are called inside, `Dropout` draws the masks of the rows that `shard` has of the global batch."""
-    before = _dropout_shard.set(shard)
-    try:
-        yield
-    finally:
-        _dropout_shard.reset(before)
-
-
 class Dropout(nn.Module):
     """Dropout (Srivastava 2014) as `flax.linen.Dropout`, but a row of the global batch has the same mask however the batch is split.
 
@@ -221,7 +207,7 @@ class Dropout(nn.Module):
         if deterministic:
             return x
         is_kept = partial(_bernoulli, 1 - self.rate)
-        mask = parallel.draw(is_kept, self.make_rng("dropout"), x.shape, _dropout_shard.get())
+        mask = parallel.draw(is_kept, self.make_rng("dropout"), x.shape, global_batch.current().shard)
         return jnp.where(mask, x / (1 - self.rate), 0)
 
 

@@ -1,9 +1,7 @@
 """Normalisation, with the same arithmetic as the original PyTorch code."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -13,27 +11,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from i2i_jax.devices import parallel
+from i2i_jax.models import global_batch
 
 EPSILON = 1e-5  # added to the variance
-
-
-_batch_norm_axis: ContextVar[str | None] = ContextVar("batch_norm_axis", default=None)
-
-
-@contextlib.contextmanager
-def batch_norm_over(axis: str | None) -> Iterator[None]:
-    """Networks that are called inside average the statistics of batch norm over the devices of the mesh axis `axis`; None: they do not."""
-    before = _batch_norm_axis.set(axis)
-    try:
-        yield
-    finally:
-        _batch_norm_axis.reset(before)
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation (Ioffe 2015) as in PyTorch: eps 1e-5, momentum 0.1, unbiased running variance (Flax's is biased).
 
-    Statistics are computed in float32 or better, on each device separately unless `batch_norm_over` says otherwise. Parameters: scale
+    Statistics are computed in float32 or better, on each device separately unless `global_batch` says otherwise. Parameters: scale
     [c], bias [c]. The collection `batch_stats` holds the running mean [c] and var [c].
     """
 
@@ -49,7 +35,7 @@ class BatchNorm(nn.Module):
             mean, factor = (lax.broadcast_in_dim(v, x.shape, (3,)) for v in (running_mean.value, lax.rsqrt(running_var.value + EPSILON)))
             y = (x - mean) * factor
         else:
-            axis = _batch_norm_axis.get()
+            axis = global_batch.current().norm_axis
             y, mean, var = _standardized(x, (3,), axis)
             if not self.is_initializing() and self.is_mutable_collection("batch_stats"):
                 count = x.size // x.shape[-1] * (1 if axis is None else lax.axis_size(axis))
@@ -96,7 +82,7 @@ def _standardize_backward(
     kept: tuple[int, ...], axis: str | None, saved: tuple[Array, ...], gradients: tuple[Array, Array, Array]
 ) -> tuple[Array]:
     (x, mean, factor), (dy, _, _) = saved, gradients
-    dy = dy.astype(x.dtype)
+    dy = dy.astype(x.dtype)  # as it is kept in memory
 
     def mean_over_pixels(v: Array) -> Array:
         return lax.broadcast_in_dim(_mean(v, kept, axis), x.shape, kept)
@@ -124,8 +110,8 @@ def _mean(x: Array, kept: tuple[int, ...], axis: str | None) -> Array:
     return parallel.mean(on_device, axis)
 
 
-# XLA for NVIDIA GPUs would write intermediate images in float32 to memory: the squares before it sums them, and x - mean for later. It
-# computes the squares while it sums over one axis at first, and x - mean again where an optimization barrier hides that it had it before.
+# On NVIDIA GPUs, XLA would write float32 images to memory: the squares, before it sums them, and x - mean, to use it again. It does not if
+# it sums over one axis first, and if an optimization barrier hides that both uses read the same x.
 
 
 def _mean_in_two_passes(x: Array, axes: tuple[int, ...]) -> Array:

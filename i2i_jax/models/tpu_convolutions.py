@@ -1,4 +1,4 @@
-"""Convolutions with little memory traffic on a TPU, which fills the channels of its images up to 128."""
+"""Convolutions with little memory traffic on a TPU, which pads the channels of images to 128 in memory."""
 
 from functools import partial
 
@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 
 from i2i_jax.models import xla_convolutions as xla
 
-FEW = 16  # channels: 2 x 2 blocks of them fill up to half of the 128
+FEW_CHANNELS = 16  # of images that are read in blocks of 2 x 2 pixels, which have at most 64 channels
 
 
 def convolve(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], *, stride: int, padding: int) -> Float[Array, "b h2 w2 o"]:
-    """Same as `convolutions.convolve`. With stride 2, images of few channels are read in 2 x 2 blocks: a quarter of the filled memory."""
+    """Same as `convolutions.convolve`. With stride 2, images of few channels are read in 2 x 2 blocks: a quarter of the padded memory."""
     sides = [*kernel.shape[:2], *(side + 2 * padding for side in x.shape[1:3])]
-    if stride == 2 and x.shape[-1] <= FEW and all(isinstance(side, int) and side % 2 == 0 for side in sides):
+    if stride == 2 and x.shape[-1] <= FEW_CHANNELS and all(isinstance(side, int) and side % 2 == 0 for side in sides):
         return _blocks_convolution(x, kernel, padding)
     return xla.convolve(x, kernel, stride=stride, padding=padding)
 
@@ -53,7 +53,7 @@ def convolve_with_constant(
 ) -> Float[Array, "b h2 w2 o"]:
     """Same as `convolutions.convolve_with_constant`. The constant channels are not written to every pixel.
 
-    What they add to an output pixel depends only on which taps of the kernel are inside the image there, all but at the borders.
+    What they add to an output pixel depends only on which taps of the kernel are inside the image there: all, except at the borders.
     """
     _, height, width, channels = x.shape
     if not (isinstance(height, int) and isinstance(width, int)):
