@@ -35,7 +35,11 @@ def networks(config: Config) -> models.Networks:
         discriminator=discriminator,
         discriminator_prior=discriminator if model.shared_discriminator else _discriminator(model),
         encoder=models.ENCODERS[model.encoder](
-            latent_dim=model.latent_dim, width=model.encoder_width or model.width, norm=model.norm, **_initializers_and_dtype(model)
+            latent_dim=model.latent_dim,
+            width=model.encoder_width or model.width,
+            norm=model.norm,
+            std=model.posterior_std,
+            **_initializers_and_dtype(model),
         ),
         latent_dim=0 if config.objective in WITHOUT_LATENT else model.latent_dim,
         conditional=model.conditional,

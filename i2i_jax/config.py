@@ -232,6 +232,11 @@ class ModelConfig(Section):
         choices=("resnet_64", "resnet_128", "resnet_256", "resnet_512", "conv_64", "conv_128", "conv_256", "conv_512"),
     )
     encoder_width: int | None = option(None, "channels of the encoder's first layer; None: the same as model.width", low=1)
+    posterior_std: float = option(
+        0.0,
+        "standard deviation of the latent that is sampled for a target, the same for all (Ghosh 2020); 0: the encoder predicts it",
+        low=0,
+    )
     discriminator: str = option(
         "patchgan", "patchgan: classifies overlapping patches; pixel: each pixel by itself", choices=("patchgan", "pixel")
     )

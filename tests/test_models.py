@@ -9,6 +9,7 @@ import pytest
 
 from i2i_jax.models import DISCRIMINATORS, ENCODERS, GENERATORS, MultiScale, PatchGAN, PixelGAN, ResNet, UNet, norms
 from i2i_jax.models import layers as L
+from i2i_jax.models.encoders import with_predicted_std
 
 RNG = np.random.default_rng(0)
 
@@ -90,6 +91,19 @@ def test_encoder_gives_a_gaussian_at_any_size(name):
     for side in (128, 192):
         (mean, log_var), _ = shapes(ENCODERS[name](latent_dim=5, width=2), (3, side, side, 2))
         assert mean.shape == log_var.shape == (3, 5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_of_constant_std_is_one_that_predicts_it(name):
+    encoder, images = ENCODERS[name](latent_dim=5, width=2, std=0.25), jnp.asarray(RNG.normal(size=(3, 64, 64, 2)), jnp.float32)
+    params = encoder.init(jax.random.key(0), images)["params"]
+    assert "log_var" not in params
+    posterior = encoder.apply({"params": params}, images)
+    np.testing.assert_allclose(jnp.exp(posterior.log_var / 2), np.full((3, 5), 0.25), rtol=1e-6)
+    predicting, with_head = with_predicted_std(encoder, params)
+    assert predicting == ENCODERS[name](latent_dim=5, width=2)
+    for found, expected in zip(predicting.apply({"params": with_head}, images), posterior, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_patchgan_has_30_x_30_logits_for_256_pixels():

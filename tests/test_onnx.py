@@ -106,3 +106,10 @@ def test_encoders(encoder, norm, dtype):
     graph = onnx_networks.encoder(network, variables, mode, channels=3, dtype=dtype)
     posterior = applied(network, variables, mode, images)._asdict()
     assert_equal(graph, {"image": export_onnx.nchw(images)}, posterior, {"float32": 1e-5, "float16": 5e-3}[dtype])
+
+
+def test_an_encoder_of_constant_std():
+    network, images = ResNetEncoder(2, 3, blocks=2, std=0.25), images_of(19)
+    graph = onnx_networks.encoder(network, variables_of(network, images), Mode(), channels=3)
+    log_var = export_onnx.run(graph, {"image": export_onnx.nchw(images)})["log_var"]
+    np.testing.assert_allclose(log_var, np.full((2, 2), np.log(0.25**2)), rtol=1e-6)

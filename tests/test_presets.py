@@ -83,6 +83,7 @@ def test_the_originals_options():
     weights = {"gan": 1, "gan_prior": 1, "l1": 10, "kl": 0.01, "latent": 0.5, "gradient_penalty": 10}
     assert dataclasses.asdict(bicycle.weights) == weights | {"mode_seeking": 0, "mode_seeking_until": 0}
     assert (bicycle.model.upsample, pix.model.upsample, bicycle.train.ema, pix.train.ema) == ("transposed", "transposed", 0, 0)
+    assert bicycle.model.posterior_std == 0
     assert (bicycle.gan_loss, bicycle.update, bicycle.model.norm, bicycle.model.latent_dim) == ("lsgan", "simultaneous", "instance", 8)
     assert (bicycle.model.conditional, bicycle.model.discriminator_scales, bicycle.sampling.dropout) == (False, 2, False)
     assert (pix.gan_loss, pix.update, pix.model.norm, pix.weights.l1) == ("vanilla", "alternating", "batch", 100)

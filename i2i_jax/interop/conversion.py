@@ -15,6 +15,7 @@ from i2i_jax import config as configs
 from i2i_jax.config import Config, ConfigError
 from i2i_jax.interop import imported, recognise, torch
 from i2i_jax.interop.layout import StateDictError, refuse_foreign
+from i2i_jax.models.encoders import with_predicted_std
 from i2i_jax.storage import checkpoints, torch_files
 from i2i_jax.storage.files import new_folder
 from i2i_jax.train_state import Game, TrainState
@@ -100,7 +101,7 @@ def to_torch(run: str | Path, out: Path, *, step: int | Literal["best"] | None =
     leftover_tensors = _leftover_tensors(Path(run))
     state_dicts = {}
     for role, params in state.params.items():
-        module, params = torch.with_transposed_convolutions(_module(game, role), params)
+        module, params = with_predicted_std(*torch.with_transposed_convolutions(_module(game, role), params))
         with _naming(f"{run}: {role}"):
             refuse_foreign(module, latent_dim=game.networks.latent_dim)
         kept = {key.removeprefix(f"{role}/"): value for key, value in leftover_tensors.items() if key.startswith(f"{role}/")}

@@ -4,6 +4,7 @@ from typing import Any
 
 from i2i_jax.interop.onnx_graph import Graph, Value, side
 from i2i_jax.models import ConvEncoder, LabelMapGenerator, ResNet, ResNetEncoder, UNet
+from i2i_jax.models.encoders import with_predicted_std
 from i2i_jax.sampling import Mode
 
 
@@ -42,7 +43,8 @@ def generator(network: Any, variables: dict[str, Any], mode: Mode, *, channels: 
 
 def encoder(network: Any, variables: dict[str, Any], mode: Mode, *, channels: int, dtype: str = "float32") -> Any:
     """The graph of an encoder: image -> mean and log_var of its latent. Arguments, result and errors are those of `generator`."""
-    graph = Graph(network, variables, mode, dtype)
+    network, params = with_predicted_std(network, variables["params"])
+    graph = Graph(network, variables | {"params": params}, mode, dtype)
     x = graph.mean(_ENCODERS[type(network)](graph, network, graph.image(channels, size_multiple=1)))
     for name in ("mean", "log_var"):
         graph.output(graph.dense(x, name), name, network.latent_dim)

@@ -1,9 +1,12 @@
 """The encoders of BicycleGAN, which map a target image to a Gaussian over its latent (Zhu 2017, section 4)."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -21,6 +24,7 @@ class _Encoder(nn.Module):
         norm: normalisation: batch, instance or none.
         kernel_init: initialiser of the kernels.
         scale_init: initialiser of the scale of batch normalisation.
+        std: standard deviation of every Gaussian: the constant-variance encoder of Ghosh 2020, section 2.3 (0: it is predicted).
         dtype: dtype of the convolutions (None: the dtype of inputs and parameters). The Gaussian is float32 or better.
     """
 
@@ -29,6 +33,7 @@ class _Encoder(nn.Module):
     norm: str = "instance"
     kernel_init: Callable = nn.initializers.xavier_normal()
     scale_init: Callable = nn.initializers.ones
+    std: float = 0.0
     dtype: DTypeLike | None = None
 
     def _conv(self, features: int, kernel_size: int, name: str, *, stride: int = 1, padding: int = 0, use_bias: bool = True) -> Conv:
@@ -40,8 +45,24 @@ class _Encoder(nn.Module):
     def _gaussian(self, x: Float[Array, "b h w c"]) -> Gaussian:
         """Averages the features over space and maps them to mean and log variance."""
         x = x.mean((1, 2), dtype=jnp.promote_types(x.dtype, jnp.float32))
-        heads = [nn.Dense(self.latent_dim, kernel_init=self.kernel_init, dtype=None, name=name)(x) for name in ("mean", "log_var")]
-        return Gaussian(*heads)
+        mean = self._head("mean")(x)
+        return Gaussian(mean, jnp.full_like(mean, _log_var(self.std)) if self.std else self._head("log_var")(x))
+
+    def _head(self, name: str) -> nn.Dense:
+        return nn.Dense(self.latent_dim, kernel_init=self.kernel_init, dtype=None, name=name)
+
+
+def with_predicted_std(module: nn.Module, params: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """An encoder of constant standard deviation as one that predicts it, always the same; other networks unchanged."""
+    if not isinstance(module, _Encoder) or not module.std:
+        return module, params
+    kernel, bias = params["mean"]["kernel"], params["mean"]["bias"]
+    head = {"kernel": np.zeros_like(kernel), "bias": np.full_like(bias, _log_var(module.std))}
+    return module.clone(std=0.0), params | {"log_var": head}
+
+
+def _log_var(std: float) -> float:
+    return 2 * math.log(std)
 
 
 class ResNetEncoder(_Encoder):
