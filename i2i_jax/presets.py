@@ -38,9 +38,13 @@ def bicycle_family(objective: str, dataset: str) -> Config:
     if dataset == "shapes":
         _small(config)
         # Each input has six possible targets. The encoder can recover a latent of two dimensions from the output; with larger initial
-        # weights it distinguishes the targets from the start; a large weight of the prior branch makes its images sharp.
+        # weights it distinguishes the targets from the start. A constant standard deviation keeps the latents of two targets apart, and a
+        # large weight of KL keeps all near the origin: each target gets its share of random latents. A large weight of the prior branch
+        # and a discriminator that sees the whole image make its images sharp, and nearest upsampling leaves no grid in them.
         config.model.latent_dim, config.model.init_gain = 2, 1.0
-        config.weights.gan_prior, config.weights.kl = 2.0, 0.005
+        config.model.posterior_std, config.weights.kl = 0.25, 0.03
+        config.weights.gan_prior, config.model.discriminator_scales = 2.0, 3
+        config.model.upsample = "nearest"
         config.optimizer.learning_rate = 5e-4
         config.eval.best_metric, config.train.samples = "total_variation", 8
     return config
