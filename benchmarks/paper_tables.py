@@ -76,6 +76,7 @@ SYSTEMS = {
     "cLR-GAN": _family("clr_gan"),
     "BicycleGAN": _family("bicycle_gan"),
     "MSGAN": _family("pix2pix_noise", {"weights.mode_seeking": 1.0}),
+    "tuned": _family("bicycle_gan", {"model.upsample": "nearest", "train.ema": 0.999}),
     "D sees B alone": _family("bicycle_gan", {"model.conditional": False}),
     "one D": _family("bicycle_gan", {"model.shared_discriminator": True}),
     "latent loss reaches E": _family("bicycle_gan", {"latent_trains_encoder": True}),
@@ -135,7 +136,7 @@ def layout(scale: str) -> dict[str, tables.Table]:
     plane = ("modes", "valid") if known else ((DIVERSITY, REALISM[0]) if diversity else None)
     family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, *diversity)), "l1", "l1_encoded")
     pix2pix_figures = ("valid", "l1", "ssim") if known else (*realism, "iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
-    family = ("pix2pix+noise", "MSGAN", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN")
+    family = ("pix2pix+noise", "MSGAN", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN", *(() if known else ("tuned",)))
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
     ceiling = () if known else (REAL,)
