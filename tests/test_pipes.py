@@ -15,6 +15,7 @@ NEEDS = {
     "exact_clr_gan": "torch",
     "exact_torch": "torch",
     "fuzz": "atheris",
+    "latent_map": "matplotlib",
     "painter": "playwright",
     "studio": "playwright",
     "versus_torch": "torch",
