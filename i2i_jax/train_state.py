@@ -134,7 +134,8 @@ class Game:
         """
         step = state.step.astype(jnp.float32)
         weight = 1 - jnp.minimum(self.ema, (1 + step) / (10 + step))
-        return {name: optax.incremental_update(state.params[name], average, weight) for name, average in state.ema.items()}
+        params = jax.lax.optimization_barrier({name: state.params[name] for name in state.ema})  # else XLA's CPU compiler repeats Adam here
+        return {name: optax.incremental_update(params[name], average, weight) for name, average in state.ema.items()}
 
     def phases(self) -> list[tuple[str, ...]]:
         """The players that are updated in each phase of a step."""

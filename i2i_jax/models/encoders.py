@@ -24,7 +24,7 @@ class _Encoder(nn.Module):
         norm: normalisation: batch, instance or none.
         kernel_init: initialiser of the kernels.
         scale_init: initialiser of the scale of batch normalisation.
-        std: standard deviation of every Gaussian: the constant-variance encoder of Ghosh 2020, section 2.3 (0: it is predicted).
+        std: standard deviation of every Gaussian: the constant-variance encoder of Ghosh 2020 (0: it is predicted).
         dtype: dtype of the convolutions (None: the dtype of inputs and parameters). The Gaussian is float32 or better.
     """
 
