@@ -34,10 +34,11 @@ class Run(NamedTuple):
 
 
 UNWATCHED = {"train.samples": 1, "train.sample_every": 10_000, "train.eval_every": 10_000, "eval.inputs": 1, "eval.samples": 1}
+ORIGINAL = {"model.posterior_std": 0.0, "model.discriminator_scales": 2, "model.upsample": "transposed"}
 BICYCLE = partial(presets.bicycle_family, "bicycle_gan")
 RUNS = {
-    "bicycle": Run(BICYCLE, {"train.steps": 1500}),
-    "KL x 2000": Run(partial(presets.bicycle_family, "cvae_gan"), {"train.steps": 600, "weights.kl": 10.0}),
+    "bicycle": Run(BICYCLE, ORIGINAL | {"train.steps": 1500, "weights.kl": 0.005}),
+    "KL x 2000": Run(partial(presets.bicycle_family, "cvae_gan"), ORIGINAL | {"train.steps": 600, "weights.kl": 10.0}),
     "pix2pix": Run(presets.pix2pix, {"train.steps": 1600, "data.batch_size": 1}),
     "150 steps": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1}),
     "150 steps, bilinear": Run(presets.pix2pix, {"train.steps": 150, "data.batch_size": 1, "model.upsample": "bilinear"}),
