@@ -25,9 +25,13 @@ TINY = {
     "eval.inputs": 2,
     "eval.samples": 2,
 }
-TINY_NETWORKS = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2}
+TINY_NETWORKS = {
+    "model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2, "model.upsample": "transposed",
+}  # fmt: skip
 
-OF_16_PIXELS = {"data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1}
+OF_16_PIXELS = {
+    "data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1, "model.discriminator_scales": 2,
+}  # fmt: skip
 
 
 def get_config(name: str, dataset: str = "shapes") -> Config:
