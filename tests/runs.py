@@ -30,7 +30,8 @@ TINY_NETWORKS = {
 }  # fmt: skip
 
 OF_16_PIXELS = {
-    "data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1, "model.discriminator_scales": 2,
+    "data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1,
+    "model.discriminator_scales": 2,
 }  # fmt: skip
 
 
