@@ -24,7 +24,8 @@ from i2i_jax.storage import checkpoints, metrics_file
 ROOT = Path(__file__).parents[1]
 OPTIONS = {
     "model.width": 2, "model.generator": "unet_64", "model.encoder": "conv_64", "model.discriminator_layers": 1,
-    "model.discriminator_scales": 2, "data.load_size": 18, "data.crop_size": 16, "data.batch_size": 2, "train.log_every": 1, "train.sample_every": 4,
+    "model.discriminator_scales": 2, "data.load_size": 18, "data.crop_size": 16, "data.batch_size": 2,
+    "train.log_every": 1, "train.sample_every": 4,
     "train.checkpoint_every": 3, "train.eval_every": 6, "train.keep": 2, "train.samples": 2, "eval.inputs": 2, "eval.samples": 2,
     "eval.metrics": "l1,psnr", "eval.best_metric": "psnr",
 }  # fmt: skip
