@@ -156,7 +156,7 @@ def test_layers_of_other_channels_are_initialized_again(channels, new, tmp_path,
     line = capsys.readouterr().out.splitlines()[-1]
     said = set(line.split("new: ")[1].split(", "))
     assert {name for name in said if not name.startswith("discriminator")} == new
-    assert len(said - new) == 4, "the first kernel of two discriminators at two scales each"
+    assert len(said - new) == 6, "the first kernel of two discriminators at three scales each"
     _, old = build.load(run, networks=None)
     theirs, before, after = ({name[len("params.") :]: leaf for name, leaf in named(of).items() if name.startswith("params.")}
                              for of in (old, fresh, state))  # fmt: skip
