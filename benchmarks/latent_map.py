@@ -14,7 +14,7 @@ from i2i_jax import load
 from i2i_jax.commands import app
 from i2i_jax.config import ConfigError
 from i2i_jax.data import shapes
-from i2i_jax.metrics.modes import VALID_DISTANCE
+from i2i_jax.metrics import modes
 
 _RUNS = flags.DEFINE_list("runs", None, "Runs on shapes.", required=True)
 _TITLES = flags.DEFINE_list("titles", None, "The title of each.", required=True)
@@ -30,21 +30,17 @@ def answers(model, outline: np.ndarray) -> np.ndarray:
     axis = np.linspace(-SIDE, SIDE, POINTS, dtype=np.float32)
     z = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
     renderings, mask = shapes.modes(outline)
-    images = model(outline, z=z)
-    distances = np.stack([np.abs(images[:, mask] / 127.5 - rendering[mask] / 127.5).mean((1, 2)) for rendering in renderings], 1)
+    distances = modes.distances(model(outline, z=z) / 127.5, renderings / 127.5, mask)
     colours = renderings[:, mask].mean(1)[distances.argmin(1)]
-    return np.where(distances.min(1, keepdims=True) < VALID_DISTANCE, colours, GREY).astype(np.uint8).reshape(POINTS, POINTS, 3)
+    return np.where(distances.min(1, keepdims=True) < modes.VALID_DISTANCE, colours, GREY).astype(np.uint8).reshape(POINTS, POINTS, 3)
 
 
 def draw(axes: plt.Axes, run: str, title: str) -> None:
     model = load(run)
     pairs = [shapes.example("test", index) for index in range(TARGETS)]
-    outlines = [np.repeat(outline[..., None], 3, -1) for outline, _ in pairs]
-    targets = np.stack([shapes.modes(outline)[0][material] for outline, (_, material) in zip(outlines, pairs, strict=True)])
-    means = model.encode(targets)
-    renderings, mask = shapes.modes(outlines[0])
-    colours = renderings[:, mask].mean(1)[[material for _, material in pairs]] / 255
-    axes.imshow(answers(model, outlines[0]), extent=(-SIDE, SIDE, -SIDE, SIDE), origin="lower")
+    means = model.encode(np.stack([shapes.render(shapes.coverage(outline), material) for outline, material in pairs]))
+    colours = shapes.MATERIALS.mean(1)[[material for _, material in pairs]] / 255
+    axes.imshow(answers(model, np.stack([pairs[0][0]] * 3, -1)), extent=(-SIDE, SIDE, -SIDE, SIDE), origin="lower")
     axes.scatter(*means.T, c=colours, edgecolors="black", s=30)
     for quantile in QUANTILES:
         radius = np.sqrt(-2 * np.log(1 - quantile))  # of a standard normal in the plane

@@ -83,8 +83,9 @@ def translate(
 ) -> Float[Array, "b n h w c_out"]:
     """Translates each input n times.
 
-    Each translation is computed as a batch of one, so that it does not depend on other images. If height or width is not a multiple
-    of the generator's `size_multiple`, the input is padded by reflection and the output is cropped.
+    Each translation is computed as a batch of one, so that it does not depend on other images, up to rounding, which may differ with
+    their number. If height or width is not a multiple of the generator's `size_multiple`, the input is padded by reflection and the
+    output is cropped.
 
     Args:
         networks: the networks.

@@ -4,6 +4,7 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import environment
 
@@ -69,20 +70,21 @@ def shapes_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, shapes_dir):
-    """A function from a config's name to the folder of a run trained for two steps, which tests must not change."""
+    """A function from a config's name and options to the folder of a run trained for two steps, which tests must not change."""
     import runs
     from i2i_jax import build
 
     folders, original = {}, build.game
 
-    def run(name: str) -> Path:
-        if name not in folders:
+    def run(name: str, options: dict[str, Any] | None = None) -> Path:
+        key = name, *sorted((options or {}).items())
+        if key not in folders:
             folder = tmp_path_factory.mktemp(name)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(build, "game", original)  # the test that asks first may have patched it
-                runs.train(runs.tiny(name, shapes_dir), folder)
-            folders[name] = folder
-        return folders[name]
+                runs.train(runs.tiny(name, shapes_dir, options), folder)
+            folders[key] = folder
+        return folders[key]
 
     return run
 

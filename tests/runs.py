@@ -25,9 +25,8 @@ TINY = {
     "eval.inputs": 2,
     "eval.samples": 2,
 }
-TINY_NETWORKS = {
-    "model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2, "model.upsample": "transposed",
-}  # fmt: skip
+TINY_NETWORKS = {"model.generator": "unet_64", "model.encoder": "resnet_64", "model.discriminator_layers": 2}
+ORIGINAL = {"model.upsample": "transposed", "model.posterior_std": 0.0}  # the public code's networks, where the preset has others
 
 OF_16_PIXELS = {
     "data.load_size": 16, "data.crop_size": 16, "model.encoder": "conv_64", "model.discriminator_layers": 1,

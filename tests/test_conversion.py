@@ -166,14 +166,14 @@ def test_files_come_back_bit_for_bit(family, tmp_path, command):
 
 def test_a_trained_run_survives_the_round_trip(trained, tmp_path, command):
     """All four networks; the new run can translate."""
-    files = [str(tmp_path / "files" / name) for name in NAMES.values()]
+    run, files = trained("bicycle", runs.ORIGINAL), [str(tmp_path / "files" / name) for name in NAMES.values()]
     for options in (
-        ["--to=torch", f"--run={trained('bicycle')}", f"--out={tmp_path / 'files'}"],
+        ["--to=torch", f"--run={run}", f"--out={tmp_path / 'files'}"],
         ["--from=torch", *files, f"--out={tmp_path / 'run'}"],
     ):
         status, _, err = command("convert", *options)
         assert (status, err) == (0, "")
-    (game, theirs), (same_game, ours) = (build.load(run, networks=None) for run in (trained("bicycle"), tmp_path / "run"))
+    (game, theirs), (same_game, ours) = (build.load(folder, networks=None) for folder in (run, tmp_path / "run"))
     assert len(ours.params) == 4
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
     one, same = (g.networks.generator.clone(kernel_init=max, scale_init=max) for g in (game, same_game))

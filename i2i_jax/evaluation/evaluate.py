@@ -92,7 +92,7 @@ def translations(
 ) -> Callable[[TrainState, Iterable[int]], Iterator[EvalBatch]]:
     """Builds a function that translates pairs with the networks of a state.
 
-    The result for a pair depends only on the state, `seed` and the pair's index, not on the batch that it is in.
+    The result for a pair depends only on the state, `seed` and the pair's index, not on the batch that it is in, up to rounding.
 
     Args:
         networks: the networks; with an encoder the examples also have `encoded`, `posterior` and `recovered`.

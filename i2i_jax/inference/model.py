@@ -84,8 +84,9 @@ class Model:
     ) -> Shaped[np.ndarray, "... n h w c"]:
         """Translates each input with `n` random latents, or with the latents `z`.
 
-        The result for an input depends only on its pixels, its index in the batch and the seed. The translations of a model without
-        latent differ only by dropout, if the run's config keeps dropout on at inference.
+        The result for an input depends only on its pixels, its index in the batch and the seed, up to rounding, which may differ with
+        the number of images. The translations of a model without latent differ only by dropout, if the run's config keeps dropout on at
+        inference.
 
         Args:
             inputs: images of uint8, uint16, int16 or floats, in the units described above. Label maps (`data.input_labels`) are files

@@ -27,7 +27,7 @@ class Modes:
 def modes(samples: Float[np.ndarray, "n h w c"], renderings: Float[np.ndarray, "k h w c"], mask: Bool[np.ndarray, "h w"]) -> Modes:
     """Assigns each sample of one input to the nearest mode and summarises the assignments.
 
-    The distance is the mean absolute difference inside the mask; a sample is valid if it is under `VALID_DISTANCE`.
+    A sample is valid if its distance to the nearest mode is under `VALID_DISTANCE`.
 
     Args:
         samples: n samples of the input, in [-1, 1].
@@ -39,8 +39,7 @@ def modes(samples: Float[np.ndarray, "n h w c"], renderings: Float[np.ndarray, "
     """
     if not mask.any():
         raise ValueError("the mask is empty: the input shows no closed outline")
-    inside = np.asarray(samples)[:, None][..., mask, :] - np.asarray(renderings)[None][..., mask, :]
-    distance = np.abs(inside).mean((2, 3))
+    distance = distances(samples, renderings, mask)
     valid = distance.min(1) < VALID_DISTANCE
     counts = np.bincount(distance.argmin(1)[valid], minlength=len(renderings))
     return Modes(
@@ -48,3 +47,10 @@ def modes(samples: Float[np.ndarray, "n h w c"], renderings: Float[np.ndarray, "
         valid=float(valid.mean()),
         total_variation=float(np.abs(counts / counts.sum() - 1 / counts.size).sum() / 2) if valid.any() else 1.0,
     )
+
+
+def distances(
+    samples: Float[np.ndarray, "n h w c"], renderings: Float[np.ndarray, "k h w c"], mask: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "n k"]:
+    """The mean absolute difference, inside the mask, of each sample from each rendering."""
+    return np.abs(np.asarray(samples)[:, None, mask] - np.asarray(renderings)[None, :, mask]).mean((2, 3))
