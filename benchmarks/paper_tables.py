@@ -76,7 +76,7 @@ SYSTEMS = {
     "cLR-GAN": _family("clr_gan"),
     "BicycleGAN": _family("bicycle_gan"),
     "MSGAN": _family("pix2pix_noise", {"weights.mode_seeking": 1.0}),
-    "tuned": _family("bicycle_gan", {"model.upsample": "nearest", "train.ema": 0.999}),
+    "tuned": System(lambda dataset: presets.tuned(presets.bicycle_family("bicycle_gan", dataset))),
     "D sees B alone": _family("bicycle_gan", {"model.conditional": False}),
     "one D": _family("bicycle_gan", {"model.shared_discriminator": True}),
     "latent loss reaches E": _family("bicycle_gan", {"latent_trains_encoder": True}),

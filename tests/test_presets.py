@@ -12,11 +12,12 @@ from PIL import Image
 
 import runs
 from i2i_jax import build, configs, presets
-from i2i_jax.config import DATASETS, OBJECTIVES, ConfigError, from_json, to_json, validate
+from i2i_jax.config import DATASETS, OBJECTIVES, ConfigError, flatten, from_json, to_json, validate
 from i2i_jax.data import pix2pix
 from i2i_jax.types import Batch
 
 NAMES = ("bicycle", "cae_gan", "clr_gan", "cvae_gan", "pix2pix", "pix2pix_noise")
+TUNED = ("bicycle_tuned", "pix2pix_tuned")
 
 # REFERENCE: epochs x pairs / batch.
 PIX2PIX_STEPS = {
@@ -37,12 +38,12 @@ BICYCLE_STEPS = {
 
 
 def test_every_objective_has_a_config():
-    assert sorted(configs.NAMES) == sorted((*NAMES, "segmenter", "finetune"))
+    assert sorted(configs.NAMES) == sorted((*NAMES, *TUNED, "segmenter", "finetune"))
     assert sorted(runs.get_config(name).objective for name in (*NAMES, "segmenter")) == sorted(OBJECTIVES)
-    for name in (*NAMES, "segmenter"):
+    for name in (*NAMES, *TUNED, "segmenter"):
         doc = importlib.import_module(f"i2i_jax.configs.{name}").__doc__
         assert f"--config={name}" in doc
-        assert "201" in doc, "the year of the paper"
+        assert name in TUNED or "201" in doc, "the year of the paper"
 
 
 def test_every_config_is_a_file_in_configs_too():
@@ -53,7 +54,7 @@ def test_every_config_is_a_file_in_configs_too():
         assert f"i2i_jax/configs/{name}.py" in found["__doc__"]
 
 
-@pytest.mark.parametrize("name", (*NAMES, "segmenter"))
+@pytest.mark.parametrize("name", (*NAMES, *TUNED, "segmenter"))
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_set_gives_a_valid_config(name, dataset):
     config = validate(runs.get_config(name, dataset))
@@ -90,6 +91,13 @@ def test_the_originals_options():
     assert (pix.model.conditional, pix.model.discriminator_scales, pix.sampling.dropout) == (True, 1, True)
     for config in (bicycle, pix):
         assert (config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.decay_fraction) == (2e-4, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(("name", "more"), [("bicycle", {"weights.mode_seeking": 0.1}), ("pix2pix", {})])
+def test_the_tuned_configs_differ_from_the_originals_in_few_options(name, more):
+    original, tuned = (flatten(runs.get_config(config, "facades")) for config in (name, f"{name}_tuned"))
+    differing = {option: value for option, value in tuned.items() if value != original[option]}
+    assert differing == {"model.upsample": "nearest", "train.ema": 0.999} | more
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
