@@ -93,6 +93,7 @@ SYSTEMS = {
     "cGAN": System(presets.pix2pix, {"weights.l1": 0.0}),
     "L1+GAN": System(presets.pix2pix, {"model.conditional": False}),
     "L1+cGAN": System(presets.pix2pix),
+    "L1+cGAN tuned": System(lambda dataset: presets.tuned(presets.pix2pix(dataset))),
     "receptive field 1": System(presets.pix2pix, {"model.discriminator": "pixel"}),
     "receptive field 16": System(presets.pix2pix, {"model.discriminator_layers": 1}),
     "receptive field 34": System(presets.pix2pix, {"model.discriminator_layers": 2}),
@@ -137,7 +138,7 @@ def layout(scale: str) -> dict[str, tables.Table]:
     family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, *diversity)), "l1", "l1_encoded")
     pix2pix_figures = ("valid", "l1", "ssim") if known else (*realism, "iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
     family = ("pix2pix+noise", "MSGAN", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN", *(() if known else ("tuned",)))
-    losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN")
+    losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN", "L1+cGAN tuned")
     fields = tuple(f"receptive field {pixels}" for pixels in FIELDS[scale])
     ceiling = () if known else (REAL,)
     settings = ("BicycleGAN", "all settings as before", *(f"only {name}" for name in BEFORE), "mode seeking", "average of weights")
