@@ -102,6 +102,7 @@ main.cli()
 CHANGED = "processes.code_hash = lambda: 'other'"
 STEPS = 40
 OPTIONS = {
+    "model.upsample": "transposed",  # nearest upsampling rounds the translations of another number of images otherwise
     "train.steps": STEPS,
     "train.checkpoint_every": 4,
     "train.sample_every": STEPS,

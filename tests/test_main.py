@@ -36,7 +36,7 @@ def assert_one_line(answer, status, *parts):
     ("options", "parts"),
     [
         ([], ["no --config"]),
-        (["--config=bycicle"], ["no file bycicle and no config of this name: one of bicycle, cae_gan", "did you mean 'bicycle'"]),
+        (["--config=bycicle"], ["no file bycicle and no config of this name: one of bicycle, bicycle_tuned", "did you mean 'bicycle'"]),
         (["--config=configs/bycicle.py"], ["there is no file configs/bycicle.py", "did you mean 'bicycle'"]),
         (["--config=elsewhere/bicycle.py:facades", "--config.train.steps=3"], ["no file elsewhere/bicycle.py: --config=bicycle would do"]),
         (["--config=bicycle:facade"], ["unknown dataset 'facade'", "did you mean 'facades'"]),
@@ -178,8 +178,8 @@ def test_config_of_what_is_none(command, tmp_path):
     (tmp_path / "config.py").write_text("def get_config():\n    return 1 / 0\n")
     (tmp_path / "three.py").write_text("def get_config():\n    return 3\n")
     for options, part in (
-        ([], "name one config, for example bicycle or pix2pix:facades: one of bicycle, cae_gan"),
-        (["bycicle"], "no config of this name: one of bicycle, cae_gan"),
+        ([], "name one config, for example bicycle or pix2pix:facades: one of bicycle, bicycle_tuned"),
+        (["bycicle"], "no config of this name: one of bicycle, bicycle_tuned"),
         (["elsewhere/bicycle.py"], "there is no file elsewhere/bicycle.py: bicycle would do"),
         ([f"{runs.CONFIGS / 'bicycle.py'}:facade"], "unknown dataset 'facade'"),
         ([str(tmp_path / "config.py")], "division by zero"),
