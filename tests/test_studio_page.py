@@ -1,6 +1,8 @@
 """The studio in a real browser; skipped if Gradio, Playwright or Chromium is missing."""
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import math
@@ -34,7 +36,7 @@ SAMPLES, SAMPLE = "#samples img", "#samples .thumbnail-item"
 
 @pytest.fixture(scope="module")
 def studio(trained, tmp_path_factory):
-    """A server with three runs: its address and process id. It must leave no files behind."""
+    """A server with three runs: its address and process id. It must leave no files behind, though uploads go on while it ends."""
     kept = tmp_path_factory.mktemp("kept")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -46,7 +48,9 @@ def studio(trained, tmp_path_factory):
         assert server.stdout and server.stdout.readline() == f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends the studio\n"
         yield f"http://127.0.0.1:{port}", server.pid
         assert list(kept.glob("i2i_jax_studio_*"))
-        server.terminate()
+        with ThreadPoolExecutor(4) as clients:
+            clients.map(upload_until_refused, [f"http://127.0.0.1:{port}"] * 4)
+            server.terminate()
     assert (server.returncode, list(kept.glob("i2i_jax_studio_*"))) == (0, [])
 
 
@@ -305,6 +309,12 @@ def test_the_server_refuses_large_files(address):
         uploaded(address, bytes(21 * 2**20))
     assert error.value.code == 413
     error.value.close()
+
+
+def upload_until_refused(address: str) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while True:
+            uploaded(address, bytes(200_000))
 
 
 def uploaded(address: str, file: bytes) -> dict:

@@ -40,8 +40,11 @@ def main(argv: Sequence[str]) -> None:
             blocks.launch(server_name=_HOST.value, server_port=_PORT.value, max_file_size=MAX_UPLOAD_BYTES, **page.LAUNCH)
         except OSError:
             raise ConfigError(f"--port: cannot listen on {address}, another program may use the port: name another one") from None
-        print(f"open {address} in a browser; Ctrl-C ends the studio", flush=True)
-        blocks.block_thread()
+        try:
+            print(f"open {address} in a browser; Ctrl-C ends the studio", flush=True)
+            blocks.block_thread()
+        finally:
+            blocks.close(verbose=False)  # before the folder is deleted, into which the server writes
 
 
 def _make_private(folder: str) -> None:
