@@ -135,7 +135,7 @@ def layout(scale: str) -> dict[str, tables.Table]:
     known = scale == "shapes"
     realism, diversity = (REALISM, (DIVERSITY,)) if _WEIGHTS.value else ((), ())
     plane = ("modes", "valid") if known else ((DIVERSITY, REALISM[0]) if diversity else None)
-    family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, *diversity)), "l1", "l1_encoded")
+    family_figures = (*(("modes", "valid", "total_variation") if known else (*realism, "iou", *diversity)), "l1", "l1_encoded")
     pix2pix_figures = ("valid", "l1", "ssim") if known else (*realism, "iou", "pixel_accuracy", "class_accuracy", "l1", "ssim")
     family = ("pix2pix+noise", "MSGAN", "cAE-GAN", "cVAE-GAN", "cLR-GAN", "BicycleGAN", *(() if known else ("tuned",)))
     losses = ("L1", "GAN", "cGAN", "L1+GAN", "L1+cGAN", "L1+cGAN tuned")
@@ -193,7 +193,7 @@ def metrics_of(config: Config) -> tuple[str, ...]:
         return tuple(names)
     if _WEIGHTS.value:
         names += [*REALISM, *([] if config.objective == "pix2pix" else [DIVERSITY])]
-    return (*names, "segmentation") if config.objective == "pix2pix" else tuple(names)
+    return (*names, "segmentation")
 
 
 def _pin(cores: Any) -> None:
@@ -263,8 +263,7 @@ def main(argv: list[str]) -> None:
     shown = {name: _only_wanted(table) for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
     configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
-    needs_segmenter = any("segmentation" in metrics_of(config) for config in configs.values())
-    segmenter = {SEGMENTER_RUN: config_of(*SEGMENTER_RUN)} if needs_segmenter else {}
+    segmenter = {} if _SCALE.value == "shapes" else {SEGMENTER_RUN: config_of(*SEGMENTER_RUN)}
     folders = folders_of(segmenter | configs)
     with _pool() as pool:
         ends = train_all(pool, segmenter | configs, folders)
