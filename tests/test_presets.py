@@ -93,7 +93,10 @@ def test_the_originals_options():
         assert (config.optimizer.learning_rate, config.optimizer.beta1, config.optimizer.decay_fraction) == (2e-4, 0.5, 0.5)
 
 
-@pytest.mark.parametrize(("name", "more"), [("bicycle", {"model.posterior_std": 0.25}), ("pix2pix", {})])
+MORE = {"bicycle": {"model.posterior_std": 0.25, "weights.mode_seeking": 0.05, "weights.mode_seeking_until": 0.7}, "pix2pix": {}}
+
+
+@pytest.mark.parametrize(("name", "more"), MORE.items())
 def test_the_tuned_configs_differ_from_the_originals_in_few_options(name, more):
     original, tuned = (flatten(runs.get_config(config, "facades")) for config in (name, f"{name}_tuned"))
     differing = {option: value for option, value in tuned.items() if value != original[option]}
