@@ -1,6 +1,9 @@
-"""BicycleGAN with what was found after its paper: see `presets.tuned`. Better images for the same number of steps.
+"""BicycleGAN with what was found after its paper (`presets.tuned`), for the same number of steps.
 
 i2i train --config=bicycle_tuned[:DATASET]
+
+On facades at 64 x 64 and width 32, 8,000 steps (19 minutes on a core of a shared CPU) gave a kernel distance of 910 to the test photos
+instead of BicycleGAN's 1418, and a diversity of 0.719 instead of 0.705 (docs/results.md, one seed).
 """
 
 from i2i_jax import presets
