@@ -129,8 +129,7 @@ def factors(config: Config) -> Callable[[Any], dict[str, Any]]:
     until = round(config.weights.mode_seeking_until * config.train.steps)
     if not until:
         return lambda step: {}
-    schedule = optax.linear_schedule(1.0, 0.0, until)
-    return lambda step: {"mode_seeking": schedule(step)}
+    return lambda step: {"mode_seeking": jnp.maximum(until - step, 0) / until}
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
