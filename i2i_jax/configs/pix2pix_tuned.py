@@ -2,7 +2,8 @@
 
 i2i train --config=pix2pix_tuned[:DATASET]
 
-Not measured yet beside pix2pix.
+On facades at 64 x 64, 14,000 steps (5 minutes on a core of a shared CPU) gave a kernel distance of 980 (918 and 1041) to the test photos
+instead of pix2pix's 1032 (1020 and 1045); how well its images follow the labels is level (docs/results.md).
 """
 
 from i2i_jax import presets
