@@ -25,6 +25,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "The picture.", required=True)
 _SIZE = flags.DEFINE_integer("size", 128, "Height and width of the label maps, in pixels.")
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each label map by each run.", lower_bound=1)
 _SEEDS = flags.DEFINE_list("seeds", ["60", "61", "62", "63"], "Seeds of the label maps.")
+flags.register_validator("seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), message="must be whole numbers, such as 0,1,2")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of every run (default: the scale's).", lower_bound=1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each gets its share of the CPU's cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
+flags.register_validator("seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), message="must be whole numbers, such as 0,1,2")
 
 Options = dict[str, Any]
 Run = tuple[str, int]  # a system and a seed
