@@ -20,6 +20,7 @@ from unittest import mock
 
 import imagecodecs
 import jax
+import lists
 import numpy as np
 import tables
 import timing
@@ -175,6 +176,7 @@ def waiting(config: Config) -> dict[str, float]:
 
 
 def main(argv: list[str]) -> None:
+    threads = lists.whole_numbers(_THREADS, 1)
     sets: dict[str, tuple[SideBySide, int]] = {"shapes": (shapes.pairs("train"), shapes.SIZE)}
     with tempfile.TemporaryDirectory() as generated:
         path = Path(_DATA.value) if _DATA.value else generate(Path(generated), _PAIRS.value)
@@ -182,7 +184,7 @@ def main(argv: list[str]) -> None:
         if not isinstance(pairs, SideBySide):
             raise ConfigError(f"--data: {_DATA.value} has no side-by-side pairs")
         sets[path.name if _DATA.value else "generated"] = (pairs, _LOAD_SIZE.value)
-        found = {name: {n: stages(pairs, size, int(n)) for n in _THREADS.value} for name, (pairs, size) in sets.items()}
+        found = {name: {n: stages(pairs, size, n) for n in threads} for name, (pairs, size) in sets.items()}
     results: dict[str, Any] = {"batch_size": _BATCH_SIZE.value, "pairs": _PAIRS.value, "pairs_per_second": found}
     written = [_rates(name, rates, sets[name][1]) for name, rates in found.items()]
     if _STEPS.value:
@@ -192,9 +194,9 @@ def main(argv: list[str]) -> None:
     timing.write("data", results, "\n\n".join(written))
 
 
-def _rates(name: str, rates: dict[str, dict[str, Any]], size: int) -> str:
+def _rates(name: str, rates: dict[int, dict[str, Any]], size: int) -> str:
     threads = list(rates)
-    head = [f"{name} to {size} pixels: pairs per second", *(f"{n} thread{'s' * (n != '1')}" for n in threads)]
+    head = [f"{name} to {size} pixels: pairs per second", *(f"{n} thread{'s' * (n != 1)}" for n in threads)]
     return tables.lines(head, [[stage, *(_shown(rates[n][stage]) for n in threads)] for stage in rates[threads[0]]])
 
 

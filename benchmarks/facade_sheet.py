@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import facade_pictures
+import lists
 import numpy as np
 from absl import flags
 from PIL import Image
@@ -25,13 +26,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "The picture.", required=True)
 _SIZE = flags.DEFINE_integer("size", 128, "Height and width of the label maps, in pixels.")
 _SAMPLES = flags.DEFINE_integer("samples", 1, "Translations of each label map by each run.", lower_bound=1)
 _SEEDS = flags.DEFINE_list("seeds", ["60", "61", "62", "63"], "Seeds of the label maps.")
-flags.register_validator("seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), message="must be whole numbers, such as 0,1,2")
 
 
 def main(argv: Sequence[str]) -> None:
     if len(_TITLES.value) != len(_RUNS.value):
         raise ConfigError(f"--titles has {len(_TITLES.value)}, --runs {len(_RUNS.value)}: must be as many")
-    label_maps = np.stack([loader.resize(facade_layouts.layout(int(seed)), _SIZE.value) for seed in _SEEDS.value])
+    label_maps = np.stack([loader.resize(facade_layouts.layout(seed), _SIZE.value) for seed in lists.whole_numbers(_SEEDS)])
     by_run = [load(run)(label_maps, n=_SAMPLES.value, seed=0) for run in _RUNS.value]
     rows = [[label_map, *np.concatenate(samples)] for label_map, *samples in zip(label_maps, *by_run, strict=True)]
     titles = [title for name in _TITLES.value for title in (name, *[""] * (_SAMPLES.value - 1))]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import facade_pictures
+import lists
 from absl import flags
 
 from i2i_jax import load
@@ -21,11 +22,12 @@ _SEED = flags.DEFINE_integer("seed", 6, "Seed of the latents; the default was ch
 
 
 def main(argv: Sequence[str]) -> None:
+    wanted = lists.names(_ONLY, [Path(name).stem for name in facade_pictures.PICTURES])
     model = load(_RUN.value)
     folder = Path(_OUTPUT.value)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in facade_pictures.PICTURES.items():
-        if _ONLY.value is None or name.partition(".")[0] in _ONLY.value:
+        if Path(name).stem in wanted:
             facade_pictures.save(folder / name, draw(model, _SEED.value))
             print(f"{folder / name}: {(folder / name).stat().st_size / 1e3:.0f} kB", flush=True)
 

@@ -6,6 +6,7 @@ python benchmarks/onnx_export.py [--generators=unet_256,resnet_9 --width=64]    
 import itertools
 
 import jax
+import lists
 import numpy as np
 import tables
 import timing
@@ -13,7 +14,7 @@ from absl import flags
 
 from i2i_jax import build, presets
 from i2i_jax.commands import app
-from i2i_jax.config import Config, override
+from i2i_jax.config import OPTIONS, Config, override
 from i2i_jax.inference.model import Model
 from i2i_jax.interop import export_onnx
 from i2i_jax.train_state import TrainState
@@ -52,7 +53,8 @@ def differences(generator: str, norm: str, upsample: str, width: int) -> dict[st
 
 
 def main(argv: list[str]) -> None:
-    measured = {job: differences(*job, _WIDTH.value) for job in itertools.product(_GENERATORS.value, NORMS, UPSAMPLES)}
+    generators = lists.names(_GENERATORS, OPTIONS["model.generator"].choices)
+    measured = {job: differences(*job, _WIDTH.value) for job in itertools.product(generators, NORMS, UPSAMPLES)}
     rows = [[*job, *(f"{difference:.1e}" for difference in found.values())] for job, found in measured.items()]
     table = tables.lines(["generator", "norm", "upsampling", *export_onnx.TOLERANCES], rows)
     timing.write("onnx_export", {" / ".join(job): found for job, found in measured.items()}, table, "onnx", "onnxruntime")

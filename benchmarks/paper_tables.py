@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lists
 import tables
 from absl import flags
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from i2i_jax.config import Config, ConfigError, has_encoder, knows_modes, overri
 from i2i_jax.evaluation import build_metrics, evaluate
 
 _SCALE = flags.DEFINE_enum("scale", "shapes", ["shapes", "facades64", "facades128", "facades256"], "Dataset and image size.")
-_TABLES = flags.DEFINE_list("tables", ["a", "b", "c", "d", "e"], "Tables to make; e is of shapes only.")
+_TABLES = flags.DEFINE_list("tables", None, "Tables to make (default: all of the scale).")
 _SYSTEMS = flags.DEFINE_list("systems", None, "Rows to make (default: all of the tables).")
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
 _DATA = flags.DEFINE_string("data", None, "Folder of the facades.")
@@ -39,7 +40,6 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "Folder with squeezenet1_1_caffe
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of every run (default: the scale's).", lower_bound=1)
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs trained at a time; each gets its share of the CPU's cores.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", "runs/paper_tables", "Where the runs are kept.")
-flags.register_validator("seeds", lambda seeds: all(seed.isdecimal() for seed in seeds), message="must be whole numbers, such as 0,1,2")
 
 Options = dict[str, Any]
 Run = tuple[str, int]  # a system and a seed
@@ -253,17 +253,21 @@ def scores_of_real(measured: dict[Run, dict[str, Any]]) -> dict[str, Any]:
     return {name.removesuffix("_real"): value for name, value in figures.items() if name.endswith("_real")}
 
 
-def _only_wanted(table: tables.Table) -> tables.Table:
-    """The table with the rows of --systems."""
-    return table._replace(systems=tuple(system for system in table.systems if system in (_SYSTEMS.value or table.systems)))
+def chosen_tables() -> dict[str, tables.Table]:
+    """The tables of --tables that have rows of --systems, with these only. Raises ConfigError."""
+    known = layout(_SCALE.value)
+    chosen = {name: known[name] for name in lists.names(_TABLES, known)}
+    rows = lists.names(_SYSTEMS, dict.fromkeys(system for table in chosen.values() for system in table.systems))
+    wanted = {name: table._replace(systems=tuple(row for row in table.systems if row in rows)) for name, table in chosen.items()}
+    return {name: table for name, table in wanted.items() if table.systems}
 
 
 def main(argv: list[str]) -> None:
     if _SCALE.value != "shapes" and not _DATA.value:
         raise ConfigError("--data: name the folder of the facades")
-    shown = {name: _only_wanted(table) for name, table in layout(_SCALE.value).items() if name in _TABLES.value}
+    shown = chosen_tables()
     systems = dict.fromkeys(system for table in shown.values() for system in table.systems if system != REAL)
-    configs = {(system, seed): config_of(system, seed) for seed in map(int, _SEEDS.value) for system in systems}
+    configs = {(system, seed): config_of(system, seed) for seed in lists.whole_numbers(_SEEDS) for system in systems}
     segmenter = {} if _SCALE.value == "shapes" else {SEGMENTER_RUN: config_of(*SEGMENTER_RUN)}
     folders = folders_of(segmenter | configs)
     with _pool() as pool:

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lists
 import tables
 import timing
 from absl import flags
@@ -31,7 +32,7 @@ from compiled import collectives
 from i2i_jax import config as configs
 from i2i_jax.commands import app
 
-_PARTS = flags.DEFINE_list("parts", ["program", "clock", "start"], "Parts to measure.")
+_PARTS = flags.DEFINE_list("parts", None, "Parts to measure: program, clock, start (default: all).")
 _SYSTEMS = flags.DEFINE_list("systems", ["bicycle", "pix2pix"], "Names of files in configs/.")
 _DATASET = flags.DEFINE_string("dataset", "shapes", "Dataset whose sizes are used: shapes is the quickstart's, facades the papers'.")
 _DEVICES = flags.DEFINE_list("devices", ["1", "2", "4", "8"], "Numbers of devices for `program`, at most 8.")
@@ -78,7 +79,7 @@ def state_bytes(config: configs.Config) -> int:
 
 def program() -> Iterator[Row]:
     for system in _SYSTEMS.value:
-        for devices in map(int, _DEVICES.value):
+        for devices in lists.whole_numbers(_DEVICES, 1, 8):
             config = config_of(system, devices)
             step = lowered(config, devices)
             found = collectives(step.compile().as_text())
@@ -190,7 +191,7 @@ def main(_: list[str]) -> None:
     if _WORKER.value:
         system, *numbers = _WORKER.value
         return worker(system, *map(int, numbers))
-    measured = {part: list(PARTS[part]()) for part in _PARTS.value}
+    measured = {part: list(PARTS[part]()) for part in lists.names(_PARTS, PARTS)}
     table = "\n\n".join(f"### {part}\n\n{markdown(rows)}" for part, rows in measured.items())
     timing.write(f"scaling_{_DATASET.value}", {"pairs on each device": PAIRS, **measured}, table)
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import batches
 import jax
 import jax.numpy as jnp
+import lists
 import tables
 import timing
 from absl import flags
@@ -24,7 +25,7 @@ from compiled import collectives
 from i2i_jax import build, presets
 from i2i_jax.commands import app
 from i2i_jax.commands.app import collect_seldom
-from i2i_jax.config import Config, ConfigError
+from i2i_jax.config import Config
 from i2i_jax.devices import data_sheets, parallel
 from i2i_jax.training import operations
 from i2i_jax.training.pieces import training_step
@@ -123,9 +124,7 @@ def _matrix_product_rate(side: int = 4096) -> float:
 def main(argv: list[str]) -> None:
     collect_seldom()  # as every command does
     on_cpu = jax.default_backend() == "cpu"
-    names = _STEPS.value or (ON_CPU if on_cpu else list(STEPS))
-    if unknown := set(names) - set(STEPS):
-        raise ConfigError(f"--steps: unknown {min(unknown)!r}: one of {', '.join(STEPS)}")
+    names = lists.names(_STEPS, STEPS) if _STEPS.value or not on_cpu else ON_CPU
     peak = peak_rate()
     results = {name: measure(STEPS[name], peak) for name in names}
     head = [

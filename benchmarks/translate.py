@@ -13,6 +13,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import lists
 import numpy as np
 import tables
 import timing
@@ -59,7 +60,7 @@ def measure(run: Path, images: Path, output: Path) -> tuple[float, float]:
 
 
 def main(argv: list[str]) -> None:
-    rows = []
+    counts, rows = lists.whole_numbers(_IMAGES, 1), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         # In another process: on Linux, the peak memory of child processes includes what this process held.
@@ -67,7 +68,7 @@ def main(argv: list[str]) -> None:
         single = make_images(folder / "one", 1)
         measure(run, single, folder / "compiled")
         starting, _ = measure(run, single, folder / "started")
-        for count in map(int, _IMAGES.value):
+        for count in counts:
             seconds, memory = measure(run, make_images(folder / f"{count}", count), folder / f"{count}_out")
             rows.append({"images": count, "seconds": seconds, "images_per_second": count / (seconds - starting), "peak_memory_mb": memory})
     head = ["images", "seconds", f"images per second, without {starting:.1f} s of start-up", "peak memory, MB"]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import lists
 import numpy as np
 from absl import flags
 
@@ -103,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
         training.train(config.override(run.preset("shapes"), UNWATCHED | run.options), folder)
         return load(folder)
 
-    for name in _ONLY.value or PICTURES:
+    for name in lists.names(_ONLY, PICTURES):
         rows, labels = PICTURES[name](trained)
         grids.save_grid(Path(_OUTPUT.value, f"{name}.png"), rows, labels=labels)
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import lists
 import numpy as np
 import tables
 import timing
@@ -28,7 +29,7 @@ from absl import flags
 from i2i_jax import build, presets, sampling
 from i2i_jax.commands import app
 from i2i_jax.commands.app import keep_freed_memory
-from i2i_jax.config import Config, ConfigError
+from i2i_jax.config import Config
 from i2i_jax.devices import parallel
 from i2i_jax.types import Batch
 
@@ -166,9 +167,7 @@ def main(argv: list[str]) -> None:
         "torch_compiled": partial(theirs, job, bfloat16=True, compiled=True),
         "ours_bfloat16": partial(ours, in_bfloat16),
     }
-    chosen = _VARIANTS.value or (list(beside) if torch.cuda.is_available() else ["ours"])
-    if unknown := set(chosen) - set(beside):
-        raise ConfigError(f"--variants: unknown {min(unknown)!r}: {', '.join(beside)}")
+    chosen = lists.names(_VARIANTS, beside) if _VARIANTS.value or torch.cuda.is_available() else ["ours"]
     makers = {EAGER: partial(theirs, job)} | {VARIANTS[name]: beside[name] for name in chosen}
     measured = timing.in_turns(makers, rounds=_ROUNDS.value)
     ratios = {name: timing.ratios(found, measured[EAGER]) for name, found in measured.items()}
