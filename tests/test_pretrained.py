@@ -96,7 +96,7 @@ def test_i2i_models(command):
     status, out, err = command("models")
     assert (status, err) == (0, "")
     assert out.startswith("facades: bicycle_gan, 128 px, 12.4 MB\n  Label maps of building facades to photos")
-    assert "\nshapes: bicycle_gan, 64 px, 3.8 MB\n" in out
+    assert "\nshapes: bicycle_gan, 64 px, 2.8 MB\n" in out
     assert command("models", "--card=facades") == (0, pretrained.card("facades"), "")
     status, _, err = command("models", "--card=facade")
     assert (status, err.count("\n")) == (2, 1) and "facades|shapes" in err
