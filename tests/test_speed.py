@@ -23,9 +23,10 @@ class Result:
     """Losses that arrive when the test says so; waiting for them sets the clock of the thread that waits."""
 
     def __init__(self, end: float, clock: "Clock | None" = None):
-        self.end, self.clock, self.arrived = end, clock, threading.Event()
+        self.end, self.clock, self.awaited, self.arrived = end, clock, threading.Event(), threading.Event()
 
     def block_until_ready(self):
+        self.awaited.set()
         assert self.arrived.wait(10)
         if self.clock:
             self.clock.watched = self.end
@@ -89,6 +90,7 @@ def test_losses_that_never_come_are_not_waited_for_long_after_an_error(timed, mo
     monkeypatch.setattr(speed, "PATIENCE", 0.0)
     result = Result(1.0)
     timed(None, result, None)
+    assert result.awaited.wait(10)
     timed.__exit__(ValueError, None, None)  # returns
     assert timed._thread.is_alive() and not result.arrived.is_set()
     result.arrived.set()
