@@ -1,4 +1,4 @@
-"""Lists of names or numbers in flags, refused in one line before any work begins if one of them is wrong."""
+"""Lists of names or numbers in flags; a wrong one is refused in one line."""
 
 from collections.abc import Collection
 
